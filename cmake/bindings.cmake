@@ -1,0 +1,32 @@
+# _core: cpp/bindings/bind_<room>.cpp defines void bind_<room>(pybind11::module_&); the list of rooms is
+# written for module.cpp from the files that are there.
+
+find_package(pybind11 3.0 CONFIG QUIET)
+if(NOT pybind11_FOUND)
+  tersor_locate(config pybind11 pybind11Config.cmake)
+  cmake_path(GET config PARENT_PATH pybind11_DIR)
+  find_package(pybind11 3.0 CONFIG REQUIRED)
+endif()
+
+file(GLOB bind_files CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/cpp/bindings/bind_*.cpp")
+set(rooms "")
+foreach(file IN LISTS bind_files)
+  string(REGEX REPLACE ".*/bind_([a-z0-9_]+)\\.cpp$" "\\1" room "${file}")
+  list(APPEND rooms ${room})
+endforeach()
+# Types of these rooms appear in the signatures of the others, so they are registered first.
+foreach(room graph tensor base)
+  if(room IN_LIST rooms)
+    list(REMOVE_ITEM rooms ${room})
+    list(PREPEND rooms ${room})
+  endif()
+endforeach()
+list(TRANSFORM rooms REPLACE "(.+)" "TERSOR_BIND(\\1)")
+string(JOIN "\n" text ${rooms})
+file(CONFIGURE OUTPUT generated/bind_rooms.inc CONTENT "${text}\n")
+
+pybind11_add_module(_core MODULE NO_EXTRAS cpp/bindings/module.cpp ${bind_files})
+target_include_directories(_core PRIVATE cpp/bindings)
+target_link_libraries(_core PRIVATE tersor tersor_flags)
+set_target_properties(_core PROPERTIES INSTALL_RPATH "$ORIGIN")
+install(TARGETS _core LIBRARY DESTINATION tersor)
