@@ -122,7 +122,8 @@ bool TensorView::is_contiguous() const {
 
 Tensor::Tensor(DType dtype, Shape shape)
     : dtype_(dtype), shape_(std::move(shape)), size_(element_count(shape_)) {
-  buffer_ = std::shared_ptr<void>(allocate_aligned(std::max<size_t>(size_bytes(), 1)), free_aligned);
+  const size_t bytes = std::max<size_t>(size_bytes(), 1);
+  buffer_ = std::shared_ptr<void>(allocate(bytes), [bytes](void* p) { deallocate(p, bytes); });
 }
 
 Tensor Tensor::zeros(DType dtype, Shape shape) {

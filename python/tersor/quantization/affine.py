@@ -1,0 +1,148 @@
+"""Affine (scale, zero-point) quantization. Native half: ``cpp/tersor/quantization/affine.h``."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _core
+
+
+def quantize_affine(
+    x: ArrayLike,
+    scale: ArrayLike,
+    zero_point: ArrayLike = 0,
+    *,
+    axis: int | None = None,
+    lo: int = -128,
+    hi: int = 127,
+    out: NDArray[np.int8] | None = None,
+) -> NDArray[np.int8]:
+    """Quantize float32 values to int8 codes.
+
+    Parameters
+    ----------
+    x : array-like of float32, shape (...)
+        Values to quantize. NaN becomes `zero_point`, infinities `lo` and `hi`. A C-contiguous float32
+        array is read in place; anything else is converted first.
+    scale : float or array-like of float32, shape () or (channels,)
+        Step between two codes, in units of `x`. Finite and > 0.
+    zero_point : int or array-like of int32, shape () or (channels,), default 0
+        Code that stands for 0.0, in [`lo`, `hi`].
+    axis : int, optional
+        Axis of the channels; without it one scale holds for the whole array.
+    lo, hi : int, default -128 and 127
+        Smallest and largest code.
+    out : ndarray of int8, shape (...), optional
+        C-contiguous array to write.
+
+    Returns
+    -------
+    q : ndarray of int8, shape (...)
+        ``clip(rint(x / scale) + zero_point, lo, hi)``, ties to even; `out` if it was given.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range or a shape does not match.
+    TypeError
+        If `out` is not an int8 array.
+
+    References
+    ----------
+    .. [1] Jacob et al., "Quantization and Training of Neural Networks for Efficient
+       Integer-Arithmetic-Only Inference", CVPR 2018, eq. (1).
+
+    Examples
+    --------
+    >>> from tersor.quantization import quantize_affine
+    >>> quantize_affine([-1.0, 0.0, 0.25, 99.0], scale=0.1, zero_point=5)
+    array([ -5,   5,   7, 127], dtype=int8)
+    """
+    x = np.asarray(x, dtype=np.float32, order="C")
+    scale, zero_point = _parameters(x.shape, scale, zero_point, axis)
+    return cast(
+        "NDArray[np.int8]",
+        _core.quantization.quantize_affine(x, scale, zero_point, axis, lo, hi, out),
+    )
+
+
+def dequantize_affine(
+    q: ArrayLike,
+    scale: ArrayLike,
+    zero_point: ArrayLike = 0,
+    *,
+    axis: int | None = None,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Map int8 codes back to float32; the inverse of `quantize_affine` up to rounding.
+
+    Parameters
+    ----------
+    q : array-like of int8, shape (...)
+        Codes.
+    scale : float or array-like of float32, shape () or (channels,)
+        Step between two codes. Finite and > 0.
+    zero_point : int or array-like of int32, shape () or (channels,), default 0
+        Code that stands for 0.0, in [-128, 127].
+    axis : int, optional
+        Axis of the channels; without it one scale holds for the whole array.
+    out : ndarray of float32, shape (...), optional
+        C-contiguous array to write.
+
+    Returns
+    -------
+    y : ndarray of float32, shape (...)
+        ``(q - zero_point) * scale``; `out` if it was given.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range or a shape does not match.
+    TypeError
+        If `out` is not a float32 array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tersor.quantization import dequantize_affine
+    >>> dequantize_affine(np.array([-5, 5, 7], np.int8), scale=0.5, zero_point=5)
+    array([-5.,  0.,  1.], dtype=float32)
+    """
+    q = np.asarray(q, dtype=np.int8, order="C")
+    scale, zero_point = _parameters(q.shape, scale, zero_point, axis)
+    return cast(
+        "NDArray[np.float32]",
+        _core.quantization.dequantize_affine(q, scale, zero_point, axis, out),
+    )
+
+
+def _parameters(
+    shape: tuple[int, ...], scale: ArrayLike, zero_point: ArrayLike, axis: int | None
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Bring scale and zero point to one element per channel; the native door checks them."""
+    scales = np.asarray(scale, dtype=np.float32, order="C")
+    zero_points = np.asarray(zero_point, order="C")
+    if zero_points.dtype != np.int32:
+        zero_points = _as_int32(zero_points)
+    if axis is not None and -len(shape) <= axis < len(shape):
+        channels = shape[axis]
+        if scales.ndim == 0:
+            scales = np.full(channels, scales)
+        if zero_points.ndim == 0:
+            zero_points = np.full(channels, zero_points)
+    return scales, zero_points
+
+
+def _as_int32(a: NDArray[np.generic]) -> NDArray[np.int32]:
+    """Convert integers (or floats that hold integers) without wrapping."""
+    with np.errstate(invalid="ignore"):
+        converted = a.astype(np.int32)
+    if not np.array_equal(converted, a):
+        raise ValueError(f"zero_point must hold 32-bit integers, got {a!r}")
+    return converted
+
+
+__all__ = ["dequantize_affine", "quantize_affine"]
