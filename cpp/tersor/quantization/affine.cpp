@@ -29,13 +29,14 @@ void check_affine(const char* op, std::size_t channels, const float* scale,
 // channels are the last axis.
 template <class Along, class Across>
 void for_each_run(AffineShape s, const Along& along, const Across& across) {
+  if (s.outer * s.channels * s.inner == 0) return;
   if (s.channels == 1) {
     parallel_for(s.outer * s.inner, kGrain,
                  [&](std::size_t begin, std::size_t end) { along(begin, end - begin, 0); });
   } else if (s.inner == 1) {
     parallel_for(s.outer, std::max<std::size_t>(kGrain / s.channels, 1),
                  [&](std::size_t begin, std::size_t end) { across(begin, end - begin); });
-  } else if (s.inner > 0) {
+  } else {
     parallel_for(s.outer * s.channels, std::max<std::size_t>(kGrain / s.inner, 1),
                  [&](std::size_t begin, std::size_t end) {
                    for (std::size_t i = begin; i < end; ++i) {

@@ -1,0 +1,45 @@
+"""Fixtures shared by all rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tersor
+from tests import datasets
+
+
+@pytest.fixture(params=tersor.supported_isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the test once per instruction-set level of this CPU."""
+    tersor.force_isa(request.param)
+    yield request.param
+    tersor.force_isa("")
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Run the test with one and with two threads."""
+    tersor.set_threads(request.param)
+    yield request.param
+    tersor.set_threads(0)
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    """Folder of the trained networks (see datasets.py); skips where it is absent."""
+    return datasets.find("models")
+
+
+@pytest.fixture(scope="session")
+def cifar10_test() -> datasets.Images:
+    """The 10,000 test images of CIFAR-10 (JPEG), uint8 NHWC, with their labels."""
+    return datasets.cifar10("test")
+
+
+@pytest.fixture(scope="session")
+def cifar10_train() -> datasets.Images:
+    """The 50,000 training images of CIFAR-10 (JPEG), uint8 NHWC, with their labels."""
+    return datasets.cifar10("train")
