@@ -11,8 +11,8 @@ def supported_isas() -> list[str]:
     Returns
     -------
     list of str
-        Lowest first, from ``baseline``, ``avx2``, ``avxvnni``, ``avx512``, ``avx512vnni``, ``neon``,
-        ``neondot``.
+        Lowest first, from ``baseline``, ``avx2``, ``avxvnni``, ``avx512``, ``avx512vnni``,
+        ``neon``, ``neondot``.
 
     Examples
     --------
@@ -24,7 +24,7 @@ def supported_isas() -> list[str]:
 
 
 def active_isa() -> str:
-    """Level whose kernels run now: the highest one, unless `TERSOR_ISA` or `force_isa` names another.
+    """Level whose kernels run now: the highest, unless `TERSOR_ISA` or `force_isa` names another.
 
     Returns
     -------

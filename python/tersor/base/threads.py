@@ -11,8 +11,8 @@ def set_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        Number of threads in [1, 1024], or 0 for the default: the physical cores of the affinity mask,
-        or the environment variable `TERSOR_THREADS`.
+        Number of threads in [1, 1024], or 0 for the default: the environment variable
+        `TERSOR_THREADS`, or the physical cores of the affinity mask.
 
     Raises
     ------

@@ -25,8 +25,8 @@ def quantize_affine(
     Parameters
     ----------
     x : array-like of float32, shape (...)
-        Values to quantize. NaN becomes `zero_point`, infinities `lo` and `hi`. A C-contiguous float32
-        array is read in place; anything else is converted first.
+        Values to quantize. NaN becomes `zero_point`, infinities `lo` and `hi`. A C-contiguous
+        float32 array is read in place; anything else is converted first.
     scale : float or array-like of float32, shape () or (channels,)
         Step between two codes, in units of `x`. Finite and > 0.
     zero_point : int or array-like of int32, shape () or (channels,), default 0
