@@ -98,7 +98,11 @@ struct EdgeType {
   Shape shape;
 };
 
-// Output type of one operator from its input types (`constants[i]` may be empty). Attributes are complete.
+// Fills in defaults (ops.inc), normalises axes, and checks names, types and lengths against the inputs.
+TERSOR_API void complete_attributes(Op op, Attributes& attributes, const std::vector<EdgeType>& inputs);
+
+// Output type of one operator from its input types; an absent optional input has an empty optional's place
+// filled by a float32 scalar. Attributes are complete.
 TERSOR_API EdgeType infer_type(Op op, const Attributes& attributes, const std::vector<EdgeType>& inputs);
 
 // Multiply-accumulates of one sample (conv, conv_transpose, dense, matmul; 0 for the rest).
