@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "arrays.h"
+#include "quantization_qparams.h"
 #include "tersor/quantization/affine.h"
 
 namespace py = pybind11;
@@ -42,6 +43,7 @@ tersor::quantization::AffineShape affine_shape(const char* op, const py::array& 
 }  // namespace
 
 void bind_quantization(py::module_& m) {
+  tersor::bindings::bind_qparams(m);
   namespace quantization = tersor::quantization;
 
   m.def(

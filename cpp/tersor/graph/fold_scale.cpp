@@ -3,6 +3,19 @@
 #include "tersor/graph/rewrite.h"
 
 namespace tersor::graph {
+namespace {
+
+// Into the constant itself when only one node uses it, else into a new one.
+EdgeId store(Graph& graph, EdgeId old, Tensor value, const std::string& name, const std::string& origin) {
+  if (old == kNoEdge || Links(graph).users(old).size() != 1) return graph.add_constant(name, std::move(value), origin);
+  Edge& edge = graph.edge(old);
+  edge.dtype = value.dtype();
+  edge.shape = value.shape();
+  edge.constant = std::move(value);
+  return old;
+}
+
+}  // namespace
 
 bool is_linear(Op op) { return op == Op::conv || op == Op::conv_transpose || op == Op::dense; }
 
@@ -52,13 +65,11 @@ void fold_scale(Graph& graph, NodeId id, const std::vector<float>& scale, const 
     const auto i = static_cast<size_t>(c);
     b.as<float>()[c] = b.as<float>()[c] * scale[i] + shift[i];
   }
-  // New edges, since another node may share the old constants; dead ones go with the next clean-up.
   const std::string bias_name = has_bias ? graph.edge(node.inputs[2]).name : node.name + ".bias";
   const std::string bias_origin = has_bias ? graph.edge(node.inputs[2]).origin : "";
-  const EdgeId new_w = graph.add_constant(w_edge.name, std::move(w), w_edge.origin);
-  const EdgeId new_b = graph.add_constant(bias_name, std::move(b), bias_origin);
-  Node& target = graph.node(id);
-  target.inputs = {node.inputs[0], new_w, new_b};
+  const EdgeId new_w = store(graph, node.inputs[1], std::move(w), w_edge.name, w_edge.origin);
+  const EdgeId new_b = store(graph, has_bias ? node.inputs[2] : kNoEdge, std::move(b), bias_name, bias_origin);
+  graph.node(id).inputs = {node.inputs[0], new_w, new_b};
 }
 
 }  // namespace tersor::graph

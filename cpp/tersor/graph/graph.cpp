@@ -101,7 +101,7 @@ EdgeId Graph::add_node(Op op, std::vector<EdgeId> inputs, Attributes attributes,
   if (taken(node.name)) {
     int suffix = 1;
     while (taken(node.name + "_" + std::to_string(suffix))) ++suffix;
-    node.name += "_" + std::to_string(suffix);
+    node.name += message("_", suffix);  // g++ 12 warns falsely about "_" + to_string
   }
   check_arity(node);
   Edge out;
