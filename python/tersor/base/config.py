@@ -22,8 +22,8 @@ def config() -> dict[str, Any]:
     -------
     dict
         Plain data: ``version``, ``compiler``, ``build_type``, ``python``, ``numpy``, ``platform``,
-        ``isa`` (``active``, ``supported``, ``features``), ``threads``, ``onednn`` and ``eigen`` (version
-        or None), ``cuda`` (whether the CUDA extension is there).
+        ``isa`` (``active``, ``supported``, ``features``), ``threads``, ``onednn`` and ``eigen``
+        (version or None), ``cuda`` (whether the CUDA extension is there).
 
     Raises
     ------
