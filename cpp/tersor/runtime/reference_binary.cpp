@@ -1,0 +1,60 @@
+#include <cmath>
+
+#include "tersor/runtime/reference.h"
+
+namespace tersor::runtime {
+namespace {
+
+// NaN in either operand gives NaN.
+double smaller(double a, double b) { return a != a || a < b ? a : b; }
+double larger(double a, double b) { return a != a || a > b ? a : b; }
+
+double binary_function(Op op, double a, double b) {
+  switch (op) {
+    case Op::add: return a + b;
+    case Op::sub: return a - b;
+    case Op::mul: return a * b;
+    case Op::div: return a / b;
+    case Op::minimum: return smaller(a, b);
+    case Op::maximum: return larger(a, b);
+    case Op::pow: return std::pow(a, b);
+    default: return a < 0 ? a * b : a;  // prelu
+  }
+}
+
+// combine(offset in a, offset in b, offset in output) for every output value.
+template <class Combine>
+void broadcast(const Shape& output, const Shape& a_strides, const Shape& b_strides, Combine combine) {
+  int64_t at = 0;
+  for_each_index(output, [&](const Shape& index) {
+    combine(offset_of(index, a_strides), offset_of(index, b_strides), at++);
+  });
+}
+
+std::unique_ptr<Step> make_float(const StepSpec& spec) {
+  const Shape& shape = spec.outputs[0]->shape;
+  const Range range = activation_range(
+      spec, spec.attributes.has("activation") ? spec.attributes.text("activation") : "none");
+  return reference_step(spec, [=, op = spec.op, a = operand(spec, 0), b = operand(spec, 1),
+                               a_strides = broadcast_strides(spec.inputs.at(0)->shape, shape),
+                               b_strides = broadcast_strides(spec.inputs.at(1)->shape, shape)](
+                                  const StepBuffers& buffers) {
+    const auto* left = a.data<float>(buffers);
+    const auto* right = b.data<float>(buffers);
+    auto* out = static_cast<float*>(buffers.outputs[0]);
+    broadcast(shape, a_strides, b_strides, [&](int64_t i, int64_t j, int64_t at) {
+      out[at] = static_cast<float>(clamp_to(range, binary_function(op, left[i], right[j])));
+    });
+  });
+}
+
+}  // namespace
+
+std::unique_ptr<Step> make_reference_binary_step(const StepSpec& spec) {
+  switch (values_of(spec, 2)) {
+    case Values::float32: return make_float(spec);
+    default: refuse_types(spec);
+  }
+}
+
+}  // namespace tersor::runtime
