@@ -67,4 +67,13 @@ Requantizer mean_requantizer(const QParams& input, const QParams& output, int64_
   return result;
 }
 
+std::array<uint32_t, 256> softmax_table(float scale) {
+  std::array<uint32_t, 256> table{};
+  for (int d = 0; d < 256; ++d) {
+    table[static_cast<size_t>(d)] =
+        static_cast<uint32_t>(std::nearbyint(0x1p23 * std::exp(-static_cast<double>(scale) * d)));
+  }
+  return table;
+}
+
 }  // namespace tersor::quantization

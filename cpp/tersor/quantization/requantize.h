@@ -7,6 +7,7 @@
 // reference and generated C hold the same numbers.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 
@@ -90,5 +91,8 @@ TERSOR_API CodeAdder code_adder(const QParams& a, const QParams& b, const QParam
 // Mean of `count` codes whose sum is given, to the scale of the output. exact folds the count into the
 // multiplier with the bits that it has to spare, as TFLite's QuantizedMeanOrSum.
 TERSOR_API Requantizer mean_requantizer(const QParams& input, const QParams& output, int64_t count);
+
+// The table of c99::tersor_softmax for input codes of `scale`.
+TERSOR_API std::array<uint32_t, 256> softmax_table(float scale);
 
 }  // namespace tersor::quantization

@@ -49,3 +49,20 @@ static inline int32_t tersor_add_codes(int32_t a, int32_t b, int32_t sign, int32
 static inline int32_t tersor_average(int32_t sum, int32_t count) {
   return (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
 }
+
+/* Softmax of `count` codes `stride` apart, to codes of scale 1/256 and zero point -128.
+ * table[d] = round(2^23 * exp(-scale * d)), so every quotient is the rounded one of these integers. */
+static inline void tersor_softmax(const int8_t* x, int8_t* y, int64_t count, int64_t stride,
+                                  const uint32_t* table) {
+  int32_t largest = -128;
+  uint64_t sum = 0;
+  int64_t i;
+  for (i = 0; i < count; ++i) {
+    if (x[i * stride] > largest) largest = x[i * stride];
+  }
+  for (i = 0; i < count; ++i) sum += table[largest - x[i * stride]];
+  for (i = 0; i < count; ++i) {
+    const uint64_t quotient = ((uint64_t)table[largest - x[i * stride]] * 256 + sum / 2) / sum;
+    y[i * stride] = (int8_t)((quotient > 255 ? 255 : (int32_t)quotient) - 128);
+  }
+}

@@ -62,6 +62,17 @@ Affine affine_of(const StepSpec& spec, const PlanEdge& edge) {
   return {edge.qparams->scale[0], edge.qparams->zero_point[0]};
 }
 
+void check_same_parameters(const StepSpec& spec, size_t count) {
+  const PlanEdge& y = *spec.outputs[0];
+  for (size_t i = 0; i < std::min(count, spec.inputs.size()); ++i) {
+    const PlanEdge& x = *spec.inputs[i];
+    if (x.dtype != y.dtype || x.qparams.has_value() != y.qparams.has_value()) refuse_types(spec);
+    if (x.qparams && (x.qparams->scale != y.qparams->scale || x.qparams->zero_point != y.qparams->zero_point)) {
+      refuse(spec, "edges " + x.name + " and " + y.name + " must have the same scale and zero point");
+    }
+  }
+}
+
 SpatialView spatial_view(const StepSpec& spec, const PlanEdge& edge) {
   const size_t rank = edge.shape.size();
   if (rank < 2 || rank > 5) {
@@ -107,6 +118,10 @@ Shape broadcast_strides(const Shape& shape, const Shape& output) {
     if (shape[i] != 1) strides[i + output.size() - shape.size()] = dense[i];
   }
   return strides;
+}
+
+std::string activation_of(const StepSpec& spec) {
+  return spec.attributes.has("activation") ? spec.attributes.text("activation") : "none";
 }
 
 Range activation_range(const StepSpec& spec, const std::string& activation) {

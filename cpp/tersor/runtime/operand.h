@@ -43,6 +43,9 @@ Affine affine_of(const StepSpec& spec, const PlanEdge& edge);
 [[noreturn]] void refuse(const StepSpec& spec, const std::string& why);
 [[noreturn]] void refuse_types(const StepSpec& spec);  // lists dtypes and which edges are quantized
 
+// Refuses unless data inputs [0, count) have the output's dtype, scale and zero point: codes keep their bits.
+void check_same_parameters(const StepSpec& spec, size_t count);
+
 // [N, C, spatial...] of an edge in either layout, with exactly three spatial dimensions: leading ones of
 // size 1 are put before fewer. Strides in elements.
 struct SpatialView {
@@ -75,6 +78,7 @@ Shape broadcast_strides(const Shape& shape, const Shape& output);
 struct Range {
   double low, high;
 };
+std::string activation_of(const StepSpec& spec);  // the attribute, "none" where the operator lacks it
 Range activation_range(const StepSpec& spec, const std::string& activation);
 inline double clamp_to(Range range, double v) {  // NaN stays
   return v < range.low ? range.low : v > range.high ? range.high : v;

@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "tersor/quantization/requantize.h"
 #include "tersor/runtime/reference.h"
 
 namespace tersor::runtime {
@@ -33,8 +34,7 @@ void broadcast(const Shape& output, const Shape& a_strides, const Shape& b_strid
 
 std::unique_ptr<Step> make_float(const StepSpec& spec) {
   const Shape& shape = spec.outputs[0]->shape;
-  const Range range = activation_range(
-      spec, spec.attributes.has("activation") ? spec.attributes.text("activation") : "none");
+  const Range range = activation_range(spec, activation_of(spec));
   return reference_step(spec, [=, op = spec.op, a = operand(spec, 0), b = operand(spec, 1),
                                a_strides = broadcast_strides(spec.inputs.at(0)->shape, shape),
                                b_strides = broadcast_strides(spec.inputs.at(1)->shape, shape)](
@@ -48,11 +48,54 @@ std::unique_ptr<Step> make_float(const StepSpec& spec) {
   });
 }
 
+// y = combine(code of a, code of b).
+template <class Combine>
+std::unique_ptr<Step> make_codes(const StepSpec& spec, Combine combine) {
+  const Shape& shape = spec.outputs[0]->shape;
+  return reference_step(spec, [=, a = operand(spec, 0), b = operand(spec, 1),
+                               a_strides = broadcast_strides(spec.inputs.at(0)->shape, shape),
+                               b_strides = broadcast_strides(spec.inputs.at(1)->shape, shape)](
+                                  const StepBuffers& buffers) {
+    const auto* left = a.data<int8_t>(buffers);
+    const auto* right = b.data<int8_t>(buffers);
+    auto* out = static_cast<int8_t*>(buffers.outputs[0]);
+    broadcast(shape, a_strides, b_strides, [&](int64_t i, int64_t j, int64_t at) {
+      out[at] = static_cast<int8_t>(combine(left[i], right[j]));
+    });
+  });
+}
+
+std::unique_ptr<Step> make_codes(const StepSpec& spec) {
+  const Affine a = affine_of(spec, *spec.inputs[0]);
+  const Affine b = affine_of(spec, *spec.inputs[1]);
+  const QParams& output = *spec.outputs[0]->qparams;
+  const Affine y = affine_of(spec, *spec.outputs[0]);
+  const bool exact = spec.options.arithmetic == Arithmetic::exact;
+  const auto range = quantization::activation_codes(activation_of(spec), output);
+  if (spec.op == Op::mul) {
+    const auto requantizer = quantization::requantizer(
+        quantization::requantize_multiplier(a.scale, b.scale, y.scale), output, range);
+    return make_codes(spec, [=](int32_t left, int32_t right) {
+      const int32_t product = (left - a.zero_point) * (right - b.zero_point);
+      return exact ? requantizer.exact(product) : requantizer.fast(product);
+    });
+  }
+  const auto adder = quantization::code_adder(*spec.inputs[0]->qparams, *spec.inputs[1]->qparams, output,
+                                              spec.op == Op::sub, range);
+  return make_codes(spec, [=](int32_t left, int32_t right) {
+    return exact ? adder.exact(left, right) : adder.fast(left, right);
+  });
+}
+
 }  // namespace
 
 std::unique_ptr<Step> make_reference_binary_step(const StepSpec& spec) {
+  const bool has_codes = graph::spec_of(spec.op).constraint != graph::QuantConstraint::none;
   switch (values_of(spec, 2)) {
     case Values::float32: return make_float(spec);
+    case Values::int8:
+      if (has_codes) return make_codes(spec);
+      [[fallthrough]];
     default: refuse_types(spec);
   }
 }

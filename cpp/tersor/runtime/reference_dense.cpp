@@ -86,11 +86,28 @@ std::unique_ptr<Step> make_float(const StepSpec& spec) {
   });
 }
 
+std::unique_ptr<Step> make_codes(const StepSpec& spec) {
+  const AffineOperands in = affine_operands(spec);
+  check_code_operands(spec, in);
+  const int32_t zero_left = affine_of(spec, in.x.edge).zero_point;
+  const int32_t zero_right = spec.op == Op::matmul ? affine_of(spec, in.weights.edge).zero_point : 0;
+  return reference_step(spec, [=, p = products_of(spec), epilogue = CodeEpilogue(spec)](const StepBuffers& buffers) {
+    const auto* left = in.x.data<int8_t>(buffers);
+    const auto* right = in.weights.data<int8_t>(buffers);
+    const int32_t* bias = in.bias.present() ? in.bias.data<int32_t>(buffers) : nullptr;
+    const int8_t* residual = in.residual.present() ? in.residual.data<int8_t>(buffers) : nullptr;
+    auto* y = static_cast<int8_t*>(buffers.outputs[0]);
+    multiply<int32_t>(p, [&](int64_t i, int64_t k) { return (left[i] - zero_left) * (right[k] - zero_right); },
+                      [&](int32_t sum, int64_t n, int64_t at) { y[at] = epilogue(sum, bias, n, residual, at); });
+  });
+}
+
 }  // namespace
 
 std::unique_ptr<Step> make_reference_dense_step(const StepSpec& spec) {
   switch (values_of(spec, 2)) {
     case Values::float32: return make_float(spec);
+    case Values::int8: return make_codes(spec);
     default: refuse_types(spec);
   }
 }

@@ -8,19 +8,6 @@
 namespace tersor::runtime {
 namespace {
 
-// Values keep their bits: only types and parameters must agree.
-void check_same_type(const StepSpec& spec, size_t data_inputs) {
-  const PlanEdge& y = *spec.outputs[0];
-  for (size_t i = 0; i < std::min(data_inputs, spec.inputs.size()); ++i) {
-    const PlanEdge& x = *spec.inputs[i];
-    if (x.dtype != y.dtype) refuse_types(spec);
-    if (x.qparams.has_value() != y.qparams.has_value() ||
-        (x.qparams && (x.qparams->scale != y.qparams->scale || x.qparams->zero_point != y.qparams->zero_point))) {
-      refuse(spec, "edges " + x.name + " and " + y.name + " must have the same scale and zero point");
-    }
-  }
-}
-
 TensorView dense_view(const void* data, DType dtype, const Shape& shape) {
   return {const_cast<void*>(data), dtype, shape, row_major_strides(shape)};
 }
@@ -64,7 +51,7 @@ View view_of(const StepSpec& spec) {
 }
 
 std::unique_ptr<Step> make_view(const StepSpec& spec) {
-  check_same_type(spec, 1);
+  check_same_parameters(spec, 1);
   const PlanEdge& y = *spec.outputs[0];
   return reference_step(spec, [x = operand(spec, 0), view = view_of(spec), dtype = y.dtype, shape = y.shape](
                                   const StepBuffers& buffers) {
@@ -75,7 +62,7 @@ std::unique_ptr<Step> make_view(const StepSpec& spec) {
 }
 
 std::unique_ptr<Step> make_concat(const StepSpec& spec) {
-  check_same_type(spec, spec.inputs.size());
+  check_same_parameters(spec, spec.inputs.size());
   const PlanEdge& y = *spec.outputs[0];
   const int axis = normalize_axis(spec.attributes.integer("axis"), y.shape.size(), "concat");
   return reference_step(spec, [axis, inputs = operands(spec), dtype = y.dtype, strides = row_major_strides(y.shape)](
@@ -114,7 +101,7 @@ int64_t padded_source(int64_t o, int64_t before, int64_t size, const std::string
 }
 
 std::unique_ptr<Step> make_pad(const StepSpec& spec) {
-  check_same_type(spec, 1);
+  check_same_parameters(spec, 1);
   const std::string& mode = spec.attributes.text("mode");
   if (mode != "constant" && mode != "edge" && mode != "reflect") {
     refuse(spec, "mode must be constant, edge or reflect, got " + mode);
@@ -141,7 +128,7 @@ std::unique_ptr<Step> make_pad(const StepSpec& spec) {
 }
 
 std::unique_ptr<Step> make_gather(const StepSpec& spec) {
-  check_same_type(spec, 1);
+  check_same_parameters(spec, 1);
   const DType index_type = spec.inputs.at(1)->dtype;
   if (index_type != DType::int64 && index_type != DType::int32) {
     refuse(spec, message("indices must be int32 or int64, got ", name_of(index_type)));

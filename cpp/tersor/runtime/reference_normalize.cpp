@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "tersor/quantization/requantize.h"
 #include "tersor/runtime/reference.h"
 
 namespace tersor::runtime {
@@ -93,10 +94,24 @@ std::unique_ptr<Step> make_float_softmax(const StepSpec& spec) {
   });
 }
 
+std::unique_ptr<Step> make_code_softmax(const StepSpec& spec) {
+  const Affine y = affine_of(spec, *spec.outputs[0]);
+  if (y.scale != 1.0f / 256 || y.zero_point != -128) refuse(spec, "output must have scale 1/256 and zero point -128");
+  const auto table = quantization::softmax_table(affine_of(spec, *spec.inputs[0]).scale);
+  return reference_step(spec, [=, lines = lines_of(spec), x = operand(spec, 0)](const StepBuffers& buffers) {
+    const auto* in = x.data<int8_t>(buffers);
+    auto* out = static_cast<int8_t*>(buffers.outputs[0]);
+    for_each_line(lines, [&](int64_t first) {
+      quantization::c99::tersor_softmax(in + first, out + first, lines.length, lines.inner, table.data());
+    });
+  });
+}
+
 }  // namespace
 
 std::unique_ptr<Step> make_reference_normalize_step(const StepSpec& spec) {
   const Values values = values_of(spec, spec.inputs.size());
+  if (values == Values::int8 && spec.op == Op::softmax) return make_code_softmax(spec);
   if (values != Values::float32) refuse_types(spec);
   if (spec.op == Op::batch_norm) return make_batch_norm(spec);
   if (spec.op == Op::layer_norm) return make_layer_norm(spec);

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "tersor/quantization/requantize.h"
 #include "tersor/runtime/reference.h"
 
 namespace tersor::runtime {
@@ -23,18 +24,20 @@ PoolGeometry geometry_of(const StepSpec& spec) {
 // with count_include_pad those inside the padded input (ceil_mode windows may stick out of it).
 struct Bounds {
   int64_t first[3], last[3];
-  int64_t count;
+  int64_t inside, count;
 };
 
 Bounds bounds_of(const PoolGeometry& g, const Shape& position) {
   Bounds bounds{};
   bounds.count = 1;
+  bounds.inside = 1;
   for (int i = 0; i < 3; ++i) {
     const int64_t begin = position[static_cast<size_t>(i)] * g.window.stride[i] - g.window.pad_begin[i];
     const int64_t end = begin + g.window.kernel[i];
     bounds.first[i] = std::max<int64_t>(begin, 0);
     bounds.last[i] = std::min(end, g.x.size[i]);
     const int64_t inside = std::max<int64_t>(bounds.last[i] - bounds.first[i], 0);
+    bounds.inside *= inside;
     bounds.count *= g.include_pad ? std::min(end, g.x.size[i] + g.window.pad_end[i]) - begin : inside;
   }
   return bounds;
@@ -78,12 +81,31 @@ std::unique_ptr<Step> make_float_average(const StepSpec& spec) {
   });
 }
 
+// Codes are averaged as they are; padding counts as zero points.
+std::unique_ptr<Step> make_code_average(const StepSpec& spec) {
+  const int32_t zero_point = affine_of(spec, *spec.inputs[0]).zero_point;
+  const bool exact = spec.options.arithmetic == Arithmetic::exact;
+  return reference_step(spec, [=, g = geometry_of(spec), x = operand(spec, 0)](const StepBuffers& buffers) {
+    pool(g, x.data<int8_t>(buffers), static_cast<int8_t*>(buffers.outputs[0]), int32_t{0},
+         [](int32_t sum, int8_t v) { return sum + v; },
+         [&](int32_t sum, const Bounds& b) {
+           const auto count = static_cast<int32_t>(b.count);
+           const int32_t total = sum + zero_point * static_cast<int32_t>(b.count - b.inside);
+           return static_cast<int8_t>(exact ? quantization::c99::tersor_average(total, count)
+                                            : __builtin_rintf(static_cast<float>(total) / static_cast<float>(count)));
+         });
+  });
+}
+
 }  // namespace
 
 std::unique_ptr<Step> make_reference_pool_step(const StepSpec& spec) {
   const bool largest = spec.op == Op::max_pool;
   switch (values_of(spec, 1)) {
     case Values::float32: return largest ? make_max<float>(spec) : make_float_average(spec);
+    case Values::int8:
+      check_same_parameters(spec, 1);
+      return largest ? make_max<int8_t>(spec) : make_code_average(spec);
     default: refuse_types(spec);
   }
 }

@@ -2,6 +2,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "tersor/quantization/requantize.h"
 #include "tersor/runtime/reference.h"
 
 namespace tersor::runtime {
@@ -102,6 +103,24 @@ std::unique_ptr<Step> make_dequantize(const StepSpec& spec) {
   });
 }
 
+template <class Code>
+std::unique_ptr<Step> make_requantize(const StepSpec& spec) {
+  const Affine x = affine_of(spec, *spec.inputs[0]);
+  const Affine y = affine_of(spec, *spec.outputs[0]);
+  const QParams& output = *spec.outputs[0]->qparams;
+  const auto requantizer = quantization::requantizer(quantization::requantize_multiplier(x.scale, 1, y.scale), output,
+                                                     quantization::activation_codes("none", output));
+  const bool exact = spec.options.arithmetic == Arithmetic::exact;
+  return reference_step(spec, [=, in = operand(spec, 0), size = spec.outputs[0]->size()](const StepBuffers& buffers) {
+    const auto* codes = in.data<Code>(buffers);
+    auto* out = static_cast<int8_t*>(buffers.outputs[0]);
+    for (int64_t i = 0; i < size; ++i) {
+      const int32_t value = codes[i] - x.zero_point;
+      out[i] = static_cast<int8_t>(exact ? requantizer.exact(value) : requantizer.fast(value));
+    }
+  });
+}
+
 }  // namespace
 
 std::unique_ptr<Step> make_reference_quantize_step(const StepSpec& spec) {
@@ -116,6 +135,10 @@ std::unique_ptr<Step> make_reference_quantize_step(const StepSpec& spec) {
     if (x.dtype == DType::int8) return make_dequantize<int8_t>(spec);
     if (x.dtype == DType::uint8) return make_dequantize<uint8_t>(spec);
     if (x.dtype == DType::int32) return make_dequantize<int32_t>(spec);
+  }
+  if (spec.op == Op::requantize && y.dtype == DType::int8 && x.qparams && y.qparams) {
+    if (x.dtype == DType::int8) return make_requantize<int8_t>(spec);
+    if (x.dtype == DType::uint8) return make_requantize<uint8_t>(spec);
   }
   refuse_types(spec);
 }

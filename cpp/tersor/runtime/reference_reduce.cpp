@@ -1,6 +1,7 @@
 #include <limits>
 #include <vector>
 
+#include "tersor/quantization/requantize.h"
 #include "tersor/runtime/reference.h"
 
 namespace tersor::runtime {
@@ -67,12 +68,32 @@ std::unique_ptr<Step> make_max(const StepSpec& spec) {
   });
 }
 
+std::unique_ptr<Step> make_code_mean(const StepSpec& spec) {
+  const Reduction r = reduction_of(spec);
+  const auto offset = static_cast<int32_t>(r.count) * affine_of(spec, *spec.inputs[0]).zero_point;
+  affine_of(spec, *spec.outputs[0]);
+  const auto requantizer =
+      quantization::mean_requantizer(*spec.inputs[0]->qparams, *spec.outputs[0]->qparams, r.count);
+  const bool exact = spec.options.arithmetic == Arithmetic::exact;
+  return reference_step(spec, [=, x = operand(spec, 0)](const StepBuffers& buffers) {
+    auto* y = static_cast<int8_t*>(buffers.outputs[0]);
+    for (int32_t sum : reduce(r, x.data<int8_t>(buffers), int32_t{0}, [](int32_t a, int8_t v) { return a + v; })) {
+      *y++ = static_cast<int8_t>(exact ? requantizer.exact(sum - offset) : requantizer.fast(sum - offset));
+    }
+  });
+}
+
 }  // namespace
 
 std::unique_ptr<Step> make_reference_reduce_step(const StepSpec& spec) {
   const bool largest = spec.op == Op::reduce_max;
   switch (values_of(spec, 1)) {
     case Values::float32: return largest ? make_max<float>(spec) : make_float_sum(spec);
+    case Values::int8:
+      if (spec.op == Op::reduce_mean) return make_code_mean(spec);
+      if (!largest) refuse_types(spec);
+      check_same_parameters(spec, 1);
+      return make_max<int8_t>(spec);
     default: refuse_types(spec);
   }
 }

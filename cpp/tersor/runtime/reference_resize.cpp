@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <vector>
 
 #include "tersor/runtime/reference.h"
@@ -40,11 +41,71 @@ std::unique_ptr<Step> make_float(const StepSpec& spec) {
   });
 }
 
+bool exact_linear(const StepSpec& spec) {
+  return spec.options.arithmetic == Arithmetic::exact && spec.attributes.text("mode") == "linear";
+}
+
+// Two taps in 10-bit fixed point, as TFLite's integer bilinear kernel.
+struct FixedTaps {
+  int64_t index[2];
+  int64_t weight[2];  // sum 1024
+};
+
+std::vector<FixedTaps> fixed_taps(const StepSpec& spec, int64_t in, int64_t out) {
+  const std::string& coordinates = spec.attributes.text("coordinates");
+  const bool corners = coordinates == "align_corners" && out > 1;
+  const bool half = coordinates == "half_pixel" || (coordinates == "pytorch_half_pixel" && out > 1);
+  const int64_t ratio = corners ? (1024 * (in - 1) + (out - 1) / 2) / (out - 1) : (1024 * in + out / 2) / out;
+  std::vector<FixedTaps> taps;
+  for (int64_t o = 0; o < out; ++o) {
+    const int64_t x = half ? o * ratio + ratio / 2 - 512 : o * ratio;
+    const int64_t below = std::clamp<int64_t>(x / 1024, 0, in - 1);
+    const int64_t above = std::min((x + 1023) / 1024, in - 1);
+    const int64_t fraction = x - 1024 * below;
+    taps.push_back({{below, above}, {1024 - fraction, fraction}});
+  }
+  return taps;
+}
+
+std::unique_ptr<Step> make_exact(const StepSpec& spec) {
+  const SpatialView x = spatial_view(spec, *spec.inputs[0]);
+  const SpatialView y = spatial_view(spec, *spec.outputs[0]);
+  if (x.size[0] != y.size[0]) refuse(spec, "exact arithmetic has linear resize in at most two dimensions");
+  return reference_step(spec, [=, rows = fixed_taps(spec, x.size[1], y.size[1]),
+                               columns = fixed_taps(spec, x.size[2], y.size[2]),
+                               in = operand(spec, 0)](const StepBuffers& buffers) {
+    const auto* codes = in.data<int8_t>(buffers);
+    auto* out = static_cast<int8_t*>(buffers.outputs[0]);
+    for_each_index({y.batch, y.channels, y.size[0], y.size[1], y.size[2]}, [&](const Shape& p) {
+      const FixedTaps& h = rows[static_cast<size_t>(p[3])];
+      const FixedTaps& w = columns[static_cast<size_t>(p[4])];
+      int64_t sum = 0;
+      for (int i = 0; i < 2; ++i) {
+        for (int j = 0; j < 2; ++j) {
+          sum += h.weight[i] * w.weight[j] * codes[x.at(p[0], p[1], p[2], h.index[i], w.index[j])];
+        }
+      }
+      const int64_t half = sum > 0 ? 1 << 19 : -(1 << 19);
+      out[y.at(p[0], p[1], p[2], p[3], p[4])] = static_cast<int8_t>((sum + half) / (1 << 20));
+    });
+  });
+}
+
+std::unique_ptr<Step> make_codes(const StepSpec& spec) {
+  return reference_step(spec, [g = geometry_of(spec), x = operand(spec, 0)](const StepBuffers& buffers) {
+    resize(g, x.data<int8_t>(buffers), static_cast<int8_t*>(buffers.outputs[0]),
+           [](double sum) { return static_cast<int8_t>(__builtin_rint(sum)); });
+  });
+}
+
 }  // namespace
 
 std::unique_ptr<Step> make_reference_resize_step(const StepSpec& spec) {
   switch (values_of(spec, 1)) {
     case Values::float32: return make_float(spec);
+    case Values::int8:
+      check_same_parameters(spec, 1);
+      return exact_linear(spec) ? make_exact(spec) : make_codes(spec);
     default: refuse_types(spec);
   }
 }

@@ -31,15 +31,6 @@ double nearest_position(const StepSpec& spec, double x) {
   refuse(spec, "nearest must be round_prefer_floor, round_prefer_ceil, floor or ceil, got " + nearest);
 }
 
-// Keys, Cubic convolution interpolation for digital image processing (1981), eq. 15 with a free a.
-double cubic_weight(double distance) {
-  constexpr double a = -0.75;
-  const double d = std::fabs(distance);
-  if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
-  if (d < 2) return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
-  return 0;
-}
-
 }  // namespace
 
 std::vector<std::vector<Tap>> resize_taps(const StepSpec& spec, int64_t in, int64_t out) {
@@ -62,10 +53,8 @@ std::vector<std::vector<Tap>> resize_taps(const StepSpec& spec, int64_t in, int6
     } else if (mode == "linear") {
       push(below, 1 - (x - below));
       push(below + 1, x - below);
-    } else if (mode == "cubic") {
-      for (int i = -1; i <= 2; ++i) push(below + i, cubic_weight(x - (below + i)));
     } else {
-      refuse(spec, "mode must be nearest, linear or cubic, got " + mode);
+      refuse(spec, "mode must be nearest or linear, got " + mode);
     }
   }
   return taps;

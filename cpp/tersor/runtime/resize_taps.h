@@ -13,7 +13,7 @@ struct Tap {
   double weight;
 };
 
-// Taps of every output position: one (nearest), two (linear) or four (cubic, a = -0.75) each, at
+// Taps of every output position: one (nearest) or two (linear) each, at
 //   half_pixel (o + 1/2) * in / out - 1/2     asymmetric         o * in / out
 //   align_corners o * (in - 1) / (out - 1)    pytorch_half_pixel half_pixel, but 0 when out = 1
 // Taps of weight 0 are left out. UnsupportedError on other modes.
