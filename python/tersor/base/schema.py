@@ -1,0 +1,68 @@
+"""Checks of plain mappings, with messages that say what was meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the closest known name, or an empty string.
+
+    Examples
+    --------
+    >>> did_you_mean("egde", ["cloud", "edge", "mcu"])
+    " (did you mean 'edge'?)"
+    """
+    lowered = {option.lower(): option for option in known}
+    close = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.5)
+    return f" (did you mean {lowered[close[0]]!r}?)" if close else ""
+
+
+def check_keys(
+    document: object, *, allowed: Collection[str], required: Collection[str] = (), what: str
+) -> dict[str, Any]:
+    """Check that a mapping has only known keys and all required ones.
+
+    Parameters
+    ----------
+    document : object
+        What should be a mapping with text keys.
+    allowed, required : collection of str
+        Known keys, and those that must be there.
+    what : str
+        What the mapping is, for messages.
+
+    Returns
+    -------
+    dict
+        The mapping as a new dict.
+
+    Raises
+    ------
+    TypeError
+        If it is no mapping.
+    ValueError
+        If a key is unknown (the closest known key is named) or a required one is missing.
+
+    Examples
+    --------
+    >>> check_keys({"size": 1}, allowed=("size", "ram"), what="budget")
+    {'size': 1}
+    """
+    if not isinstance(document, Mapping):
+        raise TypeError(
+            f"{what} must be a mapping with keys {', '.join(allowed)}, got {type(document).__name__}"
+        )
+    for key in document:
+        if key not in allowed:
+            hint = did_you_mean(str(key), allowed)
+            raise ValueError(f"{what}: unknown key {key!r}{hint}; known: {', '.join(allowed)}")
+    for key in required:
+        if key not in document:
+            raise ValueError(f"{what}: missing key {key!r}")
+    return dict(document)
+
+
+__all__ = ["check_keys", "did_you_mean"]

@@ -1,0 +1,258 @@
+"""What must hold after compression: file size, memory, latency, energy and accuracy drop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tersor.base.schema import check_keys
+from tersor.base.yaml_file import read_yaml
+from tersor.targets.units import (
+    format_bytes,
+    format_joules,
+    format_seconds,
+    format_share,
+    parse_bytes,
+    parse_joules,
+    parse_seconds,
+    parse_share,
+)
+
+LINES = ("size", "ram", "latency", "energy", "accuracy_drop")
+_FORMAT = {
+    "size": format_bytes,
+    "ram": format_bytes,
+    "latency": format_seconds,
+    "energy": format_joules,
+    "accuracy_drop": format_share,
+}
+
+
+@dataclass(frozen=True, init=False)
+class Budget:
+    """Upper limits; a line that is None is free.
+
+    Parameters
+    ----------
+    size : int or str, optional
+        Bytes of the saved file (``"128 KB"``; KB = 1024, kB = 1000 bytes).
+    ram : int or str, optional
+        Peak bytes of activations, and of weights where the target loads them to memory.
+    latency : float or str, optional
+        Seconds of one inference at batch size 1 (``"5 ms"``).
+    energy : float or str, optional
+        Joules of one inference (``"8 mJ"``).
+    accuracy_drop : float or str, optional
+        Share in [0, 1] that top-1 accuracy may lose against the uncompressed network (``0.01``, ``"1 %"``).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a line cannot be read; see :mod:`tersor.targets.units`.
+
+    Examples
+    --------
+    >>> Budget(size="128 KB", accuracy_drop="1 %")
+    Budget(size=131072, accuracy_drop=0.01)
+    """
+
+    size: int | None
+    ram: int | None
+    latency: float | None
+    energy: float | None
+    accuracy_drop: float | None
+
+    def __init__(
+        self,
+        size: float | str | None = None,
+        ram: float | str | None = None,
+        latency: float | str | None = None,
+        energy: float | str | None = None,
+        accuracy_drop: float | str | None = None,
+    ) -> None:
+        values = {
+            "size": None if size is None else parse_bytes(size, what="budget size"),
+            "ram": None if ram is None else parse_bytes(ram, what="budget ram"),
+            "latency": None if latency is None else parse_seconds(latency, what="budget latency"),
+            "energy": None if energy is None else parse_joules(energy, what="budget energy"),
+            "accuracy_drop": None
+            if accuracy_drop is None
+            else parse_share(accuracy_drop, what="budget accuracy_drop"),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        lines = ", ".join(f"{name}={value!r}" for name, value in self.to_dict().items())
+        return f"Budget({lines})"
+
+    def __bool__(self) -> bool:
+        """True where at least one line is limited."""
+        return bool(self.to_dict())
+
+    @classmethod
+    def parse(cls, value: Budget | Mapping[str, Any] | str | Path | None) -> Budget:
+        """Read a budget from any form a user may give.
+
+        Parameters
+        ----------
+        value : Budget, mapping, str, Path or None
+            A mapping of lines, text such as ``"size=128KB,accuracy_drop=1%"``, or the path of a
+            ``.yaml`` file; None is the empty budget.
+
+        Returns
+        -------
+        Budget
+
+        Raises
+        ------
+        ValueError
+            If a line is unknown (the closest known one is named), repeated or cannot be read.
+        FileNotFoundError
+            If the YAML file is missing.
+
+        Examples
+        --------
+        >>> Budget.parse("size=128KB, accuracy_drop=1%")
+        Budget(size=131072, accuracy_drop=0.01)
+        """
+        if value is None:
+            return cls()
+        if isinstance(value, Budget):
+            return value
+        if isinstance(value, Path) or (
+            isinstance(value, str) and value.endswith((".yaml", ".yml"))
+        ):
+            value = read_yaml(value, what="budget file")
+        if isinstance(value, str):
+            value = _split_lines(value)
+        return cls(**check_keys(value, allowed=LINES, what="budget"))
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the limited lines in base units: bytes, seconds, joules, share."""
+        return {name: getattr(self, name) for name in LINES if getattr(self, name) is not None}
+
+    def merge(self, other: Budget) -> Budget:
+        """Return this budget with the lines of ``other`` in place of its own where they are given."""
+        return Budget(**{**self.to_dict(), **other.to_dict()})
+
+    def misses(
+        self, figures: Mapping[str, float | None], sources: Mapping[str, str] | None = None
+    ) -> tuple[Miss, ...]:
+        """List the lines that do not hold.
+
+        Parameters
+        ----------
+        figures : mapping of str to float or None
+            The value of each line, in bytes, seconds, joules, share.
+        sources : mapping of str to str, optional
+            Where a figure comes from, such as ``"measured"`` or ``"modelled"``.
+
+        Returns
+        -------
+        tuple of Miss
+            Empty where the budget holds.
+
+        Raises
+        ------
+        ValueError
+            If a limited line has no figure: a budget that nobody checked is not met.
+        """
+        found = []
+        for name, limit in self.to_dict().items():
+            actual = figures.get(name)
+            if actual is None:
+                need = " (give evaluation data with labels)" if name == "accuracy_drop" else ""
+                raise ValueError(f"budget asks for {name}, but there is no figure for it{need}")
+            # "not <=" so that NaN counts as a miss.
+            if not actual <= limit:
+                found.append(Miss(name, limit, actual, (sources or {}).get(name, "measured")))
+        return tuple(found)
+
+    def check(
+        self, figures: Mapping[str, float | None], sources: Mapping[str, str] | None = None
+    ) -> None:
+        """Raise :class:`BudgetError` unless every line holds; parameters as in :meth:`misses`.
+
+        Raises
+        ------
+        BudgetError
+            If a line does not hold; its message says by how much.
+        ValueError
+            If a limited line has no figure.
+
+        Examples
+        --------
+        >>> Budget(size="1 KB").check({"size": 900})
+        """
+        missed = self.misses(figures, sources)
+        if missed:
+            raise BudgetError(missed)
+
+
+@dataclass(frozen=True)
+class Miss:
+    """One line of a budget that does not hold.
+
+    Attributes
+    ----------
+    line : str
+        Name of the line.
+    limit, actual : float
+        In base units: bytes, seconds, joules, share.
+    source : str
+        Where the actual figure comes from: ``"measured"`` or ``"modelled"``.
+    """
+
+    line: str
+    limit: float
+    actual: float
+    source: str
+
+    def __str__(self) -> str:
+        show = _FORMAT[self.line]
+        over = show(self.actual - self.limit)
+        if self.line == "accuracy_drop":
+            over = over.replace("%", "points")
+        elif self.limit > 0:
+            over = f"{over} or {100 * (self.actual / self.limit - 1):.1f} %"
+        return f"{self.line} is {show(self.actual)} ({self.source}), limit {show(self.limit)}: {over} too much"
+
+
+class BudgetError(Exception):
+    """A compressed model does not meet its budget.
+
+    The command line ends with exit code 3.
+
+    Attributes
+    ----------
+    misses : tuple of Miss
+        Each line that does not hold, with its limit and its figure.
+    """
+
+    def __init__(self, misses: tuple[Miss, ...]) -> None:
+        self.misses = tuple(misses)
+        super().__init__("budget not met: " + "; ".join(str(miss) for miss in self.misses))
+
+    def __reduce__(self) -> tuple[type[BudgetError], tuple[tuple[Miss, ...]]]:
+        return type(self), (self.misses,)
+
+
+def _split_lines(text: str) -> dict[str, str]:
+    """Read ``"size=128KB,accuracy_drop=1%"``."""
+    lines: dict[str, str] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, separator, quantity = (piece.strip() for piece in part.partition("="))
+        if not separator or not quantity:
+            raise ValueError(
+                f"budget must be lines such as size=128KB,accuracy_drop=1%, got {part!r}"
+            )
+        if name in lines:
+            raise ValueError(f"budget: {name!r} is given twice")
+        lines[name] = quantity
+    return lines
+
+
+__all__ = ["LINES", "Budget", "BudgetError", "Miss"]

@@ -1,0 +1,255 @@
+"""Quantities with units: bytes, seconds, joules, hertz, watts and shares, from text and back to text.
+
+Byte units follow the memory makers (JEDEC): KB, MB and GB are powers of 1024, as KiB, MiB and GiB are.
+Only ``kB`` is decimal (1000 bytes). ``kb`` and ``Mb`` mean bits to some and bytes to others: refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+
+_BYTES = {
+    "": 1.0,
+    "B": 1.0,
+    "byte": 1.0,
+    "bytes": 1.0,
+    "kB": 1e3,
+    "KB": 2.0**10,
+    "KiB": 2.0**10,
+    "MB": 2.0**20,
+    "MiB": 2.0**20,
+    "GB": 2.0**30,
+    "GiB": 2.0**30,
+}
+_SECONDS = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "μs": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "min": 60.0,
+    "h": 3600.0,
+}
+_JOULES = {"nJ": 1e-9, "uJ": 1e-6, "µJ": 1e-6, "μJ": 1e-6, "mJ": 1e-3, "J": 1.0}
+_HERTZ = {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}
+_WATTS = {"uW": 1e-6, "mW": 1e-3, "W": 1.0, "kW": 1e3}
+_SHARES = {"": 1.0, "%": 1e-2, "pp": 1e-2}
+_BANDWIDTHS = {
+    f"{unit}/s": factor for unit, factor in _BYTES.items() if unit not in ("", "byte", "bytes")
+}
+
+_QUANTITY = re.compile(r"\s*([+-]?(?:\d[\d_]*)?\.?\d*(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
+
+
+def _parse(value: object, units: Mapping[str, float], what: str, example: str) -> float:
+    """Return ``value`` in the base unit; a bare number counts as the base unit already."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise TypeError(f"{what} must be a number or text such as {example!r}, got {value!r}")
+    if isinstance(value, (int, float)):
+        number = float(value)
+    else:
+        match = _QUANTITY.fullmatch(value)
+        try:
+            number = float(match[1].replace("_", "")) if match else math.nan
+        except ValueError:
+            number = math.nan
+        if not match or math.isnan(number):
+            raise ValueError(
+                f"{what} must be a number with a unit such as {example!r}, got {value!r}"
+            )
+        unit = match[2]
+        if unit not in units and not (unit == "" and float(number) == 0):
+            known = ", ".join(name for name in units if name)
+            close = difflib.get_close_matches(
+                unit, [name for name in units if name], n=1, cutoff=0.3
+            )
+            hint = f"; did you mean {close[0]!r}?" if close and unit else ""
+            problem = f"unknown unit {unit!r}" if unit else "no unit"
+            raise ValueError(f"{what}: {problem} in {value!r} (known: {known}){hint}")
+        number *= units.get(unit, 1.0)
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"{what} must be finite and not negative, got {value!r}")
+    return number
+
+
+def parse_bytes(value: float | str, *, what: str = "size") -> int:
+    """Read a number of bytes.
+
+    Parameters
+    ----------
+    value : int, float or str
+        A number of bytes, or text such as ``"128 KB"``: KB = KiB = 1024, MB = MiB = 1024**2,
+        GB = GiB = 1024**3, kB = 1000 bytes. Units are case-sensitive.
+    what : str
+        Name of the quantity, for the message.
+
+    Returns
+    -------
+    int
+        Bytes, rounded half to even, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If the text is not a finite, non-negative number with a known unit.
+    TypeError
+        If the value is neither a number nor text.
+
+    Examples
+    --------
+    >>> parse_bytes("128 KB"), parse_bytes("128kB"), parse_bytes("1.5 MiB"), parse_bytes(4096)
+    (131072, 128000, 1572864, 4096)
+    """
+    return round(_parse(value, _BYTES, what, "128 KB"))
+
+
+def parse_seconds(value: float | str, *, what: str = "latency") -> float:
+    """Read a time in seconds; text needs a unit: ns, us, ms, s, min or h.
+
+    Examples
+    --------
+    >>> parse_seconds("2.5 ms"), parse_seconds(0.2)
+    (0.0025, 0.2)
+    """
+    return _parse(value, _SECONDS, what, "2.5 ms")
+
+
+def parse_joules(value: float | str, *, what: str = "energy") -> float:
+    """Read an energy in joules; text needs a unit: nJ, uJ, mJ or J.
+
+    Examples
+    --------
+    >>> parse_joules("8 mJ")
+    0.008
+    """
+    return _parse(value, _JOULES, what, "5 mJ")
+
+
+def parse_hertz(value: float | str, *, what: str = "clock") -> float:
+    """Read a frequency in hertz; text needs a unit: Hz, kHz, MHz or GHz.
+
+    Examples
+    --------
+    >>> parse_hertz("2.4 GHz")
+    2400000000.0
+    """
+    return _parse(value, _HERTZ, what, "2.4 GHz")
+
+
+def parse_watts(value: float | str, *, what: str = "power") -> float:
+    """Read a power in watts; text needs a unit: uW, mW, W or kW.
+
+    Examples
+    --------
+    >>> parse_watts("160 mW")
+    0.16
+    """
+    return _parse(value, _WATTS, what, "160 mW")
+
+
+def parse_bandwidth(value: float | str, *, what: str = "bandwidth") -> float:
+    """Read a bandwidth in bytes per second; text needs a unit: B/s, kB/s, KB/s, MB/s or GB/s.
+
+    Examples
+    --------
+    >>> parse_bandwidth("2 KB/s")
+    2048.0
+    """
+    return _parse(value, _BANDWIDTHS, what, "8 GB/s")
+
+
+def parse_share(value: float | str, *, what: str = "accuracy_drop") -> float:
+    """Read a share in [0, 1]: ``0.01``, ``"0.01"``, ``"1 %"`` and ``"1 pp"`` (percentage point) are the same.
+
+    Raises
+    ------
+    ValueError
+        If the share is outside [0, 1] or the text is no number.
+
+    Examples
+    --------
+    >>> parse_share("1 %"), parse_share("0.01"), parse_share("1pp")
+    (0.01, 0.01, 0.01)
+    """
+    share = _parse(value, _SHARES, what, "1 %")
+    if share > 1:
+        raise ValueError(
+            f"{what} must be a share in [0, 1] (write percentages with %), got {value!r}"
+        )
+    return share
+
+
+def _format(value: float, steps: tuple[tuple[float, str], ...]) -> str:
+    """Three significant digits in the largest unit that keeps the number at 1 or more."""
+    for factor, unit in steps:
+        # 0.9995 rounds up to 1.00 of this unit, so it belongs here and not to "1000" of the next.
+        if abs(value) >= factor * 0.9995:
+            break
+    rounded = float(f"{value / factor:.3g}")
+    digits = 2 - math.floor(math.log10(abs(rounded))) if rounded else 0
+    return f"{rounded:.{min(max(digits, 0), 3)}f} {unit}"
+
+
+def format_bytes(value: float) -> str:
+    """Write bytes for people: B, KB (1024), MB (1024**2), GB.
+
+    Examples
+    --------
+    >>> format_bytes(131072), format_bytes(284000), format_bytes(17)
+    ('128 KB', '277 KB', '17 B')
+    """
+    if abs(value) < 1023.5:
+        return f"{value:.0f} B"
+    return _format(value, ((2.0**30, "GB"), (2.0**20, "MB"), (2.0**10, "KB")))
+
+
+def format_seconds(value: float) -> str:
+    """Write a time for people.
+
+    Examples
+    --------
+    >>> format_seconds(0.00026), format_seconds(1.5)
+    ('260 us', '1.50 s')
+    """
+    return _format(value, ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns")))
+
+
+def format_joules(value: float) -> str:
+    """Write an energy for people.
+
+    Examples
+    --------
+    >>> format_joules(0.0087)
+    '8.70 mJ'
+    """
+    return _format(value, ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"), (1e-9, "nJ")))
+
+
+def format_share(value: float, digits: int = 2) -> str:
+    """Write a share as a percentage.
+
+    Examples
+    --------
+    >>> format_share(0.8769)
+    '87.69 %'
+    """
+    return f"{value * 100:.{digits}f} %"
+
+
+__all__ = [
+    "format_bytes",
+    "format_joules",
+    "format_seconds",
+    "format_share",
+    "parse_bandwidth",
+    "parse_bytes",
+    "parse_hertz",
+    "parse_joules",
+    "parse_seconds",
+    "parse_share",
+    "parse_watts",
+]

@@ -1,0 +1,76 @@
+"""The model against published results, hand-worked values and its own monotony."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tersor.targets import LayerCost, Target, model_energy, model_latency
+
+RESNET8 = [LayerCost("all", 12_500_000, 78_000, 300_000, "int8")]
+
+
+def test_mcu_matches_the_published_run_that_it_cites():
+    latency = model_latency(Target.load("mcu"), RESNET8)
+    assert latency.value == pytest.approx(1 / 18.401, rel=0.01)
+    assert model_energy(Target.load("mcu"), latency.value).value == pytest.approx(
+        8.707e-3, rel=0.01
+    )
+
+
+def test_a_hand_worked_layer():
+    edge = Target.load("edge")
+    computing = LayerCost("conv", 38_400_000, 0, 0, "int8")  # 38.4e6 / (32 * 0.5 * 2.4e9) = 1 ms
+    moving = LayerCost("dense", 1, 8_000_000, 0, "int8")  # 8e6 / (8 * 2**30)
+    assert model_latency(edge, [computing]).value == pytest.approx(1e-3 + 5e-6, rel=1e-12)
+    assert model_latency(edge, [computing], threads=4).value == pytest.approx(
+        0.25e-3 + 5e-6, rel=1e-12
+    )
+    assert (
+        model_latency(edge, [computing], threads=99).value
+        == model_latency(edge, [computing], threads=4).value
+    )
+    assert model_latency(edge, [moving]).value == pytest.approx(8e6 / (8 * 2**30) + 5e-6, rel=1e-12)
+    both = model_latency(edge, [computing, moving]).value
+    assert both == pytest.approx(1e-3 + 8e6 / (8 * 2**30) + 10e-6, rel=1e-12)
+
+
+def test_estimates_say_what_they_are():
+    estimate = model_latency(Target.load("mcu"), RESNET8)
+    assert estimate.label == "modelled"
+    assert "280 MHz" in estimate.formula
+    assert "MLPerf Tiny" in estimate.source
+    assert (
+        model_energy(Target.load("cloud"), 1.0, threads=2).formula == "8.75 W x 2 core(s) x latency"
+    )
+    assert model_energy(Target.load("cloud"), 1.0, threads=2).value == 17.5
+
+
+def test_unknown_format_counts_as_fp32():
+    slow = dataclasses.replace(RESNET8[0], format="bf16")
+    fp32 = dataclasses.replace(RESNET8[0], format="fp32")
+    mcu = Target.load("mcu")
+    assert model_latency(mcu, [slow]).value == model_latency(mcu, [fp32]).value
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9), st.sampled_from(["cloud", "edge", "mcu"]))
+def test_more_work_never_takes_less_time(macs, more, name):
+    target = Target.load(name)
+    little = model_latency(target, [LayerCost("a", macs, 10, 10, "int8")]).value
+    much = model_latency(target, [LayerCost("a", macs + more, 10, 10, "int8")]).value
+    assert 0 < little <= much
+
+
+def test_refusals():
+    mcu = Target.load("mcu")
+    with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
+        model_latency(mcu, RESNET8, threads=0)
+    with pytest.raises(ValueError, match="latency_s must be finite"):
+        model_energy(mcu, float("nan"))
+    with pytest.raises(ValueError, match="threads must be at least 1"):
+        model_energy(mcu, 1.0, threads=0)
+    with pytest.raises(ValueError, match="format must be one of"):
+        LayerCost("a", 1, 1, 1, "int9")
+    with pytest.raises(ValueError, match="must not be negative"):
+        LayerCost("a", -1, 1, 1)
