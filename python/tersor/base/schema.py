@@ -52,9 +52,8 @@ def check_keys(
     {'size': 1}
     """
     if not isinstance(document, Mapping):
-        raise TypeError(
-            f"{what} must be a mapping with keys {', '.join(allowed)}, got {type(document).__name__}"
-        )
+        got = type(document).__name__
+        raise TypeError(f"{what} must be a mapping with keys {', '.join(allowed)}, got {got}")
     for key in document:
         if key not in allowed:
             hint = did_you_mean(str(key), allowed)

@@ -21,7 +21,8 @@ class _StrictLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.constructor.ConstructorError(
-                problem="aliases are not allowed", problem_mark=self.peek_event().start_mark
+                problem="aliases are not allowed",
+                problem_mark=self.peek_event().start_mark,  # type: ignore[no-untyped-call]
             )
         return super().compose_node(parent, index)
 
@@ -123,7 +124,7 @@ def read_yaml(path: str | Path, *, what: str) -> dict[str, Any]:
 
 
 def format_yaml(document: Mapping[str, Any]) -> str:
-    """Write a mapping as YAML, keys in their order.
+    r"""Write a mapping as YAML, keys in their order.
 
     Parameters
     ----------
@@ -138,7 +139,7 @@ def format_yaml(document: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> format_yaml({"size": "128 KB", "mean": [0.5, 0.5]})
-    'size: 128 KB\\nmean: [0.5, 0.5]\\n'
+    'size: 128 KB\nmean: [0.5, 0.5]\n'
     """
     return str(yaml.safe_dump(dict(document), sort_keys=False, default_flow_style=None, width=100))
 

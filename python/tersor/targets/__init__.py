@@ -1,9 +1,9 @@
 """Device profiles, budgets, quantities with units and the cost model."""
 
-from tersor.targets.budget import Budget, BudgetError, Miss
-from tersor.targets.cost_model import Estimate, LayerCost, model_energy, model_latency
-from tersor.targets.target import LatencyModel, PowerModel, Target, TargetError, target_names
-from tersor.targets.units import format_bytes, parse_bytes
+from .budget import Budget, BudgetError, Miss
+from .cost_model import Estimate, LayerCost, model_energy, model_latency
+from .target import LatencyModel, PowerModel, Target, TargetError, target_names
+from .units import format_bytes, parse_bytes
 
 __all__ = [
     "Budget",

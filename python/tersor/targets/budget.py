@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tersor.base.schema import check_keys
-from tersor.base.yaml_file import read_yaml
-from tersor.targets.units import (
+from ..base.error import Error
+from ..base.schema import check_keys
+from ..base.yaml_file import read_yaml
+from .units import (
     format_bytes,
     format_joules,
     format_seconds,
@@ -45,7 +46,8 @@ class Budget:
     energy : float or str, optional
         Joules of one inference (``"8 mJ"``).
     accuracy_drop : float or str, optional
-        Share in [0, 1] that top-1 accuracy may lose against the uncompressed network (``0.01``, ``"1 %"``).
+        Share in [0, 1] that top-1 accuracy may lose against the uncompressed network (``0.01``,
+        ``"1 %"``).
 
     Raises
     ------
@@ -135,7 +137,7 @@ class Budget:
         return {name: getattr(self, name) for name in LINES if getattr(self, name) is not None}
 
     def merge(self, other: Budget) -> Budget:
-        """Return this budget with the lines of ``other`` in place of its own where they are given."""
+        """Return this budget with the given lines of ``other`` in place of its own."""
         return Budget(**{**self.to_dict(), **other.to_dict()})
 
     def misses(
@@ -218,10 +220,11 @@ class Miss:
             over = over.replace("%", "points")
         elif self.limit > 0:
             over = f"{over} or {100 * (self.actual / self.limit - 1):.1f} %"
-        return f"{self.line} is {show(self.actual)} ({self.source}), limit {show(self.limit)}: {over} too much"
+        actual = f"{self.line} is {show(self.actual)} ({self.source})"
+        return f"{actual}, limit {show(self.limit)}: {over} too much"
 
 
-class BudgetError(Exception):
+class BudgetError(Error, RuntimeError):
     """A compressed model does not meet its budget.
 
     The command line ends with exit code 3.

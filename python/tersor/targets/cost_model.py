@@ -1,11 +1,11 @@
-"""Latency and energy of a network on a device that tersor does not run on: a model, and labelled so."""
+"""Latency and energy on a device that tersor does not run on: a model, and labelled so."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tersor.targets.target import FORMATS, Target
+from .target import FORMATS, Target
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Estimate:
 def model_latency(target: Target, layers: Iterable[LayerCost], *, threads: int = 1) -> Estimate:
     """Model the time of one inference at batch size 1.
 
-    Per layer: the longer of computing (MACs / (MACs per cycle x efficiency x clock x cores in use)) and of
-    moving its weights and activations, plus a fixed overhead; layers follow one another. A roofline
-    (Williams et al. 2009) per layer.
+    Per layer: the longer of computing (MACs / (MACs per cycle x efficiency x clock x cores in use))
+    and of moving its weights and activations, plus a fixed overhead; layers follow one another. A
+    roofline (Williams et al. 2009) per layer.
 
     Parameters
     ----------
@@ -118,10 +118,11 @@ def model_latency(target: Target, layers: Iterable[LayerCost], *, threads: int =
         move = layer.weight_bytes / far + layer.activation_bytes / near
         seconds += max(compute, move) + model.overhead_per_layer_s
     rates = ", ".join(f"{rate:g} {name}" for name, rate in model.macs_per_cycle.items())
+    clock = f"{target.clock_hz / 1e6:g} MHz"
     formula = (
-        f"sum over layers of max(MACs / ({rates} MACs/cycle x {model.efficiency:g} x {target.clock_hz / 1e6:g} MHz "
-        f"x {cores} core(s)), weight bytes / {far / 1e9:.3g} GB/s + activation bytes / {near / 1e9:.3g} GB/s) "
-        f"+ {model.overhead_per_layer_s * 1e6:g} us"
+        f"sum over layers of max(MACs / ({rates} MACs/cycle x {model.efficiency:g} x {clock} x "
+        f"{cores} core(s)), weight bytes / {far / 1e9:.3g} GB/s + activation bytes / "
+        f"{near / 1e9:.3g} GB/s) + {model.overhead_per_layer_s * 1e6:g} us"
     )
     return Estimate(seconds, formula, model.source)
 

@@ -1,4 +1,4 @@
-"""Device profiles: what a network must fit into, and what is known about the device's speed and power."""
+"""Device profiles: what a network must fit into, and what is known of speed and power."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tersor.base.schema import check_keys, did_you_mean
-from tersor.base.yaml_file import parse_yaml, read_yaml
-from tersor.targets.budget import Budget
-from tersor.targets.units import (
+from ..base.error import Error
+from ..base.schema import check_keys, did_you_mean
+from ..base.yaml_file import parse_yaml, read_yaml
+from .budget import Budget
+from .units import (
     parse_bandwidth,
     parse_bytes,
     parse_hertz,
@@ -57,7 +58,7 @@ _REQUIRED = (
 )
 
 
-class TargetError(ValueError):
+class TargetError(Error, ValueError):
     """A target is unknown or its profile does not follow the schema; the message names the key."""
 
 
@@ -68,7 +69,8 @@ class LatencyModel:
     Attributes
     ----------
     macs_per_cycle : mapping of str to float
-        Multiply-accumulates of one core in one cycle, by format (``"fp32"``, ``"bf16"``, ``"int8"``).
+        Multiply-accumulates of one core in one cycle, by format: ``"fp32"``,
+        ``"bf16"``, ``"int8"``.
     efficiency : float
         Share of it that whole networks reach, in (0, 1].
     overhead_per_layer_s : float
@@ -92,7 +94,8 @@ class PowerModel:
     active_w : float
         Watts.
     scope : str
-        ``"core"`` where each busy core adds ``active_w``, ``"device"`` where the device draws it as a whole.
+        ``"core"`` where each busy core adds ``active_w``, ``"device"`` where the whole device
+        draws it.
     source : str
         Where the figure comes from and what it leaves out.
     """
@@ -129,7 +132,8 @@ class Target:
     weights_in_ram : bool
         True where weights are loaded to memory, False where they stay in flash.
     constraints : Budget
-        What any network for this target must keep; a budget of the user goes before it, line by line.
+        What any network for this target must keep; the user's budget goes before it, line by
+        line.
     latency_model : LatencyModel
         For devices that tersor does not run on.
     power_model : PowerModel
@@ -166,7 +170,8 @@ class Target:
         Parameters
         ----------
         target : str, Path or Target
-            The name of a profile in the package (:func:`target_names`), or the path of a ``.yaml`` file.
+            The name of a profile in the package (:func:`target_names`), or the path of a
+            ``.yaml`` file.
 
         Returns
         -------
@@ -175,7 +180,7 @@ class Target:
         Raises
         ------
         TargetError
-            If the name is unknown (the closest one is named) or the profile does not follow the schema.
+            If the name is unknown (the closest one is named) or the profile breaks the schema.
         FileNotFoundError
             If the path of a YAML file does not exist.
         """
@@ -189,12 +194,11 @@ class Target:
             return cls._read(read_yaml(target, what="target file"), f"target file {target}")
         if target not in target_names():
             hint = did_you_mean(target, target_names())
+            known = ", ".join(target_names())
             raise TargetError(
-                f"unknown target {target!r}{hint}; known: {', '.join(target_names())}, or the path of a .yaml profile"
+                f"unknown target {target!r}{hint}; known: {known}, or the path of a .yaml profile"
             )
-        text = (resources.files("tersor.targets") / "profiles" / f"{target}.yaml").read_text(
-            "utf-8"
-        )
+        text = (resources.files(__package__) / "profiles" / f"{target}.yaml").read_text("utf-8")
         return cls._read(parse_yaml(text, what=f"target {target}"), f"target {target}")
 
     @classmethod
@@ -219,7 +223,7 @@ class Target:
             ) from None
 
     def runs_here(self) -> bool:
-        """Return whether this machine has the target's instruction set, so that latency can be measured."""
+        """Return whether this machine has the target's instruction set: latency can be measured."""
         return platform.machine().lower() in _MACHINES[self.isa]
 
 
@@ -231,7 +235,7 @@ def target_names() -> tuple[str, ...]:
     >>> target_names()
     ('cloud', 'edge', 'mcu')
     """
-    folder = resources.files("tersor.targets") / "profiles"
+    folder = resources.files(__package__) / "profiles"
     return tuple(sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".yaml")))
 
 
@@ -334,9 +338,8 @@ def _flag(value: object, key: str) -> bool:
 def _number(value: object, key: str, *, least: float = 0.0, whole: bool = False) -> float:
     good = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
     if not good or not isinstance(value, (int, float)) or not least <= value < float("inf"):
-        raise ValueError(
-            f"{key} must be a {'whole ' if whole else ''}number of at least {least:g}, got {value!r}"
-        )
+        kind = "whole number" if whole else "number"
+        raise ValueError(f"{key} must be a {kind} of at least {least:g}, got {value!r}")
     return value
 
 

@@ -1,7 +1,8 @@
-"""Quantities with units: bytes, seconds, joules, hertz, watts and shares, from text and back to text.
+"""Quantities with units: bytes, seconds, joules, hertz, watts and shares, from text and back.
 
-Byte units follow the memory makers (JEDEC): KB, MB and GB are powers of 1024, as KiB, MiB and GiB are.
-Only ``kB`` is decimal (1000 bytes). ``kb`` and ``Mb`` mean bits to some and bytes to others: refused.
+Byte units follow the memory makers (JEDEC): KB, MB and GB are powers of 1024, as KiB, MiB and GiB
+are. Only ``kB`` is decimal (1000 bytes). ``kb`` and ``Mb`` mean bits to some and bytes to others:
+refused.
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ def parse_bandwidth(value: float | str, *, what: str = "bandwidth") -> float:
 
 
 def parse_share(value: float | str, *, what: str = "accuracy_drop") -> float:
-    """Read a share in [0, 1]: ``0.01``, ``"0.01"``, ``"1 %"`` and ``"1 pp"`` (percentage point) are the same.
+    """Read a share in [0, 1]; ``0.01``, ``"0.01"``, ``"1 %"`` and ``"1 pp"`` are the same.
 
     Raises
     ------
@@ -185,10 +186,8 @@ def parse_share(value: float | str, *, what: str = "accuracy_drop") -> float:
 
 def _format(value: float, steps: tuple[tuple[float, str], ...]) -> str:
     """Three significant digits in the largest unit that keeps the number at 1 or more."""
-    for factor, unit in steps:
-        # 0.9995 rounds up to 1.00 of this unit, so it belongs here and not to "1000" of the next.
-        if abs(value) >= factor * 0.9995:
-            break
+    # 0.9995 rounds up to 1.00 of this unit, so it belongs here and not to "1000" of the next.
+    factor, unit = next((step for step in steps if abs(value) >= step[0] * 0.9995), steps[-1])
     rounded = float(f"{value / factor:.3g}")
     digits = 2 - math.floor(math.log10(abs(rounded))) if rounded else 0
     return f"{rounded:.{min(max(digits, 0), 3)}f} {unit}"
