@@ -3,8 +3,8 @@
 import pickle
 
 import pytest
-
-from tersor.targets import Budget, BudgetError
+from tersor.base.error import BudgetError
+from tersor.targets import Budget
 
 
 def test_every_form_reads_alike(tmp_path):

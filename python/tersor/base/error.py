@@ -5,6 +5,8 @@ Wrong values and types raise the built-in ValueError and TypeError.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class Error(Exception):
     """Base class of the exceptions that tersor defines."""
@@ -27,7 +29,20 @@ class DeviceError(Error, RuntimeError):
 
 
 class BudgetError(Error, RuntimeError):
-    """A budget cannot be met; the message says by how much."""
+    """A budget is not met; the message says by how much. The command line ends with exit code 3.
+
+    Attributes
+    ----------
+    misses : tuple of tersor.targets.Miss
+        Each line that does not hold, with its limit and its figure.
+    """
+
+    def __init__(self, message: str, misses: tuple[Any, ...] = ()) -> None:
+        super().__init__(message)
+        self.misses = tuple(misses)
+
+    def __reduce__(self) -> tuple[type[BudgetError], tuple[str, tuple[Any, ...]]]:
+        return type(self), (str(self), self.misses)
 
 
 __all__ = [

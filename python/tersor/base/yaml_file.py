@@ -72,7 +72,7 @@ def parse_yaml(text: str, *, what: str) -> dict[str, Any]:
             f"{what}: a YAML document must have at most {_MAX_BYTES} characters, got {len(text)}"
         )
     try:
-        document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader, made stricter
+        document = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""

@@ -217,6 +217,8 @@ class Dataset:
         [[4], [0]]
         """
         index = rows if isinstance(rows, slice) else np.asarray(rows)
+        if not isinstance(index, slice) and index.size == 0:
+            index = slice(0)
         chosen = self._rows[index]
         y = None if self.y is None else self.y[index]
         return Dataset(self._source, y, self.class_names, name=self.name, _rows=chosen)
@@ -248,9 +250,7 @@ class Dataset:
         return self.subset(np.sort(rows))
 
 
-def _labels(
-    y: ArrayLike, count: int, class_names: tuple[str, ...], name: str
-) -> NDArray[np.int64]:
+def _labels(y: ArrayLike, count: int, class_names: tuple[str, ...], name: str) -> NDArray[np.int64]:
     labels = np.asarray(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

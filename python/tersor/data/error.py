@@ -6,7 +6,7 @@ from ..base.error import Error
 
 
 class DataError(Error, ValueError):
-    """Data cannot be used: damaged, empty, not finite, or of a wrong shape; one sentence says which."""
+    """Data cannot be used: damaged, empty, not finite, or of a wrong shape."""
 
 
 __all__ = ["DataError"]

@@ -77,7 +77,8 @@ class Preprocess:
             "source_layout": source_layout,
             "resize": None if resize is None else _size(resize),
         }
-        if 0.0 in values["std"]:  # type: ignore[operator]
+        # In float32, which is what is computed in.
+        if not np.array(values["std"], np.float32).all():
             raise ValueError(f"preprocess: std must not be 0, got {std}")
         if layout not in (None, *_LAYOUTS) or source_layout not in _LAYOUTS:
             raise ValueError(
@@ -147,7 +148,7 @@ class Preprocess:
             If `mean` or `std` has another number of channels.
         """
         levels = np.arange(256, dtype=np.float32)[:, None]
-        return np.ascontiguousarray(self._affine(levels, channels).T)
+        return np.array(np.broadcast_to(self._affine(levels, channels).T, (channels, 256)))
 
     def __call__(self, x: ArrayLike) -> NDArray[np.float32]:
         """Prepare a batch.
@@ -190,7 +191,8 @@ class Preprocess:
         return np.ascontiguousarray(prepared)
 
     def _axes(self) -> str:
-        return ", ".join({"H": "height", "W": "width", "C": "channels"}[a] for a in self.source_layout[1:])
+        axes = {"H": "height", "W": "width", "C": "channels"}
+        return ", ".join(axes[axis] for axis in self.source_layout[1:])
 
     def _values(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Scale, mean and std along the last axis."""
@@ -208,10 +210,9 @@ class Preprocess:
     def _affine(self, x: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, channels):
-                raise DataError(
-                    f"preprocess: {name} has {len(values)} values, the data have {channels} channels"
-                )
-        mean, std = (np.broadcast_to(np.float32(v), (channels,)) for v in (self.mean, self.std))
+                counts = f"{len(values)} values, the data have {channels} channels"
+                raise DataError(f"preprocess: {name} has {counts}")
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         return np.asarray((x * np.float32(self.scale) - mean) / std, dtype=np.float32)
 
 

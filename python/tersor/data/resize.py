@@ -35,7 +35,7 @@ def resize_images(x: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     tall = np.einsum("yh,nhwc->nywc", rows, x.astype(np.float32), optimize=True)
     resized = np.einsum("xw,nywc->nyxc", columns, tall, optimize=True)
     if x.dtype == np.uint8:
-        return np.clip(np.floor(resized + 0.5), 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(np.floor(resized + 0.5), 0, 255), dtype=np.uint8)
     return np.asarray(resized, dtype=np.float32)
 
 

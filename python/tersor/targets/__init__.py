@@ -1,13 +1,12 @@
 """Device profiles, budgets, quantities with units and the cost model."""
 
-from .budget import Budget, BudgetError, Miss
+from .budget import Budget, Miss
 from .cost_model import Estimate, LayerCost, model_energy, model_latency
 from .target import LatencyModel, PowerModel, Target, TargetError, target_names
 from .units import format_bytes, parse_bytes
 
 __all__ = [
     "Budget",
-    "BudgetError",
     "Estimate",
     "LatencyModel",
     "LayerCost",

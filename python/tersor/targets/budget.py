@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..base.error import Error
+from ..base.error import BudgetError
 from ..base.schema import check_keys
 from ..base.yaml_file import read_yaml
 from .units import (
@@ -176,7 +176,7 @@ class Budget:
     def check(
         self, figures: Mapping[str, float | None], sources: Mapping[str, str] | None = None
     ) -> None:
-        """Raise :class:`BudgetError` unless every line holds; parameters as in :meth:`misses`.
+        """Raise :class:`tersor.BudgetError` unless every line holds; parameters as in `misses`.
 
         Raises
         ------
@@ -191,7 +191,8 @@ class Budget:
         """
         missed = self.misses(figures, sources)
         if missed:
-            raise BudgetError(missed)
+            listed = "; ".join(str(miss) for miss in missed)
+            raise BudgetError(f"budget not met: {listed}", missed)
 
 
 @dataclass(frozen=True)
@@ -224,25 +225,6 @@ class Miss:
         return f"{actual}, limit {show(self.limit)}: {over} too much"
 
 
-class BudgetError(Error, RuntimeError):
-    """A compressed model does not meet its budget.
-
-    The command line ends with exit code 3.
-
-    Attributes
-    ----------
-    misses : tuple of Miss
-        Each line that does not hold, with its limit and its figure.
-    """
-
-    def __init__(self, misses: tuple[Miss, ...]) -> None:
-        self.misses = tuple(misses)
-        super().__init__("budget not met: " + "; ".join(str(miss) for miss in self.misses))
-
-    def __reduce__(self) -> tuple[type[BudgetError], tuple[tuple[Miss, ...]]]:
-        return type(self), (self.misses,)
-
-
 def _split_lines(text: str) -> dict[str, str]:
     """Read ``"size=128KB,accuracy_drop=1%"``."""
     lines: dict[str, str] = {}
@@ -258,4 +240,4 @@ def _split_lines(text: str) -> dict[str, str]:
     return lines
 
 
-__all__ = ["LINES", "Budget", "BudgetError", "Miss"]
+__all__ = ["LINES", "Budget", "Miss"]
