@@ -30,6 +30,10 @@ _EXPORTS: dict[str, str] = {
     "supported_isas": "base.isa",
     "get_threads": "base.threads",
     "set_threads": "base.threads",
+    # targets and data
+    "Budget": "targets.budget",
+    "Target": "targets.target",
+    "Preprocess": "data.preprocess",
 }
 
 # Capabilities and rooms that are part of the public interface.
