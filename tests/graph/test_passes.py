@@ -72,7 +72,7 @@ def test_h_swish_and_gelu_and_silu_are_recognized():
     three, six = (g.add_constant(n, np.float32([v])) for n, v in (("three", 3), ("six", 6)))
     gate = g.add_node("clip", [g.add_node("add", [x, three])], {"min": 0.0, "max": 6.0})
     swish = g.add_node("div", [g.add_node("mul", [x, gate]), six])
-    root, one, half = (g.add_constant(n, np.float32(v)) for n, v in (("r", 2**-0.5), ("one", 1), ("half", 0.5)))
+    root, one, half = (g.add_constant(n, np.array(v, np.float32)) for n, v in (("r", 2**-0.5), ("one", 1), ("half", 0.5)))
     cdf = g.add_node("add", [g.add_node("erf", [g.add_node("mul", [swish, root])]), one])
     gelu = g.add_node("mul", [g.add_node("mul", [swish, half]), cdf])
     silu = g.add_node("mul", [gelu, g.add_node("sigmoid", [gelu])])

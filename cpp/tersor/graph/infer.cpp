@@ -231,9 +231,9 @@ Shape infer_slice(Op op, const Attributes& a, const Shape& x) {
 }
 
 int64_t static_count(const Shape& shape) {
-  int64_t count = 1;
-  for (int64_t d : shape) count *= d == kBatch ? 1 : d;
-  return count;
+  Shape known = shape;
+  if (!known.empty() && known[0] == kBatch) known[0] = 1;
+  return element_count(known);  // checks for overflow
 }
 
 Shape infer_reshape(Op op, const Attributes& a, const Shape& x) {
@@ -246,7 +246,7 @@ Shape infer_reshape(Op op, const Attributes& a, const Shape& x) {
       require(open < 0, op, "shape must hold at most one open dimension, got ", to_string(y));
       open = static_cast<int64_t>(i);
     } else {
-      known *= y[i];
+      require(!__builtin_mul_overflow(known, y[i], &known), op, "shape must fit 63 bits");
     }
   }
   if (batch) {

@@ -1,0 +1,83 @@
+#include "tersor/artifact/artifact.h"
+
+#include <new>
+
+#include "tersor/artifact/graph_codec.h"
+#include "tersor/artifact/sections.h"
+#include "tersor/base/error.h"
+
+namespace tersor::artifact {
+namespace {
+
+const char* name_of_coding(Coding coding) { return coding == Coding::packed ? "packed" : "raw"; }
+
+Artifact decode_frame(const uint8_t* data, size_t size, ArtifactInfo* info) {
+  const Frame frame = read_sections(data, size);
+  const Section& graph_section = frame.sections.at(SectionKind::graph);
+  const Section& table_section = frame.sections.at(SectionKind::stream_table);
+  const Section& data_section = frame.sections.at(SectionKind::stream_data);
+  ByteReader table(table_section.data, table_section.size, "stream table");
+  StreamReader streams(table, data_section.data, data_section.size);
+  table.expect_end();
+  ByteReader graph_reader(graph_section.data, graph_section.size, "graph");
+  std::vector<StreamName> names;
+  Artifact artifact;
+  artifact.graph = read_graph(graph_reader, streams, info ? &names : nullptr);
+  const auto bytes_of = [&](SectionKind kind) {
+    const Section& s = frame.sections.at(kind);
+    return std::vector<uint8_t>(s.data, s.data + s.size);
+  };
+  artifact.metadata = bytes_of(SectionKind::metadata);
+  artifact.provenance = bytes_of(SectionKind::provenance);
+  if (info) {
+    info->version_major = frame.version_major;
+    info->version_minor = frame.version_minor;
+    info->file_bytes = size;
+    for (const auto& [kind, section] : frame.sections) {
+      info->sections.push_back({name_of(kind), section.offset, section.size});
+    }
+    for (size_t i = 0; i < streams.size(); ++i) {
+      info->streams.push_back({names[i].edge, names[i].part, name_of_coding(streams[i].coding),
+                               data_section.offset + streams[i].offset, streams[i].length});
+    }
+  }
+  return artifact;
+}
+
+// Whatever goes wrong while reading is the file's fault: one error type for the caller.
+Artifact decode_checked(const uint8_t* data, size_t size, ArtifactInfo* info) {
+  try {
+    return decode_frame(data, size, info);
+  } catch (const ArtifactError&) {
+    throw;
+  } catch (const Error& error) {
+    throw ArtifactError(message("artifact: ", error.what()));
+  } catch (const std::bad_alloc&) {
+    throw ArtifactError("artifact: the file claims more memory than there is");
+  }
+}
+
+}  // namespace
+
+std::vector<uint8_t> encode(const Artifact& artifact) {
+  artifact.graph.verify();
+  ByteWriter graph, table;
+  StreamWriter streams;
+  write_graph(artifact.graph, graph, streams);
+  streams.write_table(table);
+  return write_sections({{SectionKind::graph, std::move(graph.bytes())},
+                         {SectionKind::stream_table, std::move(table.bytes())},
+                         {SectionKind::stream_data, std::move(streams.data())},
+                         {SectionKind::metadata, artifact.metadata},
+                         {SectionKind::provenance, artifact.provenance}});
+}
+
+Artifact decode(const uint8_t* data, size_t size) { return decode_checked(data, size, nullptr); }
+
+ArtifactInfo inspect(const uint8_t* data, size_t size) {
+  ArtifactInfo info;
+  decode_checked(data, size, &info);
+  return info;
+}
+
+}  // namespace tersor::artifact

@@ -1,0 +1,56 @@
+// The compressed file `.tersor`: one network, checked to the last byte. Byte layout: docs/design/artifact.md.
+//
+// Writers write a temporary file beside the target and rename it. Readers trust nothing: whatever is wrong ends
+// in ArtifactError, with memory bounded by a small multiple of the file's size.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tersor/base/export.h"
+#include "tersor/graph/graph.h"
+
+namespace tersor::artifact {
+
+inline constexpr uint16_t kVersionMajor = 1;  // a reader refuses a larger one
+inline constexpr uint16_t kVersionMinor = 0;
+
+struct Artifact {
+  graph::Graph graph;
+  // Opaque to C++: recipe, preprocessing, lineage, as the Python layer packs them. Part of the content.
+  std::vector<uint8_t> metadata;
+  // Measurements, times, machine. Not part of the content.
+  std::vector<uint8_t> provenance;
+};
+
+struct SectionInfo {
+  std::string name;
+  uint64_t offset;
+  uint64_t length;
+};
+
+struct StreamInfo {
+  std::string edge;   // whose tensor
+  std::string part;   // values, scale, zero_point
+  std::string coding; // raw, packed
+  uint64_t offset;    // in the file
+  uint64_t length;
+};
+
+struct ArtifactInfo {
+  uint16_t version_major, version_minor;
+  uint64_t file_bytes;
+  std::vector<SectionInfo> sections;
+  std::vector<StreamInfo> streams;
+};
+
+TERSOR_API std::vector<uint8_t> encode(const Artifact& artifact);
+TERSOR_API Artifact decode(const uint8_t* data, size_t size);
+TERSOR_API ArtifactInfo inspect(const uint8_t* data, size_t size);  // checked like decode
+
+TERSOR_API void write_file(const std::string& path, const Artifact& artifact);
+TERSOR_API Artifact read_file(const std::string& path);
+
+}  // namespace tersor::artifact

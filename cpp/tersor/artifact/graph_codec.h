@@ -1,0 +1,21 @@
+// The graph section: operators used, edges, nodes. Tensors are named by their stream's index.
+#pragma once
+
+#include "tersor/artifact/byte_stream.h"
+#include "tersor/artifact/streams.h"
+#include "tersor/graph/graph.h"
+
+namespace tersor::artifact {
+
+struct StreamName {
+  std::string edge;
+  std::string part;
+};
+
+// Adds the tensors to `streams` in the order in which the section names them.
+void write_graph(const graph::Graph& graph, ByteWriter& out, StreamWriter& streams);
+
+// `names`, when given, receives one entry per stream.
+graph::Graph read_graph(ByteReader& in, StreamReader& streams, std::vector<StreamName>* names);
+
+}  // namespace tersor::artifact

@@ -1,0 +1,112 @@
+#include "tersor/artifact/streams.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "tersor/base/crc32c.h"
+#include "tersor/base/error.h"
+#include "tersor/coding/bit_packing.h"
+
+namespace tersor::artifact {
+namespace {
+
+// Elements are copied as they lie in memory.
+static_assert(std::endian::native == std::endian::little, "the artifact is little-endian");
+
+// Large streams start on cache lines so that a file mapped into memory can be used in place; small ones would
+// waste more than they hold.
+constexpr size_t kLargeStream = 4096;
+size_t alignment_of(uint64_t length) { return length >= kLargeStream ? 64 : 4; }
+
+constexpr size_t kMaxRank = 8;
+
+size_t stored_bytes(Coding coding, DType dtype, int64_t count, int bits) {
+  return coding == Coding::packed ? coding::packed_size(static_cast<size_t>(count), bits)
+                                  : static_cast<size_t>(count) * size_of(dtype);
+}
+
+bool packs(DType dtype, int bits) { return (dtype == DType::int8 || dtype == DType::uint8) && bits < 8; }
+
+}  // namespace
+
+size_t StreamWriter::add(const Tensor& tensor, int bits) {
+  Stream s;
+  s.coding = packs(tensor.dtype(), bits) ? Coding::packed : Coding::raw;
+  s.length = stored_bytes(s.coding, tensor.dtype(), tensor.size(), bits);
+  data_.align(alignment_of(s.length));
+  s.offset = data_.size();
+  std::vector<uint8_t>& bytes = data_.bytes();
+  bytes.resize(bytes.size() + s.length);
+  uint8_t* to = bytes.data() + s.offset;
+  if (s.coding == Coding::packed) {
+    coding::pack_bits(tensor.as<uint8_t>(), static_cast<size_t>(tensor.size()), bits, to);
+  } else if (s.length) {
+    std::memcpy(to, tensor.data(), s.length);
+  }
+  s.crc = crc32c(to, s.length);
+  streams_.push_back(s);
+  return streams_.size() - 1;
+}
+
+void StreamWriter::write_table(ByteWriter& out) const {
+  out.varint(streams_.size());
+  for (const Stream& s : streams_) {  // offsets follow from lengths and alignment
+    out.u8(static_cast<uint8_t>(s.coding));
+    out.varint(s.length);
+    out.u32(s.crc);
+  }
+}
+
+StreamReader::StreamReader(ByteReader& table, const uint8_t* data, size_t size) : data_(data) {
+  const size_t count = table.count(6);
+  uint64_t at = 0;
+  for (size_t i = 0; i < count; ++i) {
+    Stream s;
+    s.coding = static_cast<Coding>(table.varint_below(2, "coding"));
+    s.length = table.varint();
+    s.crc = table.u32();
+    const uint64_t alignment = alignment_of(s.length);
+    s.offset = (at + alignment - 1) / alignment * alignment;
+    if (s.offset > size || s.length > size - s.offset) table.fail("a stream is longer than the data");
+    if (std::any_of(data + at, data + s.offset, [](uint8_t b) { return b != 0; })) {
+      table.fail("padding between streams must be zero");
+    }
+    if (crc32c(data + s.offset, s.length) != s.crc) table.fail("the checksum of a stream does not match");
+    at = s.offset + s.length;
+    streams_.push_back(s);
+  }
+  if (at != size) table.fail("the data has bytes that belong to no stream");
+  taken_.assign(streams_.size(), false);
+}
+
+Tensor StreamReader::take(size_t index, DType dtype, const Shape& shape, int bits, bool is_signed) {
+  if (index >= streams_.size()) throw ArtifactError("artifact: a tensor names a stream that does not exist");
+  if (taken_[index]) throw ArtifactError("artifact: two tensors use one stream");
+  taken_[index] = true;
+  if (shape.size() > kMaxRank) throw ArtifactError("artifact: a tensor has more than 8 dimensions");
+  const Stream& s = streams_[index];
+  const int64_t count = element_count(shape);
+  if ((s.coding == Coding::packed) != packs(dtype, bits) ||
+      // Without this an enormous count could wrap around below.
+      static_cast<uint64_t>(count) > 8 * (s.length + 1) ||
+      stored_bytes(s.coding, dtype, count, bits) != s.length) {
+    throw ArtifactError(message("artifact: a stream must hold the ", to_string(shape), " tensor, got ", s.length,
+                                " bytes"));
+  }
+  Tensor t(dtype, shape);
+  if (s.coding == Coding::packed) {
+    coding::unpack_bits(data_ + s.offset, static_cast<size_t>(count), bits, is_signed, t.as<uint8_t>());
+  } else if (s.length) {
+    std::memcpy(t.data(), data_ + s.offset, s.length);
+  }
+  return t;
+}
+
+void StreamReader::expect_all_taken() const {
+  if (!std::all_of(taken_.begin(), taken_.end(), [](bool t) { return t; })) {
+    throw ArtifactError("artifact: a stream belongs to no tensor");
+  }
+}
+
+}  // namespace tersor::artifact

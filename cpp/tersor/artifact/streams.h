@@ -1,0 +1,55 @@
+// The tensor section: a table of streams and their bytes. A tensor's values, its scales and its zero points are
+// streams of their own, each with a coding and a checksum, so that each can be decoded alone.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "tersor/artifact/byte_stream.h"
+#include "tersor/tensor/tensor.h"
+
+namespace tersor::artifact {
+
+enum class Coding : uint8_t {
+  raw = 0,     // little-endian elements
+  packed = 1,  // codes of `bits` bits (coding/bit_packing.h)
+};
+
+struct Stream {
+  Coding coding = Coding::raw;
+  uint64_t offset = 0;  // in the data section
+  uint64_t length = 0;
+  uint32_t crc = 0;
+};
+
+class StreamWriter {
+ public:
+  // Returns the stream's index. `bits` < 8 with an 8-bit dtype packs.
+  size_t add(const Tensor& tensor, int bits);
+  void write_table(ByteWriter& out) const;
+  std::vector<uint8_t>& data() { return data_.bytes(); }
+
+ private:
+  std::vector<Stream> streams_;
+  ByteWriter data_;
+};
+
+class StreamReader {
+ public:
+  // Checks that the streams follow each other without overlap, gaps hold only the zeros of alignment, and every
+  // checksum. The data must outlive the reader.
+  StreamReader(ByteReader& table, const uint8_t* data, size_t size);
+
+  size_t size() const { return streams_.size(); }
+  const Stream& operator[](size_t i) const { return streams_[i]; }
+  // Each stream is taken once. The length must be exactly what dtype, shape and bits need.
+  Tensor take(size_t index, DType dtype, const Shape& shape, int bits, bool is_signed);
+  void expect_all_taken() const;
+
+ private:
+  std::vector<Stream> streams_;
+  std::vector<bool> taken_;
+  const uint8_t* data_;
+};
+
+}  // namespace tersor::artifact

@@ -1,0 +1,5 @@
+"""The ``.tersor`` file: one checked file that holds a compressed network."""
+
+from .artifact import content_hash, decode, encode, inspect, load, save
+
+__all__ = ["content_hash", "decode", "encode", "inspect", "load", "save"]

@@ -1,0 +1,174 @@
+"""Reading and writing ``.tersor`` files. Native half: ``cpp/tersor/artifact/artifact.h``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+from .. import _core
+from ..base.error import ArtifactError
+
+# Metadata is small; more than this is a decompression bomb, not a recipe.
+_MOST_JSON_BYTES = 16 << 20
+
+
+def _pack(value: dict[str, Any]) -> bytes:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return zlib.compress(text.encode(), 9)
+
+
+def _unpack(data: bytes, section: str) -> dict[str, Any]:
+    if not data:
+        return {}
+    try:
+        stream = zlib.decompressobj()
+        text = stream.decompress(data, _MOST_JSON_BYTES)
+        if not stream.eof or stream.unused_data:
+            raise ValueError("it is cut, too long or followed by other bytes")
+        value = json.loads(text)
+        if not isinstance(value, dict):
+            raise ValueError("it must hold an object")
+    except (ValueError, zlib.error, RecursionError) as error:
+        raise ArtifactError(f"artifact: section {section} is not valid JSON: {error}") from None
+    return value
+
+
+def encode(graph: Any, metadata: dict[str, Any] | None = None, provenance: dict[str, Any] | None = None) -> bytes:
+    """Encode a network as the bytes of a ``.tersor`` file.
+
+    Parameters
+    ----------
+    graph : Graph
+        The network with its constants.
+    metadata : dict, optional
+        JSON values that belong to the content: recipe, preprocessing, lineage.
+    provenance : dict, optional
+        JSON values that do not: measurements, times, machine.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    GraphError
+        If the graph does not verify.
+    ValueError
+        If `metadata` or `provenance` holds what JSON cannot (NaN, infinities).
+    TypeError
+        If they hold objects that are no JSON values.
+
+    Examples
+    --------
+    >>> import numpy as np, tersor
+    >>> graph = tersor.Graph()
+    >>> x = graph.add_input("x", "float32", (None, 4))
+    >>> graph.set_outputs([graph.add_node("relu", [x])])
+    >>> tersor.artifact.encode(graph)[1:4]
+    b'TSR'
+    """
+    return _core.artifact.encode(graph, _pack(metadata or {}), _pack(provenance or {}))
+
+
+def decode(data: bytes) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Decode the bytes of a ``.tersor`` file.
+
+    Parameters
+    ----------
+    data : bytes
+
+    Returns
+    -------
+    graph : Graph
+    metadata : dict
+    provenance : dict
+
+    Raises
+    ------
+    ArtifactError
+        If anything in the file is damaged, hostile or from a newer version.
+    """
+    graph, metadata, provenance = _core.artifact.decode(data)
+    return graph, _unpack(metadata, "metadata"), _unpack(provenance, "provenance")
+
+
+def save(
+    path: str | os.PathLike[str],
+    graph: Any,
+    metadata: dict[str, Any] | None = None,
+    provenance: dict[str, Any] | None = None,
+) -> None:
+    """Write a ``.tersor`` file; it appears completely or not at all.
+
+    Parameters
+    ----------
+    path : str or path-like
+    graph, metadata, provenance
+        As for `encode`.
+
+    Raises
+    ------
+    ArtifactError
+        If the file cannot be written.
+    """
+    _core.artifact.write(os.fspath(path), graph, _pack(metadata or {}), _pack(provenance or {}))
+
+
+def load(path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Read a ``.tersor`` file; returns what `decode` returns.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Raises
+    ------
+    ArtifactError
+        If the file cannot be read or is damaged.
+    """
+    graph, metadata, provenance = _core.artifact.read(os.fspath(path))
+    return graph, _unpack(metadata, "metadata"), _unpack(provenance, "provenance")
+
+
+def inspect(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Where every byte of a ``.tersor`` file goes.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    dict
+        ``version``, ``file_bytes``, ``sections`` (name, offset, length) and ``streams`` (edge, part, coding,
+        offset, length); offsets and lengths in bytes.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is damaged.
+    OSError
+        If it cannot be read.
+    """
+    info: dict[str, Any] = _core.artifact.inspect(Path(path).read_bytes())
+    return info
+
+
+def content_hash(graph: Any, metadata: dict[str, Any] | None = None) -> str:
+    """SHA-256 of the file that these would be saved as, without provenance.
+
+    Parameters
+    ----------
+    graph : Graph
+    metadata : dict, optional
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits. Equal content has equal digits, whatever was measured or when.
+    """
+    return hashlib.sha256(_core.artifact.encode(graph, _pack(metadata or {}), b"")).hexdigest()

@@ -1,0 +1,251 @@
+"""The .tersor file: round trips, every flipped bit, every truncation, hostile content behind valid checksums."""
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tersor import ArtifactError, GraphError, _core, artifact
+
+GOLDEN = Path(__file__).parent / "golden"
+HEADER_BYTES, ENTRY_BYTES, SECTIONS = 64, 24, 5
+
+
+def crc32c(data: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def qparams(scale, zero_point, **more):
+    return _core.quantization.QParams(scale=scale, zero_point=zero_point, **more)
+
+
+def small_graph():
+    """A quantized convolution: constants of several types, per-channel scales, a derived bias scale."""
+    rng = np.random.default_rng(1)
+    g = _core.graph.Graph()
+    g.description = "test"
+    x = g.add_input("x", "float32", (None, 3, 4, 4))
+    qx = g.add_node("quantize", [x], {}, "q", "xq", qparams([0.05], [3]))
+    scales = np.float32([0.1, 0.2, 0.3])
+    w = g.add_constant(
+        "w",
+        rng.integers(-7, 8, (3, 3, 1, 1)).astype(np.int8),
+        "layer.weight",
+        qparams(scales, [0, 0, 0], bits=4, narrow=True, axis=0),
+    )
+    bias_scale = [float(np.float32(0.05) * s) for s in scales]
+    b = g.add_constant(
+        "b", np.arange(3, dtype=np.int32), "layer.bias", qparams(bias_scale, [0] * 3, bits=32, axis=0)
+    )
+    y = g.add_node("conv", [qx, w, b], {"activation": "relu"}, "conv", "yq", qparams([0.07], [-128]))
+    g.set_outputs([g.add_node("dequantize", [y], {}, "dq", "y")])
+    g.verify()
+    return g
+
+
+def assert_equal_graphs(a, b):
+    assert a.description == b.description
+    assert [repr(n) for n in a.nodes] == [repr(n) for n in b.nodes]
+    assert [n.attributes for n in a.nodes] == [n.attributes for n in b.nodes]
+    assert (a.input_ids, a.output_ids) == (b.input_ids, b.output_ids)
+    for p, q in zip(a.edges, b.edges, strict=True):
+        assert (p.name, p.origin, p.dtype, p.shape) == (q.name, q.origin, q.dtype, q.shape)
+        assert p.qparams == q.qparams
+        assert p.is_constant == q.is_constant
+        if p.is_constant:
+            np.testing.assert_array_equal(p.constant, q.constant)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return artifact.encode(small_graph(), {"recipe": "int8"}, {"seconds": 0.25})
+
+
+def test_round_trip(data):
+    graph, metadata, provenance = artifact.decode(data)
+    assert_equal_graphs(graph, small_graph())
+    assert (metadata, provenance) == ({"recipe": "int8"}, {"seconds": 0.25})
+    assert artifact.encode(graph, metadata, provenance) == data
+
+
+@given(
+    dtype=st.sampled_from(["float32", "float16", "bfloat16", "int8", "uint8", "int16", "int32", "int64", "float64"]),
+    shape=st.lists(st.integers(0, 5), max_size=4),
+    seed=st.integers(0, 99),
+)
+def test_any_constant_round_trips(dtype, shape, seed):
+    import ml_dtypes
+
+    kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+    value = np.random.default_rng(seed).integers(0, 100, shape).astype(kind)
+    g = _core.graph.Graph()
+    c = g.add_constant("c", value)
+    g.set_outputs([g.add_node("identity", [c])])
+    again = artifact.decode(artifact.encode(g))[0].edge("c").constant
+    assert again.dtype == value.dtype
+    np.testing.assert_array_equal(again, value)
+
+
+@given(bits=st.integers(2, 8), signed=st.booleans(), seed=st.integers(0, 99))
+def test_codes_are_packed_to_their_bits(bits, signed, seed):
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    value = np.random.default_rng(seed).integers(low, high + 1, (7, 9)).astype(np.int8 if signed else np.uint8)
+    g = _core.graph.Graph()
+    g.add_input("x", "float32", (None, 2))
+    c = g.add_constant("c", value, "", qparams([1.0], [0], bits=bits, signed=signed))
+    g.set_outputs([g.add_node("dequantize", [c])])
+    data = artifact.encode(g)
+    np.testing.assert_array_equal(artifact.decode(data)[0].edge("c").constant, value)
+    stream = next(s for s in _core.artifact.inspect(data)["streams"] if s["part"] == "values")
+    assert stream["length"] == -(-63 * bits // 8)
+
+
+def test_every_flipped_bit_is_an_error(data):
+    for i in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[i // 8] ^= 1 << (i % 8)
+        with pytest.raises(ArtifactError):
+            artifact.decode(bytes(damaged))
+
+
+def test_every_truncation_and_extension_is_an_error(data):
+    for n in range(len(data)):
+        with pytest.raises(ArtifactError):
+            artifact.decode(data[:n])
+    for extra in (b"\0", b"x", data):
+        with pytest.raises(ArtifactError):
+            artifact.decode(data + extra)
+
+
+def sections_of(data):
+    entries = []
+    for i in range(SECTIONS):
+        entries.append(struct.unpack_from("<IQQI", data, HEADER_BYTES + i * ENTRY_BYTES))
+    return entries
+
+
+def sealed(data: bytearray) -> bytes:
+    """The bytes with every checksum made right again, so that only the content is hostile."""
+    for i, (kind, offset, length, _) in enumerate(sections_of(data)):
+        crc = crc32c(bytes(data[offset : offset + length]))
+        struct.pack_into("<IQQI", data, HEADER_BYTES + i * ENTRY_BYTES, kind, offset, length, crc)
+    table = bytes(data[HEADER_BYTES : HEADER_BYTES + SECTIONS * ENTRY_BYTES])
+    struct.pack_into("<I", data, 32, crc32c(table))
+    struct.pack_into("<I", data, HEADER_BYTES - 4, crc32c(bytes(data[: HEADER_BYTES - 4])))
+    return bytes(data)
+
+
+def test_sealing_an_untouched_file_changes_nothing(data):
+    assert sealed(bytearray(data)) == data
+
+
+@settings(max_examples=600)
+@given(draw=st.data())
+def test_hostile_content_behind_valid_checksums_never_crashes(data, draw):
+    hostile = bytearray(data)
+    _, offset, length, _ = draw.draw(st.sampled_from(sections_of(data)[:3]))
+    for _ in range(draw.draw(st.integers(1, 3))):
+        at = offset + draw.draw(st.integers(0, length - 1))
+        hostile[at] = draw.draw(st.integers(0, 255))
+    try:
+        graph, *_ = artifact.decode(sealed(hostile))
+    except ArtifactError:
+        return
+    graph.verify()  # a change that is still a valid network (a name, a stride)
+
+
+@pytest.mark.parametrize("field", range(3))
+@pytest.mark.parametrize("value", [0, 1, 63, 2**31, 2**32 - 1])
+def test_hostile_section_tables(data, field, value):
+    for i in range(SECTIONS):
+        hostile = bytearray(data)
+        entry = list(sections_of(data)[i])
+        if entry[field] == value:
+            continue
+        entry[field] = value
+        struct.pack_into("<IQQI", hostile, HEADER_BYTES + i * ENTRY_BYTES, *entry)
+        table = bytes(hostile[HEADER_BYTES : HEADER_BYTES + SECTIONS * ENTRY_BYTES])
+        struct.pack_into("<I", hostile, 32, crc32c(table))
+        struct.pack_into("<I", hostile, HEADER_BYTES - 4, crc32c(bytes(hostile[: HEADER_BYTES - 4])))
+        with pytest.raises(ArtifactError):
+            artifact.decode(bytes(hostile))
+
+
+@pytest.mark.parametrize(
+    ("offset", "form", "value", "says"),
+    [
+        (8, "<H", 2, "update tersor"),
+        (12, "<I", 2**32 - 1, "there must be 5 sections"),
+        (16, "<Q", 2**63, "the file must have"),
+        (24, "<Q", 1, "needs a feature"),
+        (40, "<I", 1, "reserved bytes must be zero"),
+    ],
+)
+def test_hostile_headers(data, offset, form, value, says):
+    hostile = bytearray(data)
+    struct.pack_into(form, hostile, offset, value)
+    struct.pack_into("<I", hostile, HEADER_BYTES - 4, crc32c(bytes(hostile[: HEADER_BYTES - 4])))
+    with pytest.raises(ArtifactError, match=says):
+        artifact.decode(bytes(hostile))
+
+
+def test_json_bombs_and_other_metadata_are_errors():
+    graph = small_graph()
+    for metadata in (b"x", zlib.compress(b"[]"), zlib.compress(b"0" * (17 << 20)), zlib.compress(b"{}") + b"x"):
+        with pytest.raises(ArtifactError, match="metadata"):
+            artifact.decode(_core.artifact.encode(graph, metadata, b""))
+
+
+def test_files_appear_completely_or_not_at_all(tmp_path, data):
+    path = tmp_path / "model.tersor"
+    artifact.save(path, small_graph(), {"recipe": "int8"}, {"seconds": 0.25})
+    assert path.read_bytes() == data
+    assert_equal_graphs(artifact.load(path)[0], small_graph())
+    with pytest.raises(ArtifactError, match="cannot write"):
+        artifact.save(tmp_path / "absent" / "model.tersor", small_graph())
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ArtifactError, match="cannot write"):
+        artifact.save(tmp_path / "folder", small_graph())
+    broken = _core.graph.Graph()
+    with pytest.raises(GraphError):
+        artifact.save(tmp_path / "broken.tersor", broken)
+    assert sorted(os.listdir(tmp_path)) == ["folder", "model.tersor"]
+    with pytest.raises(ArtifactError, match="cannot open"):
+        artifact.load(tmp_path / "nothing.tersor")
+    with pytest.raises(ArtifactError, match="regular file"):
+        artifact.load(tmp_path)
+
+
+def test_provenance_is_outside_the_content_hash():
+    one = artifact.content_hash(small_graph(), {"recipe": "int8"})
+    assert one == artifact.content_hash(small_graph(), {"recipe": "int8"})
+    assert one != artifact.content_hash(small_graph(), {"recipe": "fp32"})
+    assert len(one) == 64
+
+
+def test_inspect_accounts_for_every_byte(tmp_path):
+    artifact.save(tmp_path / "m.tersor", small_graph())
+    info = artifact.inspect(tmp_path / "m.tersor")
+    assert info["file_bytes"] == (tmp_path / "m.tersor").stat().st_size
+    assert {s["name"] for s in info["sections"]} == {"graph", "stream table", "stream data", "metadata", "provenance"}
+    assert [(s["edge"], s["part"], s["coding"]) for s in info["streams"]] == [
+        ("w", "scale", "raw"),
+        ("w", "values", "packed"),
+        ("b", "values", "raw"),
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.tersor")), ids=lambda p: p.stem)
+def test_golden_files_load_forever(path):
+    graph, metadata, _ = artifact.load(path)
+    assert metadata["recipe"] == "int8"
+    assert_equal_graphs(graph, small_graph())
