@@ -117,6 +117,7 @@ void bind_graph(py::module_& m) {
   bind_node(m);
   py::class_<tg::Graph, std::shared_ptr<tg::Graph>> graph(m, "Graph", py::dynamic_attr());
   graph.def(py::init<>())
+      .def(py::init<const tg::Graph&>(), py::arg("other"))  // weights are shared
       .def("add_input",
            [](tg::Graph& g, const std::string& name, const std::string& dtype, const py::sequence& shape) {
              return g.add_input(name, tersor::dtype_from_name(dtype), shape_from_python(shape));

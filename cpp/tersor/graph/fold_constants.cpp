@@ -85,7 +85,8 @@ int fold_constants(Graph& graph) {
       if (constant) operand_bytes += static_cast<int64_t>(graph.edge(id).constant.size_bytes());
     }
     Edge& out = graph.edge(node.outputs[0]);
-    if (!constant || out.is_constant()) continue;
+    // An expand to the open batch stays: its result is known only in a plan.
+    if (!constant || out.is_constant() || (!out.shape.empty() && out.shape[0] == kBatch)) continue;
     const int64_t bytes = element_count(out.shape) * static_cast<int64_t>(size_of(out.dtype));
     if (bytes > operand_bytes + kMostGrowthBytes) continue;
     Tensor value = evaluate(graph, node);

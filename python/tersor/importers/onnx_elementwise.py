@@ -81,12 +81,14 @@ def _clip(b: SampleBuilder, node: OnnxNode) -> Operand:
 
 
 def _cast(b: SampleBuilder, node: OnnxNode) -> Operand:
-    x = as_value(node.operand(0), str(node))
     if node.op == "CastLike":
         like = node.operand(1)
         target = like.array.dtype if isinstance(like, Constant) else np.dtype(b.graph.edge(like.edge).dtype)
+        if isinstance(known := node.operand(0), Constant):
+            return Constant(known.array.astype(target), known.name, known.origin)
     else:
         target = numpy_dtype(node.integer("to"), str(node))
+    x = as_value(node.operand(0), str(node))
     source = str(b.graph.edge(x.edge).dtype)
     wanted = "float32" if target.kind == "f" or target.name == "bfloat16" else target.name
     if source == wanted:

@@ -117,10 +117,11 @@ def apply_slice(b: SampleBuilder, x: Value, ranges: list[tuple[int, int, int, in
     for axis, start, end, step in ranges:
         if len(range(start, end, step)) == 0:
             raise UnsupportedError(f"{what}: the result is empty along axis {axis}")
+        if step < 0:
+            raise UnsupportedError(f"{what}: a negative step ({step}) is not supported")
     form = b.form_for_axes(x, [r[0] for r in ranges], what)
     attributes = {"axes": [r[0] + form.shift for r in ranges], "starts": [r[1] for r in ranges],
-                  # past the front of an axis: as far below -size as an end can be meant
-                  "ends": [r[2] if r[2] >= 0 else -(1 << 31) for r in ranges], "steps": [r[3] for r in ranges]}
+                  "ends": [r[2] for r in ranges], "steps": [r[3] for r in ranges]}
     edge = b.node("slice", [b.arranged(x, form.native)], attributes, name, output_name)
     return b.value(edge, form.shift, x.batch_axis, output_name)
 

@@ -153,7 +153,7 @@ class SampleBuilder:
 
     def value(self, edge: int, shift: int, batch_axis: int | None = None, name: str = "") -> Value:
         """What the edge is to the source, given the shift of the form that it was computed in."""
-        native = tuple(self.graph.edge(edge).shape)
+        native = tuple(BATCH if d is None else d for d in self.graph.edge(edge).shape)
         shape = native
         if self.batched:
             shape = native[1:] if shift else (1, *native[1:])

@@ -1,0 +1,5 @@
+"""The native intermediate representation, seen from Python."""
+
+from .graph import Graph
+
+__all__ = ["Graph"]

@@ -1,0 +1,319 @@
+"""ONNX networks. onnx-ir reads and inlines; one walk over the nodes folds constants and converts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..base.error import GraphError, UnsupportedError
+from ..graph.graph import Graph
+from .errors import ImportFormatError
+from .onnx_elementwise import ELEMENTWISE
+from .onnx_folding import FOLDERS
+from .onnx_layers import LAYERS
+from .onnx_node import OnnxNode, numpy_dtype
+from .onnx_quantization import QUANTIZATION
+from .onnx_reader import network_of, read_model, tensor_array
+from .onnx_shaping import SHAPING
+from .values import BATCH, Constant, Operand, SampleBuilder, Value
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir
+
+CONVERTERS = {**ELEMENTWISE, **SHAPING, **LAYERS, **QUANTIZATION}
+NEWEST_OPSET = 24  # operators of later opsets may mean something else
+Shapes = Mapping[str, Sequence[int | None]]
+_LARGEST_INPUT = 1 << 31  # elements of one sample
+
+
+def supported_onnx_operators() -> list[str]:
+    """ONNX operators that an import understands.
+
+    Returns
+    -------
+    list of str
+    """
+    return sorted({*CONVERTERS, "Constant", "ConstantOfShape", "If", *FOLDERS} - {"CumSum", "Mod"}
+                  | {"CumSum (of constants)", "Mod (of constants)"})
+
+
+def load_onnx(path: str | os.PathLike[str], *, shapes: Shapes | None = None, canonicalize: bool = True) -> Graph:
+    """Read an ``.onnx`` file.
+
+    Parameters
+    ----------
+    path : path-like
+    shapes : mapping of str to sequence of (int or None), optional
+        Shape of inputs by name, where the file leaves dimensions open or fixes the wrong batch; ``None``
+        stands for the batch.
+    canonicalize : bool
+        Fold batch norm, fuse activations and so on (:meth:`Graph.canonicalize`).
+
+    Returns
+    -------
+    Graph
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ImportFormatError
+        The file is broken.
+    UnsupportedError
+        An operator or a form of it is not supported; the message names the node.
+    """
+    path = Path(path)
+    model = read_model(path)
+    return from_onnx(model, shapes=shapes, canonicalize=canonicalize, description=path.name)
+
+
+def from_onnx(model: onnx.ModelProto | onnx_ir.Model, *, shapes: Shapes | None = None, canonicalize: bool = True,
+              description: str = "") -> Graph:
+    """Convert an ONNX model in memory.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto or onnx_ir.Model
+    shapes : mapping of str to sequence of (int or None), optional
+        As in :func:`load_onnx`.
+    canonicalize : bool
+        Fold batch norm, fuse activations and so on.
+    description : str
+        Where the network came from.
+
+    Returns
+    -------
+    Graph
+    """
+    try:
+        network = network_of(model)
+        graph = _convert(network, shapes or {})
+        graph.description = description
+        if canonicalize:
+            graph.canonicalize()
+        else:
+            graph.verify()
+    except (GraphError, UnsupportedError, ImportError):
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, AssertionError,
+            RuntimeError, MemoryError) as error:
+        # The structure was not what the format promises; what failed in detail is in the cause.
+        raise ImportFormatError(f"import: the ONNX model is broken ({type(error).__name__}: {_first_line(error)})"
+                                ) from error
+    return graph
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0][:200]
+
+
+def _convert(network: onnx_ir.Model, shapes: Shapes) -> Graph:
+    inputs = _input_types(network, shapes)
+    batched = _is_batched(inputs)
+    if batched and all(dims[0] == 1 for _, dims in inputs.values()):
+        try:  # a fixed batch of one is opened where every operator allows it
+            return _Import(network, inputs, True).run()
+        except (GraphError, UnsupportedError):
+            return _Import(network, inputs, False).run()
+    return _Import(network, inputs, batched).run()
+
+
+InputTypes = dict[str, tuple[np.dtype[Any], list[int | None]]]
+
+
+def _input_types(network: onnx_ir.Model, shapes: Shapes) -> InputTypes:
+    result: InputTypes = {}
+    for value in network.graph.inputs:
+        name = value.name or ""
+        if name in network.graph.initializers:
+            continue
+        if value.dtype is None:
+            raise ImportFormatError(f"import: input {name!r} has no element type")
+        if name in shapes:
+            dims = [None if d is None or d == -1 else int(d) for d in shapes[name]]
+        elif value.shape is not None:
+            dims = [int(d) if isinstance(d, int) else None for d in value.shape]
+        else:
+            raise UnsupportedError(f"import: input {name!r} has no shape; give it with shapes={{{name!r}: (None, ...)}}")
+        open_axes = [i for i, d in enumerate(dims) if d is None and i]
+        if open_axes:
+            text = ", ".join("None" if i == 0 else "..." if d is None else str(d) for i, d in enumerate(dims))
+            raise UnsupportedError(f"import: input {name!r} leaves dimension {open_axes[0]} open, only the leading batch "
+                                   f"may be; fix it with shapes={{{name!r}: ({text})}}")
+        sizes = [1 if d is None else d for d in dims]
+        if any(d < 0 for d in sizes) or int(np.prod(sizes, dtype=object)) > _LARGEST_INPUT:
+            raise ImportFormatError(f"import: input {name!r} has an impossible shape {dims}")
+        result[name] = (numpy_dtype(int(value.dtype), f"input {name!r}"), dims)
+    unknown = set(shapes) - set(result)
+    if unknown:
+        raise ValueError(f"import: shapes must name inputs {sorted(result)}, got {sorted(unknown)}")
+    if not result:
+        raise UnsupportedError("import: the network has no inputs")
+    return result
+
+
+def _is_batched(inputs: InputTypes) -> bool:
+    leading = {name: (dims[0] if dims else 0) for name, (_, dims) in inputs.items()}
+    fixed = [name for name, d in leading.items() if d not in (None, 1)]
+    if fixed and any(d is None for d in leading.values()):
+        raise UnsupportedError(f"import: input {fixed[0]!r} has no open batch dimension while others have one; "
+                               f"give it with shapes={{{fixed[0]!r}: (None, ...)}}")
+    return not fixed
+
+
+class _Import:
+    """One walk over the nodes of a network."""
+
+    def __init__(self, network: onnx_ir.Model, inputs: InputTypes, batched: bool) -> None:
+        self.network, self.inputs = network, inputs
+        self.opset = int(network.opset_imports.get("", 0))
+        if not 1 <= self.opset <= NEWEST_OPSET:
+            raise UnsupportedError(f"import: opset must be in [1, {NEWEST_OPSET}], got {self.opset}")
+        self.builder = SampleBuilder(Graph(), batched)
+        self.values: dict[int, Operand] = {}  # by id of the onnx_ir value
+
+    def run(self) -> Graph:
+        for value in self.network.graph.inputs:
+            if value.name in self.inputs:
+                self.values[id(value)] = self._input(value.name, *self.inputs[value.name])
+        self._walk(self.network.graph)
+        outputs = []
+        for value in self.network.graph.outputs:
+            if id(value) not in self.values:
+                raise ImportFormatError(f"import: output {value.name!r} is made by no node")
+            outputs.append(self._output(value.name or "", value.dtype, self.values[id(value)]))
+        self.builder.graph.set_outputs(outputs)
+        return self.builder.graph
+
+    def _input(self, name: str, dtype: np.dtype[Any], dims: list[int | None]) -> Value:
+        b = self.builder
+        sizes = tuple(1 if d is None else d for d in dims)
+        native = (BATCH, *sizes[1:]) if b.batched else sizes
+        edge = b.graph.add_input(name, dtype.name, native)
+        if dtype.name in ("float16", "float64", "bfloat16"):
+            edge = b.node("cast", [edge], {"to": "float32"})
+        return Value(edge, native, sizes, 0 if b.batched else None, name)
+
+    def _output(self, name: str, dtype: Any, value: Operand) -> int:
+        b = self.builder
+        if isinstance(value, Constant):
+            raise UnsupportedError(f"import: output {name!r} does not depend on the inputs")
+        if b.batched and (value.shape[:1] != (1,) or value.batch_axis not in (0, None)):
+            raise UnsupportedError(f"import: output {name!r} of shape {value.shape} for one sample has no leading batch")
+        edge = b.arranged(value, b.natural(value.shape).native)
+        made = {o for n in b.graph.nodes for o in n.outputs}
+        if edge not in made:
+            edge = b.node("identity", [edge], {}, "", name)
+        elif b.graph.edge(edge).name != name:
+            edge = b.node("identity", [edge], {}, "", name)
+        wanted = None if dtype is None else numpy_dtype(int(dtype), f"output {name!r}").name
+        if wanted in ("float16", "float64", "bfloat16"):
+            edge = b.node("cast", [edge], {"to": wanted}, "", name)
+        return edge
+
+    def _walk(self, graph: onnx_ir.Graph) -> None:
+        for name, value in graph.initializers.items():
+            if value.const_value is None:
+                raise ImportFormatError(f"import: initializer {name!r} has no data")
+            array = _as_native(tensor_array(value.const_value))
+            self.values[id(value)] = Constant(array, name, name)
+        for node in graph:
+            results = self._node(node)
+            if len(results) < len([o for o in node.outputs if o.name]):
+                raise UnsupportedError(f"node {node.name!r} ({node.op_type}): output {len(results)} is not supported")
+            for value, result in zip(node.outputs, results, strict=False):
+                self.values[id(value)] = result
+
+    def _node(self, source: onnx_ir.Node) -> Sequence[Operand]:
+        node = OnnxNode(source.op_type, source.name or (source.outputs[0].name if source.outputs else "") or "",
+                        self.opset, _attributes(source.attributes.values()),
+                        [self._operand(v, source) for v in source.inputs], [v.name or "" for v in source.outputs])
+        if source.domain not in ("", "ai.onnx"):
+            raise _unknown_operator(f"{source.domain}.{source.op_type}", node.name)
+        if node.op == "If":
+            return self._branch(node)
+        if node.op == "Constant":
+            return [_constant_node(node)]
+        known = all(x is None or isinstance(x, Constant) for x in node.inputs)
+        if known and node.op in FOLDERS and (node.inputs or node.op == "ConstantOfShape"):
+            return _fold(node)
+        if node.op not in CONVERTERS:
+            raise _unknown_operator(node.op, node.name)
+        result = CONVERTERS[node.op](self.builder, node)
+        return result if isinstance(result, list) else [result]
+
+    def _operand(self, value: onnx_ir.Value | None, source: onnx_ir.Node) -> Operand | None:
+        if value is None or (not value.name and id(value) not in self.values):
+            return None
+        if id(value) not in self.values:
+            raise ImportFormatError(f"import: node {source.name!r} ({source.op_type}) uses {value.name!r}, which is made "
+                                    f"by no node before it")
+        return self.values[id(value)]
+
+    def _branch(self, node: OnnxNode) -> list[Operand]:
+        condition = node.array(0)
+        assert condition is not None
+        graph = node.attributes["then_branch" if condition.reshape(-1)[0] else "else_branch"]
+        self._walk(graph)
+        return [self.values[id(v)] for v in graph.outputs]
+
+
+def _unknown_operator(op: str, name: str) -> UnsupportedError:
+    return UnsupportedError(f"import: node {name!r} has the operator {op}, which is not supported; supported ONNX "
+                            f"operators: {', '.join(supported_onnx_operators())}")
+
+
+def _as_native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Float parameters as float32; the rest unchanged."""
+    if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
+        return array.astype(np.float32, copy=False)
+    return array
+
+
+def _attributes(attributes: Iterable[Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for attribute in attributes:
+        value = attribute.value
+        if hasattr(value, "numpy") and hasattr(value, "const_value") is False:
+            value = tensor_array(value)
+        result[attribute.name] = value
+    return result
+
+
+def _constant_node(node: OnnxNode) -> Constant:
+    for name, value in node.attributes.items():
+        if name == "value":
+            array = node.tensor("value")
+        elif name in ("value_float", "value_floats"):
+            array = np.asarray(value, np.float32)
+        elif name in ("value_int", "value_ints"):
+            array = np.asarray(value, np.int64)
+        else:
+            continue
+        return Constant(_as_native(array), node.outputs[0], node.outputs[0])
+    raise UnsupportedError(f"{node}: this kind of constant is not supported")
+
+
+def _fold(node: OnnxNode) -> list[Operand]:
+    constants = [x for x in node.inputs if isinstance(x, Constant)]
+    if node.op in ("Transpose", "Identity") and constants[0].codes is not None:
+        perm = node.integers("perm", list(range(len(constants[0].shape)))[::-1]) if node.op == "Transpose" else None
+        return [constants[0] if perm is None else constants[0].transposed(perm)]
+    try:
+        result = FOLDERS[node.op](node, [None if x is None else x.array for x in node.inputs])  # type: ignore[union-attr]
+    except (ImportFormatError, UnsupportedError):
+        raise
+    except (ValueError, IndexError, TypeError, OverflowError, AttributeError) as error:
+        raise ImportFormatError(f"{node}: cannot be evaluated ({_first_line(error)})") from error
+    # A parameter keeps its name through a change of shape or order.
+    kept = constants[0].origin if node.op in ("Transpose", "Reshape", "Identity", "Cast", "Unsqueeze", "Squeeze") else ""
+    arrays = result if isinstance(result, list) else [result]
+    return [Constant(_as_native(np.asarray(a)), o, kept or o) for a, o in zip(arrays, node.outputs, strict=False)]
+
+
+__all__ = ["from_onnx", "load_onnx", "supported_onnx_operators"]

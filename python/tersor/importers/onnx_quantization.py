@@ -1,0 +1,92 @@
+"""ONNX QuantizeLinear and DequantizeLinear: explicit nodes, which a native pass folds into edge types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..base.error import UnsupportedError
+from .errors import ImportFormatError
+from .onnx_elementwise import Converter, as_value
+from .onnx_node import OnnxNode
+from .values import Codes, Constant, Operand, SampleBuilder, Value
+
+
+def _parameters(node: OnnxNode) -> tuple[NDArray[np.float32], NDArray[np.int64], str]:
+    """Scales, zero points (as many) and the type of the codes."""
+    scale, zero = node.array(1), node.array(2)
+    if scale is None or scale.size == 0 or not np.isfinite(scale).all() or (scale <= 0).any():
+        raise ImportFormatError(f"{node}: scale must be finite and > 0")
+    if node.integer("block_size", 0):
+        raise UnsupportedError(f"{node}: blocked quantization is not supported")
+    dtype = "uint8" if zero is None else zero.dtype.name
+    zeros = np.zeros(scale.size, np.int64) if zero is None else zero.reshape(-1).astype(np.int64)
+    if zeros.size != scale.size:
+        raise ImportFormatError(f"{node}: scale and zero point differ in length")
+    return scale.reshape(-1).astype(np.float32), zeros, dtype
+
+
+def _per_tensor(node: OnnxNode) -> tuple[float, int, str]:
+    scale, zero, dtype = _parameters(node)
+    if scale.size != 1 or dtype not in ("int8", "uint8"):
+        raise UnsupportedError(f"{node}: activations must be quantized per tensor to 8 bits, got {scale.size} scales "
+                               f"and {dtype}")
+    return float(scale[0]), int(zero[0]), dtype
+
+
+def _quantize(b: SampleBuilder, node: OnnxNode) -> Operand:
+    """uint8 codes become int8 codes 128 lower: the same real values."""
+    scale, zero, dtype = _per_tensor(node)
+    x = as_value(node.operand(0), str(node))
+    q = qparams([scale], [zero - 128 if dtype == "uint8" else zero])
+    edge = b.graph.add_node("quantize", [x.edge], {}, node.name, node.outputs[0], q)
+    return Value(edge, x.native, x.shape, x.batch_axis, node.outputs[0])
+
+
+def qparams(scale: Any, zero_point: Any, bits: int = 8, axis: int = -1, narrow: bool = False) -> Any:
+    """Native parameters of signed codes."""
+    return _core.quantization.QParams(scale=[float(s) for s in scale], zero_point=[int(z) for z in zero_point],
+                                      bits=bits, axis=None if axis < 0 else axis, narrow=narrow)
+
+
+def _dequantize(b: SampleBuilder, node: OnnxNode) -> Operand:
+    x = node.operand(0)
+    if isinstance(x, Constant):
+        return _constant(node, x)
+    scale, zero, dtype = _per_tensor(node)
+    edge = b.graph.edge(x.edge)
+    if edge.qparams is None:
+        raise UnsupportedError(f"{node}: {x.name!r} is not made by QuantizeLinear; integer operators are not supported")
+    if not np.isclose(edge.qparams.scale[0], scale, rtol=1e-6) or \
+            edge.qparams.zero_point[0] != (zero - 128 if dtype == "uint8" else zero):
+        raise UnsupportedError(f"{node}: parameters differ from those that {x.name!r} was quantized with")
+    out = b.node("dequantize", [x.edge], {}, node.name, node.outputs[0])
+    return Value(out, x.native, x.shape, x.batch_axis, node.outputs[0])
+
+
+def _constant(node: OnnxNode, x: Constant) -> Constant:
+    scale, zero, _ = _parameters(node)
+    axis = -1
+    if scale.size > 1:
+        axis = node.integer("axis", 1)
+        axis += len(x.shape) if axis < 0 else 0
+        if not 0 <= axis < len(x.shape) or x.shape[axis] != scale.size:
+            raise ImportFormatError(f"{node}: {scale.size} scales do not fit shape {x.shape}")
+    wide = [1] * len(x.shape)
+    if axis >= 0:
+        wide[axis] = scale.size
+    real = (x.array.astype(np.int64) - zero.reshape(wide)).astype(np.float32) * scale.reshape(wide)
+    codes = None
+    if x.array.dtype.name in ("int8", "uint8", "int32"):
+        shift = 128 if x.array.dtype == np.uint8 else 0
+        array = (x.array.astype(np.int64) - shift).astype(np.int32 if x.array.dtype == np.int32 else np.int8)
+        codes = Codes(array, scale, (zero - shift).astype(np.int32), axis)
+    return Constant(real.astype(np.float32), x.name, x.origin, codes)
+
+
+QUANTIZATION: dict[str, Converter] = {"DequantizeLinear": _dequantize, "QuantizeLinear": _quantize}
+
+__all__ = ["QUANTIZATION", "qparams"]

@@ -1,0 +1,143 @@
+"""PyTorch modules, through torch.export and the ONNX importer."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..base.error import UnsupportedError
+from ..graph.graph import Graph
+from .onnx import NEWEST_OPSET, from_onnx
+
+if TYPE_CHECKING:
+    import torch
+
+
+def from_torch(module: torch.nn.Module, example: torch.Tensor | Sequence[torch.Tensor], *,
+               dynamic_batch: bool = True, canonicalize: bool = True) -> Graph:
+    """Convert a PyTorch module.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        It is captured in eval mode; its mode is restored. It is not changed.
+    example : torch.Tensor or sequence of torch.Tensor
+        Positional arguments of a call, batch first. Values do not matter, shapes and dtypes do.
+    dynamic_batch : bool
+        Leave the leading dimension of every input open. With False the graph has the example's batch.
+    canonicalize : bool
+        Fold batch norm, fuse activations and so on.
+
+    Returns
+    -------
+    Graph
+        Weights have the module's parameter names as ``origin``; inputs are named like the arguments of
+        ``forward``.
+
+    Raises
+    ------
+    UnsupportedError
+        torch.export cannot capture the module, or an operator is not supported.
+    ImportError
+        torch, onnx or onnxscript is missing.
+
+    Examples
+    --------
+    >>> import tersor, torch                                              # doctest: +SKIP
+    >>> graph = tersor.from_torch(torch.nn.Linear(4, 2), torch.ones(1, 4))  # doctest: +SKIP
+    """
+    torch = _require()
+    examples = (example,) if isinstance(example, torch.Tensor) else tuple(example)
+    if not examples or not all(isinstance(e, torch.Tensor) for e in examples):
+        raise TypeError("from_torch: example must be a tensor or a sequence of tensors, got "
+                        f"{[type(e).__name__ for e in examples]}")
+    if dynamic_batch:
+        flat = [i for i, e in enumerate(examples) if e.dim() == 0]
+        if flat:
+            raise ValueError(f"from_torch: example {flat[0]} must have a leading batch dimension, got a scalar")
+        # A batch of one would be specialised by torch.export.
+        examples = tuple(torch.cat([e, e]) if e.shape[0] == 1 else e for e in examples)
+    program = _export(torch, module, examples, dynamic_batch)
+    opset = program.model.opset_imports.get("", 0)
+    if not 18 <= int(opset) <= NEWEST_OPSET:  # the exporter silently keeps its own choice
+        raise UnsupportedError(f"from_torch: this torch exports opset {opset}; 18 to {NEWEST_OPSET} are supported")
+    return from_onnx(program.model, canonicalize=canonicalize, description=type(module).__name__)
+
+
+def _require() -> Any:
+    try:
+        import onnx_ir  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError("from_torch needs onnx, onnx-ir and onnxscript: pip install tersor[torch]") from error
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError("from_torch needs PyTorch: pip install tersor[torch]") from error
+    return torch
+
+
+def _export(torch: Any, module: torch.nn.Module, examples: tuple[torch.Tensor, ...], dynamic_batch: bool) -> Any:
+    names = _argument_names(module, len(examples))
+    shapes = tuple({0: torch.export.Dim("batch")} for _ in examples) if dynamic_batch else None
+    with _eval_mode(torch, module), _quiet():
+        try:
+            return torch.onnx.export(module, examples, dynamo=True, dynamic_shapes=shapes, optimize=False,
+                                     verbose=False, input_names=names)
+        except Exception as error:
+            raise UnsupportedError(f"from_torch: torch.export cannot capture {type(module).__name__}: "
+                                   f"{_root_cause(error)}") from error
+
+
+def _argument_names(module: torch.nn.Module, count: int) -> list[str] | None:
+    try:
+        parameters = list(inspect.signature(module.forward).parameters.values())
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters[:count]) or len(parameters) < count:
+        return None
+    return [p.name for p in parameters[:count]]
+
+
+def _root_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0][:300]
+
+
+@contextlib.contextmanager
+def _eval_mode(torch: Any, module: torch.nn.Module) -> Iterator[None]:
+    """Eval mode of every submodule, and attention written out rather than fused."""
+    modes = [(m, m.training) for m in module.modules()]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        module.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for m, training in modes:
+            m.training = training
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's notes about packages and operators that do not concern the caller."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+__all__ = ["from_torch"]
