@@ -30,6 +30,12 @@ _EXPORTS: dict[str, str] = {
     "supported_isas": "base.isa",
     "get_threads": "base.threads",
     "set_threads": "base.threads",
+    # networks
+    "Graph": "graph.graph",
+    "ImportFormatError": "importers.errors",
+    "load": "importers.load",
+    "from_torch": "importers.torch",
+    "from_keras": "importers.keras",
     # targets and data
     "Budget": "targets.budget",
     "Target": "targets.target",

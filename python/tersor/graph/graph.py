@@ -87,7 +87,9 @@ class Graph(_core.graph.Graph):  # type: ignore[misc]
         """
         from rich.table import Table
 
-        table = Table(title=self.description or None, caption=self._totals(), caption_justify="left")
+        table = Table(
+            title=self.description or None, caption=self._totals(), caption_justify="left"
+        )
         for name in ("node", "op", "output"):
             table.add_column(name)
         table.add_column("params", justify="right")
@@ -105,14 +107,27 @@ class Graph(_core.graph.Graph):  # type: ignore[misc]
             seen.update(weights)
             out = edges[node.outputs[0]]
             macs = int(self.macs_of(index))
-            rows.append((node.name, _operator_text(node), _type_text(out), f"{count:,}" if count else "",
-                         f"{macs:,}" if macs else "", edges[weights[0]].origin if weights else ""))
+            rows.append(
+                (
+                    node.name,
+                    _operator_text(node),
+                    _type_text(out),
+                    f"{count:,}" if count else "",
+                    f"{macs:,}" if macs else "",
+                    edges[weights[0]].origin if weights else "",
+                )
+            )
         return rows
 
     def _totals(self) -> str:
-        ends = [", ".join(f"{e.name} {_type_text(e)}" for e in edges) for edges in (self.inputs, self.outputs)]
-        return (f"{ends[0]} -> {ends[1]}\n{len(self.nodes)} nodes, {self.parameters:,} parameters "
-                f"({self.weight_bytes:,} bytes), {self.macs:,} MACs")
+        ends = [
+            ", ".join(f"{e.name} {_type_text(e)}" for e in edges)
+            for edges in (self.inputs, self.outputs)
+        ]
+        return (
+            f"{ends[0]} -> {ends[1]}\n{len(self.nodes)} nodes, {self.parameters:,} parameters "
+            f"({self.weight_bytes:,} bytes), {self.macs:,} MACs"
+        )
 
     def __str__(self) -> str:
         from rich.console import Console
@@ -123,14 +138,20 @@ class Graph(_core.graph.Graph):  # type: ignore[misc]
         return capture.get()
 
     def __repr__(self) -> str:
-        return (f"Graph({len(self.nodes)} nodes, {self.parameters:,} parameters, "
-                f"inputs {[e.name for e in self.inputs]}, outputs {[e.name for e in self.outputs]})")
+        return (
+            f"Graph({len(self.nodes)} nodes, {self.parameters:,} parameters, "
+            f"inputs {[e.name for e in self.inputs]}, outputs {[e.name for e in self.outputs]})"
+        )
 
     def _repr_html_(self) -> str:
         from html import escape
 
-        head = "".join(f"<th>{h}</th>" for h in ("node", "op", "output", "params", "MACs", "origin"))
-        body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in self._rows())
+        head = "".join(
+            f"<th>{h}</th>" for h in ("node", "op", "output", "params", "MACs", "origin")
+        )
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in self._rows()
+        )
         totals = escape(self._totals()).replace("\n", "<br>")
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{totals}</p>"
 

@@ -10,7 +10,9 @@ from typing import Any
 _SUFFIXES = ".onnx, .tersor, .keras, .h5"
 
 
-def load(path: str | os.PathLike[str], *, shapes: Mapping[str, Sequence[int | None]] | None = None) -> Any:
+def load(
+    path: str | os.PathLike[str], *, shapes: Mapping[str, Sequence[int | None]] | None = None
+) -> Any:
     """Load a network.
 
     Parameters
@@ -47,7 +49,9 @@ def load(path: str | os.PathLike[str], *, shapes: Mapping[str, Sequence[int | No
     if suffix not in _SUFFIXES.split(", "):
         raise ValueError(f"load: path must end in {_SUFFIXES}, got {file.name!r}")
     if not file.is_file():
-        raise FileNotFoundError(f"load: path must be a file, got {str(path)!r}, which does not exist")
+        raise FileNotFoundError(
+            f"load: path must be a file, got {str(path)!r}, which does not exist"
+        )
     if suffix == ".onnx":
         from .onnx import load_onnx
 

@@ -38,11 +38,15 @@ def supported_onnx_operators() -> list[str]:
     -------
     list of str
     """
-    return sorted({*CONVERTERS, "Constant", "ConstantOfShape", "If", *FOLDERS} - {"CumSum", "Mod"}
-                  | {"CumSum (of constants)", "Mod (of constants)"})
+    return sorted(
+        {*CONVERTERS, "Constant", "ConstantOfShape", "If", *FOLDERS} - {"CumSum", "Mod"}
+        | {"CumSum (of constants)", "Mod (of constants)"}
+    )
 
 
-def load_onnx(path: str | os.PathLike[str], *, shapes: Shapes | None = None, canonicalize: bool = True) -> Graph:
+def load_onnx(
+    path: str | os.PathLike[str], *, shapes: Shapes | None = None, canonicalize: bool = True
+) -> Graph:
     """Read an ``.onnx`` file.
 
     Parameters
@@ -72,8 +76,13 @@ def load_onnx(path: str | os.PathLike[str], *, shapes: Shapes | None = None, can
     return from_onnx(model, shapes=shapes, canonicalize=canonicalize, description=path.name)
 
 
-def from_onnx(model: onnx.ModelProto | onnx_ir.Model, *, shapes: Shapes | None = None, canonicalize: bool = True,
-              description: str = "") -> Graph:
+def from_onnx(
+    model: onnx.ModelProto | onnx_ir.Model,
+    *,
+    shapes: Shapes | None = None,
+    canonicalize: bool = True,
+    description: str = "",
+) -> Graph:
     """Convert an ONNX model in memory.
 
     Parameters
@@ -100,11 +109,21 @@ def from_onnx(model: onnx.ModelProto | onnx_ir.Model, *, shapes: Shapes | None =
             graph.verify()
     except (GraphError, UnsupportedError, ImportError):
         raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, AssertionError,
-            RuntimeError, MemoryError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        ArithmeticError,
+        AssertionError,
+        RuntimeError,
+        MemoryError,
+    ) as error:
         # The structure was not what the format promises; what failed in detail is in the cause.
-        raise ImportFormatError(f"import: the ONNX model is broken ({type(error).__name__}: {_first_line(error)})"
-                                ) from error
+        raise ImportFormatError(
+            f"import: the ONNX model is broken ({type(error).__name__}: {_first_line(error)})"
+        ) from error
     return graph
 
 
@@ -139,12 +158,18 @@ def _input_types(network: onnx_ir.Model, shapes: Shapes) -> InputTypes:
         elif value.shape is not None:
             dims = [int(d) if isinstance(d, int) else None for d in value.shape]
         else:
-            raise UnsupportedError(f"import: input {name!r} has no shape; give it with shapes={{{name!r}: (None, ...)}}")
+            raise UnsupportedError(
+                f"import: input {name!r} has no shape; give it with shapes={{{name!r}: (None, ...)}}"
+            )
         open_axes = [i for i, d in enumerate(dims) if d is None and i]
         if open_axes:
-            text = ", ".join("None" if i == 0 else "..." if d is None else str(d) for i, d in enumerate(dims))
-            raise UnsupportedError(f"import: input {name!r} leaves dimension {open_axes[0]} open, only the leading batch "
-                                   f"may be; fix it with shapes={{{name!r}: ({text})}}")
+            text = ", ".join(
+                "None" if i == 0 else "..." if d is None else str(d) for i, d in enumerate(dims)
+            )
+            raise UnsupportedError(
+                f"import: input {name!r} leaves dimension {open_axes[0]} open, only the leading batch "
+                f"may be; fix it with shapes={{{name!r}: ({text})}}"
+            )
         sizes = [1 if d is None else d for d in dims]
         if any(d < 0 for d in sizes) or int(np.prod(sizes, dtype=object)) > _LARGEST_INPUT:
             raise ImportFormatError(f"import: input {name!r} has an impossible shape {dims}")
@@ -161,8 +186,10 @@ def _is_batched(inputs: InputTypes) -> bool:
     leading = {name: (dims[0] if dims else 0) for name, (_, dims) in inputs.items()}
     fixed = [name for name, d in leading.items() if d not in (None, 1)]
     if fixed and any(d is None for d in leading.values()):
-        raise UnsupportedError(f"import: input {fixed[0]!r} has no open batch dimension while others have one; "
-                               f"give it with shapes={{{fixed[0]!r}: (None, ...)}}")
+        raise UnsupportedError(
+            f"import: input {fixed[0]!r} has no open batch dimension while others have one; "
+            f"give it with shapes={{{fixed[0]!r}: (None, ...)}}"
+        )
     return not fixed
 
 
@@ -173,7 +200,9 @@ class _Import:
         self.network, self.inputs = network, inputs
         self.opset = int(network.opset_imports.get("", 0))
         if not 1 <= self.opset <= NEWEST_OPSET:
-            raise UnsupportedError(f"import: opset must be in [1, {NEWEST_OPSET}], got {self.opset}")
+            raise UnsupportedError(
+                f"import: opset must be in [1, {NEWEST_OPSET}], got {self.opset}"
+            )
         self.builder = SampleBuilder(Graph(), batched)
         self.values: dict[int, Operand] = {}  # by id of the onnx_ir value
 
@@ -204,12 +233,12 @@ class _Import:
         if isinstance(value, Constant):
             raise UnsupportedError(f"import: output {name!r} does not depend on the inputs")
         if b.batched and (value.shape[:1] != (1,) or value.batch_axis not in (0, None)):
-            raise UnsupportedError(f"import: output {name!r} of shape {value.shape} for one sample has no leading batch")
+            raise UnsupportedError(
+                f"import: output {name!r} of shape {value.shape} for one sample has no leading batch"
+            )
         edge = b.arranged(value, b.natural(value.shape).native)
         made = {o for n in b.graph.nodes for o in n.outputs}
-        if edge not in made:
-            edge = b.node("identity", [edge], {}, "", name)
-        elif b.graph.edge(edge).name != name:
+        if edge not in made or b.graph.edge(edge).name != name:
             edge = b.node("identity", [edge], {}, "", name)
         wanted = None if dtype is None else numpy_dtype(int(dtype), f"output {name!r}").name
         if wanted in ("float16", "float64", "bfloat16"):
@@ -225,14 +254,21 @@ class _Import:
         for node in graph:
             results = self._node(node)
             if len(results) < len([o for o in node.outputs if o.name]):
-                raise UnsupportedError(f"node {node.name!r} ({node.op_type}): output {len(results)} is not supported")
+                raise UnsupportedError(
+                    f"node {node.name!r} ({node.op_type}): output {len(results)} is not supported"
+                )
             for value, result in zip(node.outputs, results, strict=False):
                 self.values[id(value)] = result
 
     def _node(self, source: onnx_ir.Node) -> Sequence[Operand]:
-        node = OnnxNode(source.op_type, source.name or (source.outputs[0].name if source.outputs else "") or "",
-                        self.opset, _attributes(source.attributes.values()),
-                        [self._operand(v, source) for v in source.inputs], [v.name or "" for v in source.outputs])
+        node = OnnxNode(
+            source.op_type,
+            source.name or (source.outputs[0].name if source.outputs else "") or "",
+            self.opset,
+            _attributes(source.attributes.values()),
+            [self._operand(v, source) for v in source.inputs],
+            [v.name or "" for v in source.outputs],
+        )
         if source.domain not in ("", "ai.onnx"):
             raise _unknown_operator(f"{source.domain}.{source.op_type}", node.name)
         if node.op == "If":
@@ -251,8 +287,10 @@ class _Import:
         if value is None or (not value.name and id(value) not in self.values):
             return None
         if id(value) not in self.values:
-            raise ImportFormatError(f"import: node {source.name!r} ({source.op_type}) uses {value.name!r}, which is made "
-                                    f"by no node before it")
+            raise ImportFormatError(
+                f"import: node {source.name!r} ({source.op_type}) uses {value.name!r}, which is made "
+                f"by no node before it"
+            )
         return self.values[id(value)]
 
     def _branch(self, node: OnnxNode) -> list[Operand]:
@@ -264,8 +302,10 @@ class _Import:
 
 
 def _unknown_operator(op: str, name: str) -> UnsupportedError:
-    return UnsupportedError(f"import: node {name!r} has the operator {op}, which is not supported; supported ONNX "
-                            f"operators: {', '.join(supported_onnx_operators())}")
+    return UnsupportedError(
+        f"import: node {name!r} has the operator {op}, which is not supported; supported ONNX "
+        f"operators: {', '.join(supported_onnx_operators())}"
+    )
 
 
 def _as_native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -302,7 +342,11 @@ def _constant_node(node: OnnxNode) -> Constant:
 def _fold(node: OnnxNode) -> list[Operand]:
     constants = [x for x in node.inputs if isinstance(x, Constant)]
     if node.op in ("Transpose", "Identity") and constants[0].codes is not None:
-        perm = node.integers("perm", list(range(len(constants[0].shape)))[::-1]) if node.op == "Transpose" else None
+        perm = (
+            node.integers("perm", list(range(len(constants[0].shape)))[::-1])
+            if node.op == "Transpose"
+            else None
+        )
         return [constants[0] if perm is None else constants[0].transposed(perm)]
     try:
         result = FOLDERS[node.op](node, [None if x is None else x.array for x in node.inputs])  # type: ignore[union-attr]
@@ -311,9 +355,16 @@ def _fold(node: OnnxNode) -> list[Operand]:
     except (ValueError, IndexError, TypeError, OverflowError, AttributeError) as error:
         raise ImportFormatError(f"{node}: cannot be evaluated ({_first_line(error)})") from error
     # A parameter keeps its name through a change of shape or order.
-    kept = constants[0].origin if node.op in ("Transpose", "Reshape", "Identity", "Cast", "Unsqueeze", "Squeeze") else ""
+    kept = (
+        constants[0].origin
+        if node.op in ("Transpose", "Reshape", "Identity", "Cast", "Unsqueeze", "Squeeze")
+        else ""
+    )
     arrays = result if isinstance(result, list) else [result]
-    return [Constant(_as_native(np.asarray(a)), o, kept or o) for a, o in zip(arrays, node.outputs, strict=False)]
+    return [
+        Constant(_as_native(np.asarray(a)), o, kept or o)
+        for a, o in zip(arrays, node.outputs, strict=False)
+    ]
 
 
 __all__ = ["from_onnx", "load_onnx", "supported_onnx_operators"]

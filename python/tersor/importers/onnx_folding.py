@@ -27,16 +27,22 @@ def bounded(shape: Any, what: str) -> tuple[int, ...]:
     """`shape` as a tuple of sizes whose product is allowed."""
     dims = tuple(int(d) for d in shape)
     if len(dims) > MAX_RANK or any(d < 0 for d in dims) or math.prod(dims) > MAX_ELEMENTS:
-        raise ImportFormatError(f"{what}: shape {dims[:MAX_RANK]} is negative or larger than {MAX_ELEMENTS} elements")
+        raise ImportFormatError(
+            f"{what}: shape {dims[:MAX_RANK]} is negative or larger than {MAX_ELEMENTS} elements"
+        )
     return dims
 
 
-def resolve_shape(shape: tuple[int, ...], wanted: Any, allow_zero: bool, what: str) -> tuple[int, ...]:
+def resolve_shape(
+    shape: tuple[int, ...], wanted: Any, allow_zero: bool, what: str
+) -> tuple[int, ...]:
     """The shape that ONNX Reshape gives: 0 copies a dimension, -1 takes the rest."""
     dims = [int(d) for d in wanted]
     if not allow_zero:
         if any(d == 0 and i >= len(shape) for i, d in enumerate(dims)):
-            raise ImportFormatError(f"{what}: shape {dims} copies a dimension that the input of shape {shape} lacks")
+            raise ImportFormatError(
+                f"{what}: shape {dims} copies a dimension that the input of shape {shape} lacks"
+            )
         dims = [shape[i] if d == 0 else d for i, d in enumerate(dims)]
     if len(dims) > MAX_RANK or dims.count(-1) > 1 or any(d < -1 for d in dims):
         raise ImportFormatError(f"{what}: shape {dims[:MAX_RANK]} is not a valid shape")
@@ -53,9 +59,13 @@ def resolve_shape(shape: tuple[int, ...], wanted: Any, allow_zero: bool, what: s
 
 def axes_of(axes: Any, rank: int, what: str) -> tuple[int, ...]:
     """Axes made non-negative; refused when out of range or repeated."""
-    result = tuple(int(a) + rank if a < 0 else int(a) for a in np.atleast_1d(np.asarray(axes, np.int64)))
+    result = tuple(
+        int(a) + rank if a < 0 else int(a) for a in np.atleast_1d(np.asarray(axes, np.int64))
+    )
     if any(not 0 <= a < rank for a in result) or len(set(result)) != len(result):
-        raise ImportFormatError(f"{what}: axes {[int(a) for a in np.atleast_1d(axes)]} do not fit rank {rank}")
+        raise ImportFormatError(
+            f"{what}: axes {[int(a) for a in np.atleast_1d(axes)]} do not fit rank {rank}"
+        )
     return result
 
 
@@ -73,6 +83,7 @@ def _elementwise(function: Callable[..., Any]) -> Callable[[OnnxNode, list[Array
         with np.errstate(all="ignore"):
             result = function(*x)
         return np.asarray(result)
+
     return fold
 
 
@@ -109,7 +120,7 @@ def _range(node: OnnxNode, x: list[Array]) -> Array:
 
 def _gather(node: OnnxNode, x: list[Array]) -> Array:
     axis = axis_of(node.integer("axis", 0), x[0].ndim, str(node))
-    bounded(x[0].shape[:axis] + x[1].shape + x[0].shape[axis + 1:], str(node))
+    bounded(x[0].shape[:axis] + x[1].shape + x[0].shape[axis + 1 :], str(node))
     return np.take(x[0], x[1].astype(np.int64), axis)
 
 
@@ -119,7 +130,9 @@ def _concat(node: OnnxNode, x: list[Array]) -> Array:
     return np.concatenate(x, axis)
 
 
-def slice_ranges(node: OnnxNode, shape: tuple[int, ...], x: list[Any]) -> list[tuple[int, int, int, int]]:
+def slice_ranges(
+    node: OnnxNode, shape: tuple[int, ...], x: list[Any]
+) -> list[tuple[int, int, int, int]]:
     """(axis, start, end, step) of ONNX Slice, clamped to the shape; `end` is -1 past the front."""
     if node.opset < 10:
         starts, ends = node.integers("starts"), node.integers("ends")
@@ -127,12 +140,18 @@ def slice_ranges(node: OnnxNode, shape: tuple[int, ...], x: list[Any]) -> list[t
         steps: Any = [1] * len(starts)
     else:
         starts, ends = (x[i].reshape(-1).tolist() for i in (1, 2))
-        axes = x[3].reshape(-1).tolist() if len(x) > 3 and x[3] is not None else list(range(len(starts)))
+        axes = (
+            x[3].reshape(-1).tolist()
+            if len(x) > 3 and x[3] is not None
+            else list(range(len(starts)))
+        )
         steps = x[4].reshape(-1).tolist() if len(x) > 4 and x[4] is not None else [1] * len(starts)
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
         raise ImportFormatError(f"{node}: starts, ends, axes and steps do not match")
     result = []
-    for axis, start, end, step in zip(axes_of(axes, len(shape), str(node)), starts, ends, steps, strict=True):
+    for axis, start, end, step in zip(
+        axes_of(axes, len(shape), str(node)), starts, ends, steps, strict=True
+    ):
         result.append((axis, *slice(start, end, step).indices(shape[axis])))
     return result
 
@@ -151,7 +170,11 @@ def _squeeze(node: OnnxNode, x: list[Array]) -> Array:
 def squeezed_shape(node: OnnxNode, shape: tuple[int, ...], extra: list[Any]) -> tuple[int, ...]:
     """Shape after ONNX Squeeze."""
     axes = node.axes(extra)
-    drop = {i for i, d in enumerate(shape) if d == 1} if axes is None else set(axes_of(axes, len(shape), str(node)))
+    drop = (
+        {i for i, d in enumerate(shape) if d == 1}
+        if axes is None
+        else set(axes_of(axes, len(shape), str(node)))
+    )
     if any(shape[i] != 1 for i in drop):
         raise ImportFormatError(f"{node}: cannot squeeze axes {sorted(drop)} of shape {shape}")
     return tuple(d for i, d in enumerate(shape) if i not in drop)
@@ -162,7 +185,9 @@ def unsqueezed_shape(node: OnnxNode, shape: tuple[int, ...], extra: list[Any]) -
     axes = node.axes(extra)
     rank = len(shape) + len(axes or ())
     if axes is None or rank > MAX_RANK:
-        raise ImportFormatError(f"{node}: Unsqueeze needs axes that give at most {MAX_RANK} dimensions")
+        raise ImportFormatError(
+            f"{node}: Unsqueeze needs axes that give at most {MAX_RANK} dimensions"
+        )
     rest = iter(shape)
     positions = axes_of(axes, rank, str(node))
     return tuple(1 if i in positions else next(rest) for i in range(rank))
@@ -205,7 +230,10 @@ def _reduce(function: Callable[..., Any]) -> Callable[[OnnxNode, list[Array]], A
         if not axes and node.integer("noop_with_empty_axes", 0):
             return x[0]
         axis = axes_of(axes, x[0].ndim, str(node)) if axes else None
-        return np.asarray(function(x[0], axis=axis, keepdims=bool(node.integer("keepdims", 1)))).astype(x[0].dtype)
+        return np.asarray(
+            function(x[0], axis=axis, keepdims=bool(node.integer("keepdims", 1)))
+        ).astype(x[0].dtype)
+
     return fold
 
 
@@ -222,7 +250,9 @@ def _cum_sum(node: OnnxNode, x: list[Array]) -> Array:
 
 def _reshape(node: OnnxNode, x: list[Array]) -> Array:
     wanted = x[1] if len(x) > 1 else node.integers("shape")
-    return x[0].reshape(resolve_shape(x[0].shape, wanted, bool(node.integer("allowzero", 0)), str(node)))
+    return x[0].reshape(
+        resolve_shape(x[0].shape, wanted, bool(node.integer("allowzero", 0)), str(node))
+    )
 
 
 def _transpose(node: OnnxNode, x: list[Array]) -> Array:
@@ -238,25 +268,57 @@ def _matmul(node: OnnxNode, x: list[Array]) -> Array:
 
 
 FOLDERS: dict[str, Callable[[OnnxNode, list[Array]], Array | list[Array]]] = {
-    "Abs": _same_type(np.abs), "Add": _same_type(np.add), "And": _elementwise(np.logical_and),
-    "Cast": _cast, "CastLike": lambda node, x: x[0].astype(x[1].dtype), "Ceil": _same_type(np.ceil),
-    "Concat": _concat, "ConstantOfShape": _constant_of_shape, "Cos": _same_type(np.cos), "CumSum": _cum_sum,
-    "Div": _elementwise(_divide), "Equal": _elementwise(np.equal), "Exp": _same_type(np.exp),
-    "Expand": _expand, "Floor": _same_type(np.floor), "Gather": _gather,
-    "Greater": _elementwise(np.greater), "GreaterOrEqual": _elementwise(np.greater_equal),
-    "Identity": lambda node, x: x[0], "IsNaN": _elementwise(np.isnan), "Less": _elementwise(np.less),
-    "LessOrEqual": _elementwise(np.less_equal), "Log": _same_type(np.log), "MatMul": _matmul,
+    "Abs": _same_type(np.abs),
+    "Add": _same_type(np.add),
+    "And": _elementwise(np.logical_and),
+    "Cast": _cast,
+    "CastLike": lambda node, x: x[0].astype(x[1].dtype),
+    "Ceil": _same_type(np.ceil),
+    "Concat": _concat,
+    "ConstantOfShape": _constant_of_shape,
+    "Cos": _same_type(np.cos),
+    "CumSum": _cum_sum,
+    "Div": _elementwise(_divide),
+    "Equal": _elementwise(np.equal),
+    "Exp": _same_type(np.exp),
+    "Expand": _expand,
+    "Floor": _same_type(np.floor),
+    "Gather": _gather,
+    "Greater": _elementwise(np.greater),
+    "GreaterOrEqual": _elementwise(np.greater_equal),
+    "Identity": lambda node, x: x[0],
+    "IsNaN": _elementwise(np.isnan),
+    "Less": _elementwise(np.less),
+    "LessOrEqual": _elementwise(np.less_equal),
+    "Log": _same_type(np.log),
+    "MatMul": _matmul,
     "Max": _same_type(lambda *x: np.stack(np.broadcast_arrays(*x)).max(0)),
     "Min": _same_type(lambda *x: np.stack(np.broadcast_arrays(*x)).min(0)),
-    "Mod": _same_type(lambda a, b: np.mod(a, np.where(b == 0, 1, b))), "Mul": _same_type(np.multiply),
-    "Neg": _same_type(np.negative), "Not": _elementwise(np.logical_not), "Or": _elementwise(np.logical_or),
-    "Pow": _same_type(np.power), "Range": _range, "Reciprocal": _same_type(np.reciprocal),
-    "ReduceMax": _reduce(np.max), "ReduceMean": _reduce(np.mean), "ReduceMin": _reduce(np.min),
-    "ReduceProd": _reduce(np.prod), "ReduceSum": _reduce(np.sum), "Reshape": _reshape,
-    "Shape": lambda node, x: shape_array(node, x[0].shape), "Sin": _same_type(np.sin),
-    "Size": lambda node, x: np.asarray(x[0].size, np.int64), "Slice": _slice, "Split": _split,
-    "Sqrt": _same_type(np.sqrt), "Squeeze": _squeeze, "Sub": _same_type(np.subtract), "Tile": _tile,
-    "Transpose": _transpose, "Trilu": _trilu,
+    "Mod": _same_type(lambda a, b: np.mod(a, np.where(b == 0, 1, b))),
+    "Mul": _same_type(np.multiply),
+    "Neg": _same_type(np.negative),
+    "Not": _elementwise(np.logical_not),
+    "Or": _elementwise(np.logical_or),
+    "Pow": _same_type(np.power),
+    "Range": _range,
+    "Reciprocal": _same_type(np.reciprocal),
+    "ReduceMax": _reduce(np.max),
+    "ReduceMean": _reduce(np.mean),
+    "ReduceMin": _reduce(np.min),
+    "ReduceProd": _reduce(np.prod),
+    "ReduceSum": _reduce(np.sum),
+    "Reshape": _reshape,
+    "Shape": lambda node, x: shape_array(node, x[0].shape),
+    "Sin": _same_type(np.sin),
+    "Size": lambda node, x: np.asarray(x[0].size, np.int64),
+    "Slice": _slice,
+    "Split": _split,
+    "Sqrt": _same_type(np.sqrt),
+    "Squeeze": _squeeze,
+    "Sub": _same_type(np.subtract),
+    "Tile": _tile,
+    "Transpose": _transpose,
+    "Trilu": _trilu,
     "Unsqueeze": lambda node, x: x[0].reshape(unsqueezed_shape(node, x[0].shape, x[1:])),
     "Where": _elementwise(np.where),
 }
@@ -268,5 +330,16 @@ def shape_array(node: OnnxNode, shape: tuple[int, ...]) -> Array:
     return np.asarray(shape[part], np.int64)
 
 
-__all__ = ["FOLDERS", "MAX_ELEMENTS", "axes_of", "axis_of", "bounded", "resolve_shape", "shape_array",
-           "slice_ranges", "split_sizes", "squeezed_shape", "unsqueezed_shape"]
+__all__ = [
+    "FOLDERS",
+    "MAX_ELEMENTS",
+    "axes_of",
+    "axis_of",
+    "bounded",
+    "resolve_shape",
+    "shape_array",
+    "slice_ranges",
+    "split_sizes",
+    "squeezed_shape",
+    "unsqueezed_shape",
+]

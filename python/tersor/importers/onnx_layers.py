@@ -20,19 +20,25 @@ _LARGEST = 1 << 20  # strides, kernels and pads beyond this are hostile, not net
 def _constant(node: OnnxNode, index: int) -> Constant:
     value = node.operand(index)
     if not isinstance(value, Constant):
-        raise UnsupportedError(f"{node}: input {index} ({value.name!r}) must be a constant weight; computed weights "
-                               f"are not supported")
+        raise UnsupportedError(
+            f"{node}: input {index} ({value.name!r}) must be a constant weight; computed weights "
+            f"are not supported"
+        )
     return value
 
 
 def _window(node: OnnxNode, name: str, rank: int, default: int, least: int) -> list[int]:
     values = node.integers(name, [default] * rank)
     if len(values) != rank or any(not least <= v <= _LARGEST for v in values):
-        raise ImportFormatError(f"{node}: {name} {values} must be {rank} values of at least {least}")
+        raise ImportFormatError(
+            f"{node}: {name} {values} must be {rank} values of at least {least}"
+        )
     return values
 
 
-def _pads(node: OnnxNode, spatial: Shape, kernel: list[int], strides: list[int], dilations: list[int]) -> list[int]:
+def _pads(
+    node: OnnxNode, spatial: Shape, kernel: list[int], strides: list[int], dilations: list[int]
+) -> list[int]:
     """Explicit pads, first those in front of each axis, then those behind."""
     mode = node.text("auto_pad", "NOTSET")
     if mode == "NOTSET":
@@ -62,15 +68,26 @@ def _conv(b: SampleBuilder, node: OnnxNode) -> Operand:
     weight = _constant(node, 1)
     rank = len(spatial)
     if len(weight.shape) != rank + 2:
-        raise ImportFormatError(f"{node}: weight of shape {weight.shape} does not fit input of shape {x.shape}")
+        raise ImportFormatError(
+            f"{node}: weight of shape {weight.shape} does not fit input of shape {x.shape}"
+        )
     kernel = list(weight.shape[2:])
-    strides, dilations = _window(node, "strides", rank, 1, 1), _window(node, "dilations", rank, 1, 1)
-    attributes = {"strides": strides, "pads": _pads(node, spatial, kernel, strides, dilations),
-                  "dilations": dilations, "groups": node.integer("group", 1)}
+    strides, dilations = (
+        _window(node, "strides", rank, 1, 1),
+        _window(node, "dilations", rank, 1, 1),
+    )
+    attributes = {
+        "strides": strides,
+        "pads": _pads(node, spatial, kernel, strides, dilations),
+        "dilations": dilations,
+        "groups": node.integer("group", 1),
+    }
     edges = [b.leading(x, str(node)), b.constant(weight)]
     if node.optional(2) is not None:
         edges.append(b.constant(_constant(node, 2)))
-    return b.value(b.node("conv", edges, attributes, node.name, node.outputs[0]), 0, 0, node.outputs[0])
+    return b.value(
+        b.node("conv", edges, attributes, node.name, node.outputs[0]), 0, 0, node.outputs[0]
+    )
 
 
 def _conv_transpose(b: SampleBuilder, node: OnnxNode) -> Operand:
@@ -78,8 +95,13 @@ def _conv_transpose(b: SampleBuilder, node: OnnxNode) -> Operand:
     weight = _constant(node, 1)
     rank = len(spatial)
     if len(weight.shape) != rank + 2:
-        raise ImportFormatError(f"{node}: weight of shape {weight.shape} does not fit input of shape {x.shape}")
-    strides, dilations = _window(node, "strides", rank, 1, 1), _window(node, "dilations", rank, 1, 1)
+        raise ImportFormatError(
+            f"{node}: weight of shape {weight.shape} does not fit input of shape {x.shape}"
+        )
+    strides, dilations = (
+        _window(node, "strides", rank, 1, 1),
+        _window(node, "dilations", rank, 1, 1),
+    )
     extra = _window(node, "output_padding", rank, 0, 0)
     reach = [e * (k - 1) + 1 for k, e in zip(weight.shape[2:], dilations, strict=True)]
     mode = node.text("auto_pad", "NOTSET")
@@ -89,35 +111,57 @@ def _conv_transpose(b: SampleBuilder, node: OnnxNode) -> Operand:
     if wanted is None:
         pads = [0] * (2 * rank) if mode == "VALID" else _window(node, "pads", 2 * rank, 0, 0)
     else:
-        total = [(d - 1) * s + r + o - w for d, s, r, o, w
-                 in zip(spatial, strides, reach, extra, wanted[-rank:], strict=True)]
+        total = [
+            (d - 1) * s + r + o - w
+            for d, s, r, o, w in zip(spatial, strides, reach, extra, wanted[-rank:], strict=True)
+        ]
         if min(total) < 0:
-            raise UnsupportedError(f"{node}: output_shape {wanted} is larger than the kernel reaches")
+            raise UnsupportedError(
+                f"{node}: output_shape {wanted} is larger than the kernel reaches"
+            )
         upper = mode == "SAME_UPPER"
         front = [t // 2 if upper else t - t // 2 for t in total]
         pads = front + [t - f for t, f in zip(total, front, strict=True)]
-    attributes = {"strides": strides, "pads": pads, "dilations": dilations, "output_padding": extra,
-                  "groups": node.integer("group", 1)}
+    attributes = {
+        "strides": strides,
+        "pads": pads,
+        "dilations": dilations,
+        "output_padding": extra,
+        "groups": node.integer("group", 1),
+    }
     edges = [b.leading(x, str(node)), b.constant(weight)]
     if node.optional(2) is not None:
         edges.append(b.constant(_constant(node, 2)))
-    return b.value(b.node("conv_transpose", edges, attributes, node.name, node.outputs[0]), 0, 0, node.outputs[0])
+    return b.value(
+        b.node("conv_transpose", edges, attributes, node.name, node.outputs[0]),
+        0,
+        0,
+        node.outputs[0],
+    )
 
 
 def _pool(op: str) -> Converter:
     def convert(b: SampleBuilder, node: OnnxNode) -> Operand:
         x, spatial = _image(node)
         rank = len(spatial)
-        kernel, strides = _window(node, "kernel_shape", rank, 0, 1), _window(node, "strides", rank, 1, 1)
+        kernel, strides = (
+            _window(node, "kernel_shape", rank, 0, 1),
+            _window(node, "strides", rank, 1, 1),
+        )
         dilations = _window(node, "dilations", rank, 1, 1)
         if any(d != 1 for d in dilations) or len([o for o in node.outputs if o]) > 1:
             raise UnsupportedError(f"{node}: dilated pooling and pooling indices are not supported")
-        attributes = {"kernel": kernel, "strides": strides, "ceil_mode": node.integer("ceil_mode", 0),
-                      "pads": _pads(node, spatial, kernel, strides, dilations)}
+        attributes = {
+            "kernel": kernel,
+            "strides": strides,
+            "ceil_mode": node.integer("ceil_mode", 0),
+            "pads": _pads(node, spatial, kernel, strides, dilations),
+        }
         if op == "avg_pool":
             attributes["count_include_pad"] = node.integer("count_include_pad", 0)
         edge = b.node(op, [b.leading(x, str(node))], attributes, node.name, node.outputs[0])
         return b.value(edge, 0, 0, node.outputs[0])
+
     return convert
 
 
@@ -125,10 +169,13 @@ def _global_pool(op: str) -> Converter:
     def convert(b: SampleBuilder, node: OnnxNode) -> Operand:
         x, spatial = _image(node)
         return apply_reduce(b, op, x, tuple(range(2, 2 + len(spatial))), True, node)
+
     return convert
 
 
-def apply_reduce(b: SampleBuilder, op: str, x: Value, axes: Shape, keepdims: bool, node: OnnxNode) -> Value:
+def apply_reduce(
+    b: SampleBuilder, op: str, x: Value, axes: Shape, keepdims: bool, node: OnnxNode
+) -> Value:
     """Reduce the given axes of the source's shape."""
     form = b.form_for_axes(x, axes, str(node))
     attributes = {"axes": [a + form.shift for a in axes], "keepdims": int(keepdims)}
@@ -151,20 +198,31 @@ def _reduce(op: str) -> Converter:
         keepdims = bool(node.integer("keepdims", 1))
         chosen = axes_of(axes, rank, str(node))
         if op == "l2":
-            total = apply_reduce(b, "reduce_sum", apply_binary(b, "mul", [x, x]), chosen, keepdims, node)
+            total = apply_reduce(
+                b, "reduce_sum", apply_binary(b, "mul", [x, x]), chosen, keepdims, node
+            )
             return apply_unary(b, "sqrt", total)
         if op == "min":
-            return apply_unary(b, "neg", apply_reduce(b, "reduce_max", apply_unary(b, "neg", x), chosen, keepdims, node))
+            return apply_unary(
+                b,
+                "neg",
+                apply_reduce(b, "reduce_max", apply_unary(b, "neg", x), chosen, keepdims, node),
+            )
         return apply_reduce(b, op, x, chosen, keepdims, node)
+
     return convert
 
 
 def _batch_norm(b: SampleBuilder, node: OnnxNode) -> Operand:
     x = as_value(node.operand(0), str(node))
     if node.integer("training_mode", 0):
-        raise UnsupportedError(f"{node}: batch normalisation in training mode; export the network for inference")
+        raise UnsupportedError(
+            f"{node}: batch normalisation in training mode; export the network for inference"
+        )
     edges = [b.leading(x, str(node)), *(b.constant(_constant(node, i)) for i in range(1, 5))]
-    edge = b.node("batch_norm", edges, {"epsilon": node.real("epsilon", 1e-5)}, node.name, node.outputs[0])
+    edge = b.node(
+        "batch_norm", edges, {"epsilon": node.real("epsilon", 1e-5)}, node.name, node.outputs[0]
+    )
     return b.value(edge, 0, 0, node.outputs[0])
 
 
@@ -177,7 +235,10 @@ def _layer_norm(b: SampleBuilder, node: OnnxNode) -> Operand:
     edges = [b.arranged(x, form.native), b.constant(_constant(node, 1), x.shape[axis:])]
     if node.optional(2) is not None:
         edges.append(b.constant(_constant(node, 2), x.shape[axis:]))
-    attributes = {"axis": axis + form.shift - len(form.native), "epsilon": node.real("epsilon", 1e-5)}
+    attributes = {
+        "axis": axis + form.shift - len(form.native),
+        "epsilon": node.real("epsilon", 1e-5),
+    }
     edge = b.node("layer_norm", edges, attributes, node.name, node.outputs[0])
     return b.value(edge, form.shift, x.batch_axis, node.outputs[0])
 
@@ -196,7 +257,9 @@ def _group_norm(b: SampleBuilder, node: OnnxNode) -> Operand:
     y: Operand = b.reshaped(b.value(edge, 0, 0), x.shape, 0)
     scale, shift = _constant(node, 1), _constant(node, 2)
     if scale.array.size == groups != channels:  # opset 18 has one value per group
-        scale, shift = (Constant(np.repeat(c.array, channels // groups), c.name) for c in (scale, shift))
+        scale, shift = (
+            Constant(np.repeat(c.array, channels // groups), c.name) for c in (scale, shift)
+        )
     wide = (channels,) + (1,) * len(spatial)
     y = apply_binary(b, "mul", [y, scale.reshaped(wide)])
     return apply_binary(b, "add", [y, shift.reshaped(wide)], node.name, node.outputs[0])
@@ -210,18 +273,40 @@ def _softmax(op: str) -> Converter:
         if node.opset < 13:  # older opsets flatten everything from the axis on
             x = b.reshaped(x, (*x.shape[:axis], math.prod(x.shape[axis:])), x.batch_axis)
         form = b.form_for_axes(x, [axis], str(node))
-        edge = b.node(op, [b.arranged(x, form.native)], {"axis": axis + form.shift}, node.name, node.outputs[0])
-        return b.reshaped(b.value(edge, form.shift, x.batch_axis), source.shape, source.batch_axis, node.outputs[0])
+        edge = b.node(
+            op,
+            [b.arranged(x, form.native)],
+            {"axis": axis + form.shift},
+            node.name,
+            node.outputs[0],
+        )
+        return b.reshaped(
+            b.value(edge, form.shift, x.batch_axis),
+            source.shape,
+            source.batch_axis,
+            node.outputs[0],
+        )
+
     return convert
 
 
-def apply_dense(b: SampleBuilder, x: Value, weight: Constant, bias: Constant | None, name: str = "",
-                output_name: str = "") -> Value:
-    """x @ weight.T + bias over the last axis of x; weight [O, I]."""
+def apply_dense(
+    b: SampleBuilder,
+    x: Value,
+    weight: Constant,
+    bias: Constant | None,
+    name: str = "",
+    output_name: str = "",
+) -> Value:
+    """X @ weight.T + bias over the last axis of x; weight [O, I]."""
     outputs, inputs = weight.shape
     if not x.shape or x.shape[-1] != inputs:
-        raise ImportFormatError(f"{name or 'dense'}: input of shape {x.shape} does not fit a weight of shape {weight.shape}")
-    native = x.native if len(x.native) >= 2 and x.native[-1] == inputs else b.natural(x.shape).native
+        raise ImportFormatError(
+            f"{name or 'dense'}: input of shape {x.shape} does not fit a weight of shape {weight.shape}"
+        )
+    native = (
+        x.native if len(x.native) >= 2 and x.native[-1] == inputs else b.natural(x.shape).native
+    )
     if len(native) < 2:
         native = (BATCH, *x.shape) if b.batched else (1, *x.shape)
     edges = [b.arranged(x, native), b.constant(weight)]
@@ -235,19 +320,29 @@ def _gemm(b: SampleBuilder, node: OnnxNode) -> Operand:
     alpha, beta = node.real("alpha", 1.0), node.real("beta", 1.0)
     a, weight, bias = node.operand(0), node.operand(1), node.optional(2)
     if len(a.shape) != 2 or len(weight.shape) != 2:
-        raise ImportFormatError(f"{node}: Gemm needs matrices, got shapes {a.shape} and {weight.shape}")
+        raise ImportFormatError(
+            f"{node}: Gemm needs matrices, got shapes {a.shape} and {weight.shape}"
+        )
     x = as_value(a, str(node))
     if node.integer("transA", 0):
         x = apply_transpose(b, x, [1, 0])
     if not isinstance(weight, Constant):
-        y: Operand = apply_matmul(b, x, apply_transpose(b, weight, [1, 0]) if node.integer("transB", 0) else weight,
-                                  str(node))
+        y: Operand = apply_matmul(
+            b,
+            x,
+            apply_transpose(b, weight, [1, 0]) if node.integer("transB", 0) else weight,
+            str(node),
+        )
         y = y if alpha == 1 else apply_binary(b, "mul", [y, scalar(alpha)])
     else:
         w = weight if node.integer("transB", 0) else weight.transposed([1, 0])
         if alpha != 1:
             w = Constant(w.array * np.float32(alpha), w.name, w.origin)
-        flat = isinstance(bias, Constant) and beta == 1 and bias.array.size == w.shape[0] == (bias.shape or (0,))[-1]
+        flat = (
+            isinstance(bias, Constant)
+            and beta == 1
+            and bias.array.size == w.shape[0] == (bias.shape or (0,))[-1]
+        )
         if flat:
             assert isinstance(bias, Constant)
             return apply_dense(b, x, w, bias, node.name, node.outputs[0])
@@ -255,12 +350,17 @@ def _gemm(b: SampleBuilder, node: OnnxNode) -> Operand:
     if bias is None:
         return y
     if beta != 1:
-        bias = Constant(bias.array * np.float32(beta), bias.name, bias.origin) if isinstance(bias, Constant) else \
-            apply_binary(b, "mul", [bias, scalar(beta)])
+        bias = (
+            Constant(bias.array * np.float32(beta), bias.name, bias.origin)
+            if isinstance(bias, Constant)
+            else apply_binary(b, "mul", [bias, scalar(beta)])
+        )
     return apply_binary(b, "add", [y, bias], "", node.outputs[0])
 
 
-def apply_matmul(b: SampleBuilder, x: Operand, y: Operand, what: str, name: str = "", output_name: str = "") -> Value:
+def apply_matmul(
+    b: SampleBuilder, x: Operand, y: Operand, what: str, name: str = "", output_name: str = ""
+) -> Value:
     """NumPy's matmul of operands of which at least one is computed; both of rank 2 or more."""
     try:
         lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
@@ -276,8 +376,12 @@ def apply_matmul(b: SampleBuilder, x: Operand, y: Operand, what: str, name: str 
         if isinstance(o, Constant):
             edges.append(b.constant(o, shape if shift == 0 else (1, *shape)))
         else:
-            edges.append(b.arranged(o, (BATCH, *shape[1 - shift:]) if b.batched else shape))
-    axes = {o.batch_axis + rank - len(o.shape) for o in (x, y) if isinstance(o, Value) and o.batch_axis is not None}
+            edges.append(b.arranged(o, (BATCH, *shape[1 - shift :]) if b.batched else shape))
+    axes = {
+        o.batch_axis + rank - len(o.shape)
+        for o in (x, y)
+        if isinstance(o, Value) and o.batch_axis is not None
+    }
     batch = axes.pop() if len(axes) == 1 else None
     return b.value(b.node("matmul", edges, {}, name, output_name), shift, batch, output_name)
 
@@ -299,17 +403,31 @@ def _matmul(b: SampleBuilder, node: OnnxNode) -> Operand:
         shape = shape[:-1]
     if vector_x:
         shape = (*shape[:-2], *shape[-1:]) if not vector_y else shape[:-1]
-    return b.reshaped(result, shape, result.batch_axis if shape == result.shape else None, node.outputs[0])
+    return b.reshaped(
+        result, shape, result.batch_axis if shape == result.shape else None, node.outputs[0]
+    )
 
 
 LAYERS: dict[str, Converter] = {
-    "AveragePool": _pool("avg_pool"), "BatchNormalization": _batch_norm, "Conv": _conv,
-    "ConvTranspose": _conv_transpose, "Gemm": _gemm, "GlobalAveragePool": _global_pool("reduce_mean"),
-    "GlobalMaxPool": _global_pool("reduce_max"), "GroupNormalization": _group_norm,
-    "InstanceNormalization": _group_norm, "LayerNormalization": _layer_norm,
-    "LogSoftmax": _softmax("log_softmax"), "MatMul": _matmul, "MaxPool": _pool("max_pool"),
-    "ReduceL2": _reduce("l2"), "ReduceMax": _reduce("reduce_max"), "ReduceMean": _reduce("reduce_mean"),
-    "ReduceMin": _reduce("min"), "ReduceSum": _reduce("reduce_sum"), "Softmax": _softmax("softmax"),
+    "AveragePool": _pool("avg_pool"),
+    "BatchNormalization": _batch_norm,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "Gemm": _gemm,
+    "GlobalAveragePool": _global_pool("reduce_mean"),
+    "GlobalMaxPool": _global_pool("reduce_max"),
+    "GroupNormalization": _group_norm,
+    "InstanceNormalization": _group_norm,
+    "LayerNormalization": _layer_norm,
+    "LogSoftmax": _softmax("log_softmax"),
+    "MatMul": _matmul,
+    "MaxPool": _pool("max_pool"),
+    "ReduceL2": _reduce("l2"),
+    "ReduceMax": _reduce("reduce_max"),
+    "ReduceMean": _reduce("reduce_mean"),
+    "ReduceMin": _reduce("min"),
+    "ReduceSum": _reduce("reduce_sum"),
+    "Softmax": _softmax("softmax"),
 }
 
 __all__ = ["LAYERS", "apply_dense", "apply_matmul", "apply_reduce"]

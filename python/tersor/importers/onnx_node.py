@@ -16,8 +16,20 @@ from .values import Constant, Operand
 _REQUIRED: Any = object()
 
 # TensorProto.DataType -> NumPy; bfloat16 (16) is ml_dtypes'.
-_DTYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
-           10: "float16", 11: "float64", 12: "uint32", 13: "uint64"}
+_DTYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+}
 
 
 def numpy_dtype(code: int, what: str) -> np.dtype[Any]:
@@ -56,7 +68,9 @@ class OnnxNode:
             return default
         value = self.attributes[name]
         if not isinstance(value, kinds):
-            raise ImportFormatError(f"{self}: attribute {name!r} has the wrong type {type(value).__name__}")
+            raise ImportFormatError(
+                f"{self}: attribute {name!r} has the wrong type {type(value).__name__}"
+            )
         return value
 
     def integer(self, name: str, default: Any = _REQUIRED) -> int:
@@ -105,8 +119,10 @@ class OnnxNode:
         if value is None:
             return None
         if not isinstance(value, Constant):
-            raise UnsupportedError(f"{self}: input {index} ({value.name!r}) must be known at import, but it is "
-                                   f"computed from the network's inputs")
+            raise UnsupportedError(
+                f"{self}: input {index} ({value.name!r}) must be known at import, but it is "
+                f"computed from the network's inputs"
+            )
         return value.array
 
     def axes(self, extra: Sequence[Any]) -> list[int] | None:

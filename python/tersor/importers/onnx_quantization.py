@@ -32,8 +32,10 @@ def _parameters(node: OnnxNode) -> tuple[NDArray[np.float32], NDArray[np.int64],
 def _per_tensor(node: OnnxNode) -> tuple[float, int, str]:
     scale, zero, dtype = _parameters(node)
     if scale.size != 1 or dtype not in ("int8", "uint8"):
-        raise UnsupportedError(f"{node}: activations must be quantized per tensor to 8 bits, got {scale.size} scales "
-                               f"and {dtype}")
+        raise UnsupportedError(
+            f"{node}: activations must be quantized per tensor to 8 bits, got {scale.size} scales "
+            f"and {dtype}"
+        )
     return float(scale[0]), int(zero[0]), dtype
 
 
@@ -46,10 +48,17 @@ def _quantize(b: SampleBuilder, node: OnnxNode) -> Operand:
     return Value(edge, x.native, x.shape, x.batch_axis, node.outputs[0])
 
 
-def qparams(scale: Any, zero_point: Any, bits: int = 8, axis: int = -1, narrow: bool = False) -> Any:
+def qparams(
+    scale: Any, zero_point: Any, bits: int = 8, axis: int = -1, narrow: bool = False
+) -> Any:
     """Native parameters of signed codes."""
-    return _core.quantization.QParams(scale=[float(s) for s in scale], zero_point=[int(z) for z in zero_point],
-                                      bits=bits, axis=None if axis < 0 else axis, narrow=narrow)
+    return _core.quantization.QParams(
+        scale=[float(s) for s in scale],
+        zero_point=[int(z) for z in zero_point],
+        bits=bits,
+        axis=None if axis < 0 else axis,
+        narrow=narrow,
+    )
 
 
 def _dequantize(b: SampleBuilder, node: OnnxNode) -> Operand:
@@ -59,10 +68,15 @@ def _dequantize(b: SampleBuilder, node: OnnxNode) -> Operand:
     scale, zero, dtype = _per_tensor(node)
     edge = b.graph.edge(x.edge)
     if edge.qparams is None:
-        raise UnsupportedError(f"{node}: {x.name!r} is not made by QuantizeLinear; integer operators are not supported")
-    if not np.isclose(edge.qparams.scale[0], scale, rtol=1e-6) or \
-            edge.qparams.zero_point[0] != (zero - 128 if dtype == "uint8" else zero):
-        raise UnsupportedError(f"{node}: parameters differ from those that {x.name!r} was quantized with")
+        raise UnsupportedError(
+            f"{node}: {x.name!r} is not made by QuantizeLinear; integer operators are not supported"
+        )
+    if not np.isclose(edge.qparams.scale[0], scale, rtol=1e-6) or edge.qparams.zero_point[0] != (
+        zero - 128 if dtype == "uint8" else zero
+    ):
+        raise UnsupportedError(
+            f"{node}: parameters differ from those that {x.name!r} was quantized with"
+        )
     out = b.node("dequantize", [x.edge], {}, node.name, node.outputs[0])
     return Value(out, x.native, x.shape, x.batch_axis, node.outputs[0])
 
@@ -82,7 +96,9 @@ def _constant(node: OnnxNode, x: Constant) -> Constant:
     codes = None
     if x.array.dtype.name in ("int8", "uint8", "int32"):
         shift = 128 if x.array.dtype == np.uint8 else 0
-        array = (x.array.astype(np.int64) - shift).astype(np.int32 if x.array.dtype == np.int32 else np.int8)
+        array = (x.array.astype(np.int64) - shift).astype(
+            np.int32 if x.array.dtype == np.int32 else np.int8
+        )
         codes = Codes(array, scale, (zero - shift).astype(np.int32), axis)
     return Constant(real.astype(np.float32), x.name, x.origin, codes)
 

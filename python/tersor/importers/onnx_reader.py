@@ -23,7 +23,9 @@ def _require() -> tuple[Any, Any]:
         import onnx
         import onnx_ir
     except ImportError as error:
-        raise ImportError("reading ONNX needs the packages onnx and onnx-ir: pip install tersor[onnx]") from error
+        raise ImportError(
+            "reading ONNX needs the packages onnx and onnx-ir: pip install tersor[onnx]"
+        ) from error
     return onnx, onnx_ir
 
 
@@ -35,7 +37,9 @@ def read_model(path: Path) -> onnx_ir.Model:
     try:
         proto.ParseFromString(data)
     except Exception as error:  # DecodeError of whichever protobuf runtime
-        raise ImportFormatError(f"import: {path.name} is not an ONNX file or is truncated ({error})") from error
+        raise ImportFormatError(
+            f"import: {path.name} is not an ONNX file or is truncated ({error})"
+        ) from error
     if not proto.HasField("graph"):
         raise ImportFormatError(f"import: {path.name} is not an ONNX file (it holds no graph)")
     model = _deserialize(proto)
@@ -52,7 +56,9 @@ def _deserialize(proto: onnx.ModelProto) -> onnx_ir.Model:
             warnings.simplefilter("ignore")
             return onnx_ir.from_proto(proto)
     except Exception as error:
-        raise ImportFormatError(f"import: the ONNX model is inconsistent ({_line(error)})") from error
+        raise ImportFormatError(
+            f"import: the ONNX model is inconsistent ({_line(error)})"
+        ) from error
 
 
 def network_of(model: onnx.ModelProto | onnx_ir.Model) -> onnx_ir.Model:
@@ -64,11 +70,15 @@ def network_of(model: onnx.ModelProto | onnx_ir.Model) -> onnx_ir.Model:
         try:
             network = onnx_ir.passes.common.InlinePass()(network).model
         except Exception as error:
-            raise ImportFormatError(f"import: functions cannot be inlined ({_line(error)})") from error
+            raise ImportFormatError(
+                f"import: functions cannot be inlined ({_line(error)})"
+            ) from error
     try:
         network.graph.sort()
     except Exception as error:
-        raise ImportFormatError(f"import: nodes form a cycle or are inconsistent ({_line(error)})") from error
+        raise ImportFormatError(
+            f"import: nodes form a cycle or are inconsistent ({_line(error)})"
+        ) from error
     return network
 
 
@@ -83,7 +93,9 @@ def _check_expansion(network: onnx_ir.Model) -> None:
             key = node.op_identifier()
             total += function_size(key) if key in network.functions else 1
             if total > _MOST_NODES:
-                raise ImportFormatError(f"import: functions expand to more than {_MOST_NODES} nodes")
+                raise ImportFormatError(
+                    f"import: functions expand to more than {_MOST_NODES} nodes"
+                )
         return total
 
     def function_size(key: Any) -> int:
@@ -110,7 +122,9 @@ def tensor_array(tensor: Any) -> NDArray[Any]:
     try:
         array = np.asarray(tensor.numpy())
     except Exception as error:
-        raise ImportFormatError(f"import: tensor {name!r} of shape {dims} cannot be read ({_line(error)})") from error
+        raise ImportFormatError(
+            f"import: tensor {name!r} of shape {dims} cannot be read ({_line(error)})"
+        ) from error
     if list(array.shape) != dims or array.dtype.kind in "OSU":
         raise ImportFormatError(f"import: tensor {name!r} does not hold numbers of shape {dims}")
     return array
@@ -120,13 +134,19 @@ def _check_external(tensor: Any, name: str, dims: list[int]) -> None:
     base = Path(tensor.base_dir or ".").resolve()
     path = (base / str(tensor.location)).resolve()
     if Path(str(tensor.location)).is_absolute() or not path.is_relative_to(base):
-        raise ImportFormatError(f"import: tensor {name!r} points outside the folder of the file: {tensor.location!s}")
+        raise ImportFormatError(
+            f"import: tensor {name!r} points outside the folder of the file: {tensor.location!s}"
+        )
     if not path.is_file():
-        raise ImportFormatError(f"import: tensor {name!r} is stored in {tensor.location!s}, which is missing")
+        raise ImportFormatError(
+            f"import: tensor {name!r} is stored in {tensor.location!s}, which is missing"
+        )
     offset = int(tensor.offset or 0)
     needed = math.prod(dims) * tensor.dtype.bitwidth // 8
     if offset < 0 or offset + needed > path.stat().st_size or (tensor.length or needed) < needed:
-        raise ImportFormatError(f"import: tensor {name!r} reaches beyond the end of {tensor.location!s}")
+        raise ImportFormatError(
+            f"import: tensor {name!r} reaches beyond the end of {tensor.location!s}"
+        )
 
 
 def _line(error: BaseException) -> str:

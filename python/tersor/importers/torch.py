@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     import torch
 
 
-def from_torch(module: torch.nn.Module, example: torch.Tensor | Sequence[torch.Tensor], *,
-               dynamic_batch: bool = True, canonicalize: bool = True) -> Graph:
+def from_torch(
+    module: torch.nn.Module,
+    example: torch.Tensor | Sequence[torch.Tensor],
+    *,
+    dynamic_batch: bool = True,
+    canonicalize: bool = True,
+) -> Graph:
     """Convert a PyTorch module.
 
     Parameters
@@ -53,18 +58,24 @@ def from_torch(module: torch.nn.Module, example: torch.Tensor | Sequence[torch.T
     torch = _require()
     examples = (example,) if isinstance(example, torch.Tensor) else tuple(example)
     if not examples or not all(isinstance(e, torch.Tensor) for e in examples):
-        raise TypeError("from_torch: example must be a tensor or a sequence of tensors, got "
-                        f"{[type(e).__name__ for e in examples]}")
+        raise TypeError(
+            "from_torch: example must be a tensor or a sequence of tensors, got "
+            f"{[type(e).__name__ for e in examples]}"
+        )
     if dynamic_batch:
         flat = [i for i, e in enumerate(examples) if e.dim() == 0]
         if flat:
-            raise ValueError(f"from_torch: example {flat[0]} must have a leading batch dimension, got a scalar")
+            raise ValueError(
+                f"from_torch: example {flat[0]} must have a leading batch dimension, got a scalar"
+            )
         # A batch of one would be specialised by torch.export.
         examples = tuple(torch.cat([e, e]) if e.shape[0] == 1 else e for e in examples)
     program = _export(torch, module, examples, dynamic_batch)
     opset = program.model.opset_imports.get("", 0)
     if not 18 <= int(opset) <= NEWEST_OPSET:  # the exporter silently keeps its own choice
-        raise UnsupportedError(f"from_torch: this torch exports opset {opset}; 18 to {NEWEST_OPSET} are supported")
+        raise UnsupportedError(
+            f"from_torch: this torch exports opset {opset}; 18 to {NEWEST_OPSET} are supported"
+        )
     return from_onnx(program.model, canonicalize=canonicalize, description=type(module).__name__)
 
 
@@ -73,7 +84,9 @@ def _require() -> Any:
         import onnx_ir  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError("from_torch needs onnx, onnx-ir and onnxscript: pip install tersor[torch]") from error
+        raise ImportError(
+            "from_torch needs onnx, onnx-ir and onnxscript: pip install tersor[torch]"
+        ) from error
     try:
         import torch
     except ImportError as error:
@@ -81,16 +94,27 @@ def _require() -> Any:
     return torch
 
 
-def _export(torch: Any, module: torch.nn.Module, examples: tuple[torch.Tensor, ...], dynamic_batch: bool) -> Any:
+def _export(
+    torch: Any, module: torch.nn.Module, examples: tuple[torch.Tensor, ...], dynamic_batch: bool
+) -> Any:
     names = _argument_names(module, len(examples))
     shapes = tuple({0: torch.export.Dim("batch")} for _ in examples) if dynamic_batch else None
     with _eval_mode(torch, module), _quiet():
         try:
-            return torch.onnx.export(module, examples, dynamo=True, dynamic_shapes=shapes, optimize=False,
-                                     verbose=False, input_names=names)
+            return torch.onnx.export(
+                module,
+                examples,
+                dynamo=True,
+                dynamic_shapes=shapes,
+                optimize=False,
+                verbose=False,
+                input_names=names,
+            )
         except Exception as error:
-            raise UnsupportedError(f"from_torch: torch.export cannot capture {type(module).__name__}: "
-                                   f"{_root_cause(error)}") from error
+            raise UnsupportedError(
+                f"from_torch: torch.export cannot capture {type(module).__name__}: "
+                f"{_root_cause(error)}"
+            ) from error
 
 
 def _argument_names(module: torch.nn.Module, count: int) -> list[str] | None:

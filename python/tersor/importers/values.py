@@ -58,8 +58,11 @@ class Constant:
         """The same parameter in another shape; per-channel codes survive unit axes only."""
         codes = self.codes
         if codes is not None and tuple(shape) != self.shape:
-            codes = None if codes.axis >= 0 else Codes(
-                codes.array.reshape(shape), codes.scale, codes.zero_point, -1)
+            codes = (
+                None
+                if codes.axis >= 0
+                else Codes(codes.array.reshape(shape), codes.scale, codes.zero_point, -1)
+            )
         return Constant(self.array.reshape(shape), self.name, self.origin, codes)
 
 
@@ -109,8 +112,10 @@ class SampleBuilder:
         if not self.batched:
             return Form(value.shape, 0)
         if value.batch_axis is not None and value.batch_axis in axes:
-            raise UnsupportedError(f"{what} mixes the samples of a batch; only networks that treat samples "
-                                   f"independently can be imported with an open batch dimension")
+            raise UnsupportedError(
+                f"{what} mixes the samples of a batch; only networks that treat samples "
+                f"independently can be imported with an open batch dimension"
+            )
         form = self.natural(value.shape)
         return Form((BATCH, *value.shape), 1) if form.shift == 0 and 0 in axes else form
 
@@ -118,8 +123,10 @@ class SampleBuilder:
         """The edge with the batch as axis 0 of the source's shape (convolution, pooling)."""
         form = self.natural(value.shape)
         if form.shift:
-            raise UnsupportedError(f"{what} works on an axis 0 of size {value.shape[0] if value.shape else 0} that "
-                                   f"is merged with the batch; this arrangement cannot be imported")
+            raise UnsupportedError(
+                f"{what} works on an axis 0 of size {value.shape[0] if value.shape else 0} that "
+                f"is merged with the batch; this arrangement cannot be imported"
+            )
         return self.arranged(value, form.native)
 
     def arranged(self, value: Value, native: Shape) -> int:
@@ -127,7 +134,9 @@ class SampleBuilder:
         if value.native == native:
             return value.edge
         if math.prod(value.native) != math.prod(native):
-            raise GraphError(f"import: reshape of {value.name!r} from {value.native} to {native} changes its size")
+            raise GraphError(
+                f"import: reshape of {value.name!r} from {value.native} to {native} changes its size"
+            )
         return self.node("reshape", [value.edge], {"shape": list(native)}, output_name=value.name)
 
     # -- building ----------------------------------------------------------------------------------
@@ -138,7 +147,9 @@ class SampleBuilder:
         key = (id(constant), shape)
         if key not in self._constants:
             array = np.ascontiguousarray(constant.array.reshape(shape))
-            self._constants[key] = self.graph.add_constant(constant.name or constant.origin, array, constant.origin)
+            self._constants[key] = self.graph.add_constant(
+                constant.name or constant.origin, array, constant.origin
+            )
             self._keep.append(constant)
         return self._constants[key]
 
@@ -146,8 +157,14 @@ class SampleBuilder:
         """Edge of a float32 scalar."""
         return self.constant(Constant(np.asarray(value, np.float32), "scalar"))
 
-    def node(self, op: str, inputs: Sequence[int], attributes: dict[str, Any] | None = None, name: str = "",
-             output_name: str = "") -> int:
+    def node(
+        self,
+        op: str,
+        inputs: Sequence[int],
+        attributes: dict[str, Any] | None = None,
+        name: str = "",
+        output_name: str = "",
+    ) -> int:
         """Append a node; -1 stands for an absent input."""
         return self.graph.add_node(op, list(inputs), attributes or {}, name, output_name)
 
@@ -159,25 +176,35 @@ class SampleBuilder:
             shape = native[1:] if shift else (1, *native[1:])
         return Value(edge, native, shape, batch_axis, name)
 
-    def reshaped(self, value: Value, shape: Sequence[int], batch_axis: int | None = None, name: str = "") -> Value:
+    def reshaped(
+        self, value: Value, shape: Sequence[int], batch_axis: int | None = None, name: str = ""
+    ) -> Value:
         """The same edge under another source shape; a node appears only when an operator needs it."""
         return Value(value.edge, value.native, tuple(shape), batch_axis, name or value.name)
 
     # -- broadcasting ------------------------------------------------------------------------------
 
-    def broadcast(self, operands: Sequence[Operand], what: str) -> tuple[list[int], Callable[[int, str], Value]]:
+    def broadcast(
+        self, operands: Sequence[Operand], what: str
+    ) -> tuple[list[int], Callable[[int, str], Value]]:
         """Edges of operands that broadcast together, and what their result is."""
         try:
             shape = np.broadcast_shapes(*(o.shape for o in operands))
         except ValueError:
             shapes = " and ".join(str(o.shape) for o in operands)
             raise GraphError(f"{what}: operands of shapes {shapes} do not broadcast") from None
-        axes = {o.batch_axis + len(shape) - len(o.shape) if o.batch_axis is not None else None
-                for o in operands if isinstance(o, Value)}
+        axes = {
+            o.batch_axis + len(shape) - len(o.shape) if o.batch_axis is not None else None
+            for o in operands
+            if isinstance(o, Value)
+        }
         batch_axis = axes.pop() if len(axes) == 1 else None
         native = self._common_native(operands, shape)
         if native is not None:
-            edges = [o.edge if isinstance(o, Value) else self.constant(o, _stripped(o.shape)) for o in operands]
+            edges = [
+                o.edge if isinstance(o, Value) else self.constant(o, _stripped(o.shape))
+                for o in operands
+            ]
             return edges, lambda edge, name: Value(edge, native, shape, batch_axis, name)
         form = self.natural(shape)
         rank = len(shape)
@@ -188,7 +215,7 @@ class SampleBuilder:
             else:
                 padded = (1,) * (rank - len(o.shape)) + o.shape
                 lead = () if not self.batched else (BATCH,)
-                edges.append(self.arranged(o, lead + padded[len(lead) - form.shift:]))
+                edges.append(self.arranged(o, lead + padded[len(lead) - form.shift :]))
         return edges, lambda edge, name: self.value(edge, form.shift, batch_axis, name)
 
     def _common_native(self, operands: Sequence[Operand], shape: Shape) -> Shape | None:
