@@ -173,7 +173,8 @@ TEST(fork_while_the_pool_is_busy) {
       std::atomic<std::size_t> sum{0};
       const bool single = tersor::threads() == 1;
       tersor::parallel_for(1000, 1, [&](std::size_t b, std::size_t e) { sum += e - b; });
-      tersor::set_threads(2);
+      // qemu-user aborts when a forked child of a process with threads starts one.
+      if (!std::getenv("TERSOR_EMULATED")) tersor::set_threads(2);
       tersor::parallel_for(1000, 1, [&](std::size_t b, std::size_t e) { sum += e - b; });
       const tersor::Buffer block(3u << 20);
       _exit(single && sum == 2000 && block.data() ? 0 : 1);
