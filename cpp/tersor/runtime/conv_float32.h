@@ -1,0 +1,64 @@
+// The inner loop of float convolutions and matrix products: one line of output pixels, all channels.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tersor::runtime {
+
+// Output channels of one panel of packed weights; a panel is [depth of all taps][kPanel], zero-padded.
+inline constexpr int kPanel = 16;
+
+// For pixels i < pixels and channels c < channels, p = c / kPanel, e = c % kPanel:
+//   sum = bias[c] + sum over taps t, then k < depth, in this order, of
+//         input[tap_input[t] + i * input_stride + k] * weights[p * panel_stride + tap_weight[t] + k * kPanel + e]
+//   y   = clamp(sum, low, high)
+//   output[i * output_stride + c] = residual ? clamp(y + residual[i * residual_stride + c], post_low, post_high) : y
+// Offsets and strides are in floats; bias has whole panels (nullptr: 0). clamp keeps NaN. Multiply and add
+// may round once or twice: |error| <= (taps * depth + 2) * eps * sum |input * weight|. An element's value does
+// not depend on which other pixels and channels are computed with it, so any division among threads is exact.
+// output may equal residual; it overlaps no other operand.
+struct ConvLineFloat32 {
+  const float* input;
+  ptrdiff_t input_stride;
+  int64_t pixels;
+  const int64_t* tap_input;
+  const int64_t* tap_weight;
+  int taps;
+  int64_t depth;
+  const float* weights;
+  ptrdiff_t panel_stride;
+  const float* bias;
+  const float* residual;
+  ptrdiff_t residual_stride;
+  float* output;
+  ptrdiff_t output_stride;
+  int64_t channels;
+  float low, high;
+  float post_low, post_high;
+};
+using conv_line_float32_sig = void(const ConvLineFloat32& line) noexcept;
+
+// A line of a depthwise convolution: for pixels i < pixels and channels c < channels
+//   sum = bias[c] + sum over rows r, then columns s of
+//         input[i * input_stride + r * row_stride + s * column_stride + c] * weights[(r * weight_row + s) * weight_stride + c]
+// and the same epilogue and guarantees as above. Unlike above, bias and weights need no padding.
+struct DepthwiseLineFloat32 {
+  const float* input;
+  ptrdiff_t input_stride, row_stride, column_stride;
+  int64_t pixels;
+  int rows, columns;
+  const float* weights;
+  ptrdiff_t weight_row, weight_stride;
+  const float* bias;
+  const float* residual;
+  ptrdiff_t residual_stride;
+  float* output;
+  ptrdiff_t output_stride;
+  int64_t channels;
+  float low, high;
+  float post_low, post_high;
+};
+using depthwise_line_float32_sig = void(const DepthwiseLineFloat32& line) noexcept;
+
+}  // namespace tersor::runtime
