@@ -3,7 +3,11 @@
 namespace tersor::runtime {
 
 std::unique_ptr<Step> make_native_step(const StepSpec& spec) {
-  static const std::vector<StepFactory> makers = {};
+  static const std::vector<StepFactory> makers = {
+      make_native_depthwise_float32_step,
+      make_native_winograd_float32_step,
+      make_native_conv_float32_step,
+  };
   for (const StepFactory make : makers) {
     if (auto step = make(spec)) return step;
   }

@@ -8,4 +8,9 @@
 
 namespace tersor::runtime {
 
+// fp32 (and bf16 computed in fp32). Depthwise and Winograd decline what the direct form does better.
+std::unique_ptr<Step> make_native_depthwise_float32_step(const StepSpec& spec);
+std::unique_ptr<Step> make_native_winograd_float32_step(const StepSpec& spec);
+std::unique_ptr<Step> make_native_conv_float32_step(const StepSpec& spec);  // and dense
+
 }  // namespace tersor::runtime
