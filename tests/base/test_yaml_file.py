@@ -5,6 +5,7 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tersor.base.yaml_file import format_yaml, parse_yaml, read_yaml
 
 PLAIN = st.recursive(

@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+
 from tersor.data import DataError, load
 from tersor.data import archive as archive_module
 from tersor.data.archive import list_entries

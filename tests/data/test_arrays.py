@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+
 from tersor.data import DataError, load
 from tersor.data import arrays as arrays_module
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tersor.data import DataError, Dataset, Preprocess, calibration_batches
 
 X = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 3), dtype=np.uint8)

@@ -5,6 +5,7 @@ import pickletools
 
 import numpy as np
 import pytest
+
 from tersor.data import DataError, load
 
 from .conftest import write_tar

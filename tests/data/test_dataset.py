@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tersor.data import DataError, Dataset, as_dataset
 from tersor.data import dataset as dataset_module
 

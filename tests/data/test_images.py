@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+
 from tersor.data import DataError, load
 from tersor.data.images import is_image_name
 

@@ -3,6 +3,7 @@
 import pickle
 
 import pytest
+
 from tersor.base.error import BudgetError
 from tersor.targets import Budget
 

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tersor.targets import LayerCost, Target, model_energy, model_latency
 
 RESNET8 = [LayerCost("all", 12_500_000, 78_000, 300_000, "int8")]

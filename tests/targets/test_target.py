@@ -4,6 +4,7 @@ import copy
 import platform
 
 import pytest
+
 from tersor.base.yaml_file import format_yaml, read_yaml
 from tersor.targets import Target, TargetError, target_names
 
