@@ -7,6 +7,7 @@ from importlib import resources
 import numpy as np
 import pytest
 
+from tersor.data import Preprocess
 from tersor.zoo import digits_preprocess, load_digits_data, load_digits_network
 
 
@@ -35,13 +36,10 @@ def test_graph():
     assert operators.count("add") == 2
     assert graph.edge("image").shape == (None, 1, 8, 8)
     assert graph.edge(graph.output_ids[0]).shape == (None, 10)
-    trained = sum(
-        graph.edge(name).constant.size
-        for name in (edge.name for edge in graph.edges if edge.is_constant)
-        if "running" not in name
-    )
-    assert trained == 28_410
-    assert sum(graph.macs_of(index) for index in range(len(graph.nodes))) == 673_088
+    trained = [edge for edge in graph.edges if edge.is_constant and "running" not in edge.name]
+    assert sum(edge.constant.size for edge in trained) == 28_410
+    assert graph.macs == 673_088
+    assert Preprocess.parse(graph.preprocess) == digits_preprocess()
 
 
 def numpy_forward(graph, x):

@@ -14,9 +14,9 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.graph import Graph
 from ..data.dataset import Dataset
 from ..data.preprocess import Preprocess
+from ..graph.graph import Graph
 
 CLASS_NAMES = tuple(str(digit) for digit in range(10))
 
@@ -74,8 +74,8 @@ def load_digits_network() -> Graph:
     Examples
     --------
     >>> graph = load_digits_network()
-    >>> [edge.name for edge in graph.edges if edge.name == "image"]
-    ['image']
+    >>> graph.inputs[0].shape, graph.macs
+    ((None, 1, 8, 8), 673088)
     """
     builder = _Builder()
     x = builder.graph.add_input("image", "float32", [None, 1, 8, 8])
@@ -89,6 +89,7 @@ def load_digits_network() -> Graph:
     x = graph.add_node("dense", [x, *weights], {}, "classifier", "logits")
     graph.set_outputs([x])
     graph.description = "tersor.zoo digits: residual network for scikit-learn's handwritten digits"
+    graph.preprocess = digits_preprocess().to_dict()
     graph.verify()
     return graph
 
@@ -101,7 +102,7 @@ class _Builder:
         self._arrays = _arrays()
 
     def weight(self, name: str) -> int:
-        return self.graph.add_constant(name, self._arrays[name], name)
+        return int(self.graph.add_constant(name, self._arrays[name], name))
 
     def convolve(
         self, x: int, conv: str, norm: str, *, strides: int = 1, relu: bool = False
@@ -111,13 +112,13 @@ class _Builder:
         parts = ("weight", "bias", "running_mean", "running_var")
         inputs = [x, *(self.weight(f"{norm}.{part}") for part in parts)]
         x = self.graph.add_node("batch_norm", inputs, {"epsilon": 1e-5}, norm)
-        return self.graph.add_node("relu", [x], {}, f"{conv}_relu") if relu else x
+        return int(self.graph.add_node("relu", [x], {}, f"{conv}_relu") if relu else x)
 
     def residual(self, x: int, name: str) -> int:
         y = self.convolve(x, f"{name}.conv1", f"{name}.bn1", relu=True)
         y = self.convolve(y, f"{name}.conv2", f"{name}.bn2")
         y = self.graph.add_node("add", [y, x], {}, f"{name}.add")
-        return self.graph.add_node("relu", [y], {}, f"{name}.relu")
+        return int(self.graph.add_node("relu", [y], {}, f"{name}.relu"))
 
 
 @cache

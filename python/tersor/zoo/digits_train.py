@@ -57,12 +57,13 @@ class DigitsNetwork(nn.Module):
         x = self.block1(x)
         x = torch.relu(self.down_bn(self.down(x)))
         x = self.block2(x)
-        return self.classifier(x.mean(dim=(2, 3)))
+        logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
+        return logits
 
 
 def split_digits() -> dict[str, NDArray[np.uint8]]:
     """Return uint8 ``x_train``, ``y_train``, ``x_test``, ``y_test``; images are (n, 8, 8, 1)."""
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
     images, labels = load_digits(return_X_y=True)
     x = images.reshape(-1, 8, 8, 1).astype(np.uint8)
