@@ -1,0 +1,15 @@
+#include <cmath>
+
+#include "tersor/quantization/kernels.h"
+
+namespace tersor::quantization {
+
+void histogram_ref(const float* x, size_t n, float inverse_width, int32_t first, uint32_t bins,
+                   uint64_t* counts) noexcept {
+  (void)bins;
+  for (size_t i = 0; i < n; ++i) {
+    counts[static_cast<int32_t>(std::floor(x[i] * inverse_width)) - first] += 1;
+  }
+}
+
+}  // namespace tersor::quantization

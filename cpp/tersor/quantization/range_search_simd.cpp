@@ -1,0 +1,40 @@
+#include <stddef.h>
+
+#include "tersor/quantization/kernels.h"
+
+namespace tersor::quantization {
+
+static constexpr size_t kLanes = 32;
+static constexpr size_t kBlock = 1024;  // floats are summed over a block, doubles over blocks
+
+// Adding and taking off 1.5 * 2^23 rounds |v| < 2^22 to nearest even: the clamp comes first, and the
+// codes' limits are integers, so the order of clamping and rounding does not matter.
+static constexpr float kRound = 12582912.0f;
+
+static inline float squared_error(float x, float scale, float lo, float hi) {
+  float code = x / scale;
+  code = code < lo ? lo : code;
+  code = code > hi ? hi : code;
+  const float error = x - ((code + kRound) - kRound) * scale;
+  return error * error;
+}
+
+double TERSOR_SIMD_NAME(quantization_error)(const float* x, size_t n, float scale, float lo,
+                                            float hi) noexcept {
+  double total = 0;
+  while (n > 0) {
+    const size_t m = n < kBlock ? n : kBlock;
+    float sum[kLanes] = {};
+    size_t i = 0;
+    for (; i + kLanes <= m; i += kLanes) {
+      for (size_t j = 0; j < kLanes; ++j) sum[j] += squared_error(x[i + j], scale, lo, hi);
+    }
+    for (size_t j = 0; i < m; ++i, ++j) sum[j] += squared_error(x[i], scale, lo, hi);
+    for (size_t j = 0; j < kLanes; ++j) total += static_cast<double>(sum[j]);
+    x += m;
+    n -= m;
+  }
+  return total;
+}
+
+}  // namespace tersor::quantization
