@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "graph_quantize.h"
 #include "graph_rewrites.h"
 #include "tensors.h"
 #include "tersor/graph/graph.h"
@@ -193,6 +194,7 @@ void bind_graph(py::module_& m) {
            py::arg("node"))
       .def_property_readonly("constant_bytes", [](const tg::Graph& g) { return tg::constant_bytes(g); });
   tersor::bindings::bind_rewrites(m, graph);
+  tersor::bindings::bind_graph_quantize(m, graph);
 
   py::list operators;
   for (const tg::OperatorSpec& spec : tg::operator_table()) {

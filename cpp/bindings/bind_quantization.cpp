@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "arrays.h"
+#include "quantization_observers.h"
 #include "quantization_qparams.h"
 #include "tersor/quantization/affine.h"
 
@@ -44,6 +45,7 @@ tersor::quantization::AffineShape affine_shape(const char* op, const py::array& 
 
 void bind_quantization(py::module_& m) {
   tersor::bindings::bind_qparams(m);
+  tersor::bindings::bind_observers(m);
   namespace quantization = tersor::quantization;
 
   m.def(

@@ -1,0 +1,73 @@
+#include "tersor/quantization/observer.h"
+
+#include <algorithm>
+
+#include "tersor/base/error.h"
+#include "tersor/quantization/range_search.h"
+
+namespace tersor::quantization {
+namespace {
+
+void widen(std::vector<Range>& ranges, const std::vector<Range>& more) {
+  if (ranges.empty()) {
+    ranges = more;
+    return;
+  }
+  TERSOR_CHECK(ranges.size() == more.size(), "MinMaxObserver: x must have ", ranges.size(),
+               " channels as before, got ", more.size());
+  for (size_t c = 0; c < ranges.size(); ++c) {
+    ranges[c] = {std::min(ranges[c].lo, more[c].lo), std::max(ranges[c].hi, more[c].hi)};
+  }
+}
+
+}  // namespace
+
+void MinMaxObserver::observe(const float* x, const Shape& shape) {
+  if (element_count(shape) == 0) return;
+  widen(ranges_, min_max_axis(x, shape, axis_, 0, "MinMaxObserver"));
+}
+
+void MinMaxObserver::merge(const MinMaxObserver& other) {
+  if (!other.ranges_.empty()) widen(ranges_, other.ranges_);
+}
+
+const std::vector<Range>& MinMaxObserver::ranges() const {
+  TERSOR_CHECK(!ranges_.empty(), "MinMaxObserver: values must have been observed, got none");
+  return ranges_;
+}
+
+MovingAverageObserver::MovingAverageObserver(double momentum) : momentum_(momentum) {
+  TERSOR_CHECK(0 < momentum && momentum <= 1,
+               "MovingAverageObserver: momentum must be in (0, 1], got ", momentum);
+}
+
+void MovingAverageObserver::observe(const float* x, size_t n) {
+  if (n == 0) return;
+  const Range range = min_max(x, n, "MovingAverageObserver");
+  const double step = empty_ ? 1 : momentum_;
+  empty_ = false;
+  lo_ += step * (static_cast<double>(range.lo) - lo_);
+  hi_ += step * (static_cast<double>(range.hi) - hi_);
+}
+
+Range MovingAverageObserver::range() const {
+  TERSOR_CHECK(!empty_, "MovingAverageObserver: values must have been observed, got none");
+  return {static_cast<float>(lo_), static_cast<float>(hi_)};
+}
+
+QParams HistogramObserver::qparams(QuantScheme scheme, RangeMethod method, double percentile) const {
+  return choose_qparams({search_range(histogram_, scheme, method, percentile)}, scheme);
+}
+
+Range search_range(const Histogram& histogram, QuantScheme scheme, RangeMethod method,
+                   double percentile) {
+  TERSOR_CHECK(!histogram.empty(), "HistogramObserver: values must have been observed, got none");
+  switch (method) {
+    case RangeMethod::percentile: return percentile_range(histogram, percentile);
+    case RangeMethod::mse: return mse_range(histogram, scheme);
+    case RangeMethod::minmax: break;
+  }
+  return histogram.range();
+}
+
+}  // namespace tersor::quantization
