@@ -33,6 +33,7 @@ endif()
 install(TARGETS tersor LIBRARY DESTINATION tersor)
 if(TERSOR_HAVE_ONEDNN)
   install(FILES "${TERSOR_DNNL_FILE}" DESTINATION tersor)
+  install(FILES ${dnnl_license} ${dnnl_notices} DESTINATION tersor/licenses/onednn)
 endif()
 install(DIRECTORY cpp/tersor DESTINATION tersor/include
         FILES_MATCHING PATTERN "*.h" PATTERN "*.inc")

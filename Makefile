@@ -1,0 +1,61 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each sets up what it needs, once.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TEST_ARGS ?=
+sources := $(shell git ls-files cpp python cmake CMakeLists.txt pyproject.toml 2>/dev/null)
+
+.PHONY: demo test lint types docs notebooks asan test-aarch64 wheel sdist clean help
+
+help:  ## what there is
+	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade 'pip>=25.1'
+
+$(VENV)/.installed: $(BIN)/python $(sources)
+	$(PIP) install --quiet .
+	@touch $@
+
+# torch first, by its pin: what depends on it then takes that build.
+$(VENV)/.test-tools: $(BIN)/python constraints.txt pyproject.toml
+	$(PIP) install --quiet -c constraints.txt torch
+	$(PIP) install --quiet -c constraints.txt --group test
+	@touch $@
+
+$(VENV)/.docs-tools: $(BIN)/python pyproject.toml
+	$(PIP) install --quiet --group docs
+	@touch $@
+
+demo: $(VENV)/.installed  ## compress the embedded network for three targets and measure it
+	$(BIN)/tersor demo
+
+test: $(VENV)/.test-tools $(VENV)/.installed  ## the whole suite
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: $(VENV)/.test-tools  ## ruff and clang-format
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/.test-tools $(VENV)/.installed  ## mypy --strict
+	$(BIN)/mypy
+
+docs: $(VENV)/.docs-tools $(VENV)/.installed  ## the documentation site, into build/site-docs
+	$(BIN)/mkdocs build --strict
+
+asan:  ## C++ and kernel tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	tests/sanitizers/run_asan.sh
+
+test-aarch64:  ## C++ tests, cross-compiled, under qemu-aarch64
+	tests/cross/run_aarch64.sh
+
+wheel: $(BIN)/python  ## a wheel for this machine, into dist/
+	$(PIP) wheel --no-deps -w dist .
+
+sdist: $(BIN)/python  ## a source distribution, into dist/
+	$(PIP) install --quiet build && $(BIN)/python -m build --sdist
+
+clean:
+	rm -rf build dist $(VENV)
