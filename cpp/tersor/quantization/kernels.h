@@ -6,6 +6,7 @@
 #include "tersor/quantization/histogram.h"
 #include "tersor/quantization/min_max.h"
 #include "tersor/quantization/range_search.h"
+#include "tersor/quantization/conv_int8_kernels.h"
 
 #define TERSOR_KERNELS_ROOM quantization
 #define TERSOR_KERNELS_INC "tersor/quantization/kernels.inc"

@@ -1,0 +1,2 @@
+#define TERSOR_SIMD_NAME(op) op##_avxvnni
+#include "tersor/quantization/conv_int8_simd.cpp"

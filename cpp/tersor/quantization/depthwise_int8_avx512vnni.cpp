@@ -1,0 +1,2 @@
+#define TERSOR_SIMD_NAME(op) op##_avx512vnni
+#include "tersor/quantization/depthwise_int8_simd.cpp"

@@ -1,0 +1,308 @@
+// Vectors of the instruction set that the including file is compiled for: the few operations of the
+// int8 kernels that differ between SSE2, AVX2, AVX-512 and NEON. For *_simd.cpp and the files that
+// wrap them; everything has internal linkage, since each copy is compiled with other flags.
+//
+// A panel is 16 output channels: kParts vectors of kLanes int32.
+#pragma once
+
+#include <cstdint>
+
+#include "tersor/quantization/conv_int8_kernels.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+// Vectors wider than a register are split by the compiler; everything is inlined, so no ABI is at stake.
+#pragma GCC diagnostic ignored "-Wpsabi"
+#if defined(__AVX512BW__) && defined(__GNUC__) && !defined(__clang__)
+// GCC 12's own AVX-512 headers pass undefined vectors on purpose and warn about it (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+
+#if defined(__AVX512BW__)
+#define TERSOR_INT8_BYTES 64
+#elif defined(__AVX2__)
+#define TERSOR_INT8_BYTES 32
+#else
+#define TERSOR_INT8_BYTES 16
+#endif
+
+// Inlined always: accumulators in registers are the point of these kernels.
+#define TERSOR_INLINE static inline __attribute__((always_inline))
+
+namespace tersor::quantization {
+namespace {
+
+constexpr int kLanes = TERSOR_INT8_BYTES / 4;
+constexpr int kParts = 16 / kLanes;
+// Rows of a register tile: kTile x kParts accumulators leave registers for weights, a broadcast and a
+// product (16 registers with AVX2: 12 + 2 + 1 + 1).
+#if defined(__AVX512BW__)
+constexpr int kTile = 12;
+#elif defined(__AVX2__)
+constexpr int kTile = 6;
+#elif defined(__ARM_NEON)
+constexpr int kTile = 4;
+#else
+constexpr int kTile = 2;
+#endif
+
+typedef int32_t I32 __attribute__((vector_size(TERSOR_INT8_BYTES)));
+typedef uint32_t U32 __attribute__((vector_size(TERSOR_INT8_BYTES)));
+typedef float F32 __attribute__((vector_size(TERSOR_INT8_BYTES)));
+
+template <class V, class T>
+TERSOR_INLINE V load(const T* p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class V, class T>
+TERSOR_INLINE void store(T* p, V v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+
+// Sums modulo 2^32.
+TERSOR_INLINE I32 add(I32 a, I32 b) { return (I32)((U32)a + (U32)b); }
+TERSOR_INLINE I32 sub(I32 a, I32 b) { return (I32)((U32)a - (U32)b); }
+TERSOR_INLINE I32 times(I32 a, int32_t b) { return (I32)((U32)a * (uint32_t)b); }
+
+TERSOR_INLINE I32 splat(int32_t x) { return x - (I32){}; }
+TERSOR_INLINE F32 splat(float x) { return x - (F32){}; }
+
+// The two int16 at p in every lane.
+TERSOR_INLINE I32 broadcast_pair(const int16_t* p) {
+  int32_t pair;
+  __builtin_memcpy(&pair, p, sizeof pair);
+  return splat(pair);
+}
+
+// acc[i] + a[2i] * b[2i] + a[2i + 1] * b[2i + 1] over int16 halves.
+TERSOR_INLINE I32 dot(I32 acc, I32 a, I32 b) {
+#if defined(__AVX512VNNI__)
+  return (I32)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)a, (__m512i)b);
+#elif defined(__AVX512BW__)
+  return add(acc, (I32)_mm512_madd_epi16((__m512i)a, (__m512i)b));
+#elif defined(__AVXVNNI__)
+  return (I32)_mm256_dpwssd_avx_epi32((__m256i)acc, (__m256i)a, (__m256i)b);
+#elif defined(__AVX2__)
+  return add(acc, (I32)_mm256_madd_epi16((__m256i)a, (__m256i)b));
+#elif defined(__SSE2__)
+  return add(acc, (I32)_mm_madd_epi16((__m128i)a, (__m128i)b));
+#elif defined(__ARM_NEON)
+  const int16x8_t x = (int16x8_t)a, w = (int16x8_t)b;
+  return add(acc, (I32)vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(w)), vmull_high_s16(x, w)));
+#else
+  typedef int16_t I16 __attribute__((vector_size(TERSOR_INT8_BYTES)));
+  const I16 x = (I16)a, w = (I16)b;
+  for (int i = 0; i < kLanes; ++i) acc[i] += x[2 * i] * w[2 * i] + x[2 * i + 1] * w[2 * i + 1];
+  return acc;
+#endif
+}
+
+TERSOR_INLINE F32 to_float(I32 v) { return __builtin_convertvector(v, F32); }
+
+TERSOR_INLINE F32 smaller(F32 a, F32 b) {
+#if defined(__AVX512BW__)
+  return (F32)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (F32)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+  return (F32)_mm_min_ps((__m128)a, (__m128)b);
+#else
+  return a < b ? a : b;
+#endif
+}
+TERSOR_INLINE F32 larger(F32 a, F32 b) {
+#if defined(__AVX512BW__)
+  return (F32)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (F32)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+  return (F32)_mm_max_ps((__m128)a, (__m128)b);
+#else
+  return a > b ? a : b;
+#endif
+}
+
+// Round half to even. Below -2^31 the result is INT32_MIN or saturates; the caller bounds it above.
+TERSOR_INLINE I32 round_to_int(F32 v) {
+#if defined(__AVX512BW__)
+  return (I32)_mm512_cvtps_epi32((__m512)v);
+#elif defined(__AVX2__)
+  return (I32)_mm256_cvtps_epi32((__m256)v);
+#elif defined(__SSE2__)
+  return (I32)_mm_cvtps_epi32((__m128)v);
+#elif defined(__ARM_NEON)
+  return (I32)vcvtnq_s32_f32((float32x4_t)v);
+#else
+  I32 r;
+  for (int i = 0; i < kLanes; ++i) {
+    r[i] = v[i] < -1e9f ? INT32_MIN : static_cast<int32_t>(__builtin_rintf(v[i]));
+  }
+  return r;
+#endif
+}
+
+// Sixteen codes: max(v + zero_point, low), v <= 127 - zero_point, narrowed.
+typedef int8_t Codes __attribute__((vector_size(16)));
+TERSOR_INLINE Codes narrow(const I32 v[kParts], int32_t zero_point, int32_t low) {
+#if defined(__AVX512BW__)
+  const __m256i shifted = _mm256_adds_epi16(_mm512_cvtsepi32_epi16((__m512i)v[0]),
+                                            _mm256_set1_epi16(static_cast<int16_t>(zero_point)));
+  const __m256i bounded = _mm256_max_epi16(shifted, _mm256_set1_epi16(static_cast<int16_t>(low)));
+  return (Codes)_mm256_cvtsepi16_epi8(bounded);
+#elif defined(__AVX2__)
+  // packs works inside 128-bit lanes: a0-3 b0-3 | a4-7 b4-7, put right by the last shuffle.
+  const __m256i pairs = _mm256_packs_epi32((__m256i)v[0], (__m256i)v[1]);
+  const __m256i shifted = _mm256_adds_epi16(pairs, _mm256_set1_epi16(static_cast<int16_t>(zero_point)));
+  const __m256i bounded = _mm256_max_epi16(shifted, _mm256_set1_epi16(static_cast<int16_t>(low)));
+  const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(bounded), _mm256_extracti128_si256(bounded, 1));
+  return (Codes)_mm_shuffle_epi32(bytes, 0xD8);
+#elif defined(__SSE2__)
+  const __m128i zero = _mm_set1_epi16(static_cast<int16_t>(zero_point));
+  const __m128i least = _mm_set1_epi16(static_cast<int16_t>(low));
+  const __m128i a = _mm_adds_epi16(_mm_packs_epi32((__m128i)v[0], (__m128i)v[1]), zero);
+  const __m128i b = _mm_adds_epi16(_mm_packs_epi32((__m128i)v[2], (__m128i)v[3]), zero);
+  return (Codes)_mm_packs_epi16(_mm_max_epi16(a, least), _mm_max_epi16(b, least));
+#elif defined(__ARM_NEON)
+  const int16x8_t zero = vdupq_n_s16(static_cast<int16_t>(zero_point));
+  const int16x8_t least = vdupq_n_s16(static_cast<int16_t>(low));
+  const int16x8_t a = vcombine_s16(vqmovn_s32((int32x4_t)v[0]), vqmovn_s32((int32x4_t)v[1]));
+  const int16x8_t b = vcombine_s16(vqmovn_s32((int32x4_t)v[2]), vqmovn_s32((int32x4_t)v[3]));
+  return (Codes)vcombine_s8(vqmovn_s16(vmaxq_s16(vqaddq_s16(a, zero), least)),
+                            vqmovn_s16(vmaxq_s16(vqaddq_s16(b, zero), least)));
+#else
+  Codes r;
+  for (int i = 0; i < 16; ++i) {
+    const int32_t x = v[i / kLanes][i % kLanes];
+    const int32_t y = x < -1024 ? low : x + zero_point;
+    r[i] = static_cast<int8_t>(y < low ? low : y);
+  }
+  return r;
+#endif
+}
+
+// Sixteen int8 at p as int32.
+TERSOR_INLINE void widen(Codes codes, I32 out[kParts]) {
+#if defined(__AVX512BW__)
+  out[0] = (I32)_mm512_cvtepi8_epi32((__m128i)codes);
+#elif defined(__AVX2__)
+  out[0] = (I32)_mm256_cvtepi8_epi32((__m128i)codes);
+  out[1] = (I32)_mm256_cvtepi8_epi32(_mm_unpackhi_epi64((__m128i)codes, (__m128i)codes));
+#elif defined(__SSE2__)
+  // Each byte into the top of its lane, then an arithmetic shift down.
+  const __m128i lo = _mm_unpacklo_epi8((__m128i)codes, (__m128i)codes);
+  const __m128i hi = _mm_unpackhi_epi8((__m128i)codes, (__m128i)codes);
+  out[0] = (I32)_mm_srai_epi32(_mm_unpacklo_epi16(lo, lo), 24);
+  out[1] = (I32)_mm_srai_epi32(_mm_unpackhi_epi16(lo, lo), 24);
+  out[2] = (I32)_mm_srai_epi32(_mm_unpacklo_epi16(hi, hi), 24);
+  out[3] = (I32)_mm_srai_epi32(_mm_unpackhi_epi16(hi, hi), 24);
+#else
+  for (int i = 0; i < 16; ++i) out[i / kLanes][i % kLanes] = codes[i];
+#endif
+}
+
+template <class T>
+TERSOR_INLINE void copy_some(T* to, const T* from, int count) {
+  for (int i = 0; i < count; ++i) to[i] = from[i];
+}
+
+TERSOR_INLINE Int8Output output_at(const Int8Output& out, int64_t at) {
+  return {out.y ? out.y + at : nullptr, out.residual ? out.residual + at : nullptr,
+          out.accumulators ? out.accumulators + at : nullptr, out.stride};
+}
+
+// The epilogue of one pixel and one panel (formula: int8_epilogue.h); `count` of its 16 channels exist.
+// kAdd: with residual. kWhole: count == 16.
+template <bool kAdd, bool kWhole>
+TERSOR_INLINE void finish_codes(const I32 acc[kParts], const Int8Epilogue& e, const F32 multiplier[kParts],
+                                int count, int8_t* y, const int8_t* residual) {
+  I32 v[kParts];
+  if constexpr (!kAdd) {
+    const F32 high = splat(static_cast<float>(e.high - e.zero_point));
+    for (int i = 0; i < kParts; ++i) v[i] = round_to_int(smaller(to_float(acc[i]) * multiplier[i], high));
+  } else {
+    const F32 high = splat(static_cast<float>(e.high - e.zero_point));
+    const F32 low = splat(static_cast<float>(e.low - e.zero_point));
+    const F32 add_high = splat(static_cast<float>(e.add_high - e.add_zero_point));
+    const F32 scale_a = splat(e.scale_a), scale_b = splat(e.scale_b);
+    Codes codes{};
+    if constexpr (kWhole) {
+      codes = load<Codes>(residual);
+    } else {
+      int8_t some[16] = {};
+      copy_some(some, residual, count);
+      codes = load<Codes>(some);
+    }
+    I32 b[kParts];
+    widen(codes, b);
+    for (int i = 0; i < kParts; ++i) {
+      const F32 bounded = larger(smaller(to_float(acc[i]) * multiplier[i], high), low);
+      const F32 inner = to_float(round_to_int(bounded)) * scale_a;
+      const F32 other = to_float(sub(b[i], splat(e.residual_zero_point))) * scale_b;
+      v[i] = round_to_int(smaller(inner + other, add_high));
+    }
+  }
+  const Codes out = kAdd ? narrow(v, e.add_zero_point, e.add_low) : narrow(v, e.zero_point, e.low);
+  if constexpr (kWhole) {
+    store(y, out);
+  } else {
+    int8_t some[16];
+    store(some, out);
+    copy_some(y, some, count);
+  }
+}
+
+TERSOR_INLINE void finish_raw(const I32 acc[kParts], int count, int32_t* out) {
+  if (count == 16) {
+    for (int i = 0; i < kParts; ++i) store(out + i * kLanes, acc[i]);
+  } else {
+    int32_t some[16];
+    for (int i = 0; i < kParts; ++i) store(some + i * kLanes, acc[i]);
+    copy_some(out, some, count);
+  }
+}
+
+TERSOR_INLINE void finish(const I32 acc[kParts], const Int8Epilogue& e, const F32 multiplier[kParts], int count,
+                          const Int8Output& out) {
+  if (out.accumulators) {
+    finish_raw(acc, count, out.accumulators);
+  } else if (count == 16) {
+    if (out.residual) {
+      finish_codes<true, true>(acc, e, multiplier, 16, out.y, out.residual);
+    } else {
+      finish_codes<false, true>(acc, e, multiplier, 16, out.y, nullptr);
+    }
+  } else if (out.residual) {
+    finish_codes<true, false>(acc, e, multiplier, count, out.y, out.residual);
+  } else {
+    finish_codes<false, false>(acc, e, multiplier, count, out.y, nullptr);
+  }
+}
+
+// acc[r][i] += rows[r][offset + 2k], rows[r][offset + 2k + 1] times panel weights, k < pairs.
+template <int kRows>
+TERSOR_INLINE void multiply_panel(I32 acc[kRows][kParts], const int16_t* const rows[kRows], int64_t offset,
+                                  int64_t pairs, const int16_t* weights) {
+  for (int64_t k = 0; k < pairs; ++k) {
+    I32 w[kParts];
+#pragma GCC unroll 4
+    for (int i = 0; i < kParts; ++i) w[i] = load<I32>(weights + 32 * k + 2 * kLanes * i);
+#pragma GCC unroll 12
+    for (int r = 0; r < kRows; ++r) {
+      const I32 x = broadcast_pair(rows[r] + offset + 2 * k);
+#pragma GCC unroll 4
+      for (int i = 0; i < kParts; ++i) acc[r][i] = dot(acc[r][i], x, w[i]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tersor::quantization
