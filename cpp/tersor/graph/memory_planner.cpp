@@ -17,20 +17,25 @@ int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 // Another buffer that is alive together with this one.
 struct Rival {
   int id;
-  int64_t above;  // this buffer may start `above` bytes (or more) over the rival's start; kNoDistance: no
-  int64_t below;  // the rival may start `below` bytes (or more) over this one's start; kNoDistance: no
+  int64_t above;  // this buffer may start `above` bytes (or more) over the rival's start;
+                  // kNoDistance: no
+  int64_t
+      below;  // the rival may start `below` bytes (or more) over this one's start; kNoDistance: no
 };
 
 class Packer {
  public:
   Packer(const std::vector<BufferRequest>& buffers, int64_t alignment,
          const std::vector<BufferOverlap>& overlaps)
-      : alignment_(alignment), size_(buffers.size()), rivals_(buffers.size()),
+      : alignment_(alignment),
+        size_(buffers.size()),
+        rivals_(buffers.size()),
         offset_(buffers.size(), kUnplaced) {
     for (size_t i = 0; i < buffers.size(); ++i) size_[i] = round_up(buffers[i].bytes, alignment);
     for (size_t i = 0; i < buffers.size(); ++i) {
       for (size_t j = i + 1; j < buffers.size(); ++j) {
-        const bool together = buffers[i].first <= buffers[j].last && buffers[j].first <= buffers[i].last;
+        const bool together =
+            buffers[i].first <= buffers[j].last && buffers[j].first <= buffers[i].last;
         if (!together || size_[i] == 0 || size_[j] == 0) continue;
         rivals_[i].push_back({static_cast<int>(j), kNoDistance, kNoDistance});
         rivals_[j].push_back({static_cast<int>(i), kNoDistance, kNoDistance});
@@ -45,8 +50,8 @@ class Packer {
   const std::vector<int64_t>& offsets() const { return offset_; }
   void clear() { std::fill(offset_.begin(), offset_.end(), kUnplaced); }
 
-  // Lowest offset for `id` beside the placed buffers. Only 0, the ends of rivals and the starts at which an
-  // overlap begins to be permitted can be lowest.
+  // Lowest offset for `id` beside the placed buffers. Only 0, the ends of rivals and the starts at
+  // which an overlap begins to be permitted can be lowest.
   int64_t lowest(int id) {
     candidates_.assign(1, 0);
     for (const Rival& r : rivals_[static_cast<size_t>(id)]) {
@@ -91,14 +96,18 @@ class Packer {
   std::vector<int64_t> candidates_;
 };
 
-// Depth first over orders of placement with offsets that never fall: a packing in which nothing can move
-// down is reached by taking its buffers in the order of their offsets, so that without overlaps an
-// exhausted search has seen an optimum.
+// Depth first over orders of placement with offsets that never fall: a packing in which nothing can
+// move down is reached by taking its buffers in the order of their offsets, so that without
+// overlaps an exhausted search has seen an optimum.
 class Search {
  public:
   Search(Packer& packer, std::vector<int> order, int64_t bound, int64_t node_limit, bool ascending)
-      : packer_(packer), order_(std::move(order)), bound_(bound), nodes_left_(node_limit),
-        ascending_(ascending), placed_(order_.size(), false) {}
+      : packer_(packer),
+        order_(std::move(order)),
+        bound_(bound),
+        nodes_left_(node_limit),
+        ascending_(ascending),
+        placed_(order_.size(), false) {}
 
   // Improves (best_total, best_offsets); true when every order was covered.
   bool run(int64_t& best_total, std::vector<int64_t>& best_offsets) {
@@ -121,8 +130,8 @@ class Search {
     for (size_t i = 0; i < order_.size(); ++i) {
       if (placed_[i]) continue;
       const int64_t at = packer_.lowest(order_[i]);
-      // Placing others first can only push this buffer up, so no completion beats the best one. With
-      // permitted overlaps the same holds: rivals only take room away.
+      // Placing others first can only push this buffer up, so no completion beats the best one.
+      // With permitted overlaps the same holds: rivals only take room away.
       if (at + packer_.size(order_[i]) >= *best_total_) return;
       if (!ascending_ || at >= floor) options.emplace_back(at, i);
     }
@@ -157,9 +166,12 @@ int64_t saving_of(const BufferOverlap& o, int64_t a, int64_t b) {
 int64_t lower_bound_of(const std::vector<BufferRequest>& buffers, int64_t alignment,
                        const std::vector<BufferOverlap>& overlaps) {
   int64_t bound = 0;
-  for (const BufferRequest& at : buffers) {  // a maximum of live bytes begins where some buffer begins
+  for (const BufferRequest& at :
+       buffers) {  // a maximum of live bytes begins where some buffer begins
     int64_t live = 0;
-    const auto alive = [&](const BufferRequest& b) { return b.first <= at.first && at.first <= b.last; };
+    const auto alive = [&](const BufferRequest& b) {
+      return b.first <= at.first && at.first <= b.last;
+    };
     for (const BufferRequest& b : buffers) {
       if (alive(b)) live += round_up(b.bytes, alignment);
     }
@@ -180,8 +192,8 @@ void check(const std::vector<BufferRequest>& buffers, int64_t alignment,
   TERSOR_CHECK(alignment >= 1, "plan_memory: alignment must be positive, got ", alignment);
   for (const BufferRequest& b : buffers) {
     TERSOR_CHECK(b.bytes >= 0, "plan_memory: bytes must not be negative, got ", b.bytes);
-    TERSOR_CHECK(b.first <= b.last, "plan_memory: last must be at least first = ", b.first, ", got ",
-                 b.last);
+    TERSOR_CHECK(b.first <= b.last, "plan_memory: last must be at least first = ", b.first,
+                 ", got ", b.last);
   }
   const auto n = static_cast<int>(buffers.size());
   for (const BufferOverlap& o : overlaps) {

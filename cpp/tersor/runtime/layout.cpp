@@ -7,7 +7,8 @@ namespace tersor::runtime {
 graph::Ints physical_order(Layout layout, size_t rank) {
   graph::Ints order;
   for (size_t i = 0; i < rank; ++i) order.push_back(static_cast<int64_t>(i));
-  if (layout == Layout::channels_last && rank >= 3) std::rotate(order.begin() + 1, order.begin() + 2, order.end());
+  if (layout == Layout::channels_last && rank >= 3)
+    std::rotate(order.begin() + 1, order.begin() + 2, order.end());
   return order;
 }
 
@@ -19,7 +20,8 @@ int64_t physical_axis(int64_t axis, Layout layout, size_t rank) {
 
 Shape physical_shape(const Shape& logical, Layout layout) {
   Shape shape;
-  for (const int64_t axis : physical_order(layout, logical.size())) shape.push_back(logical[static_cast<size_t>(axis)]);
+  for (const int64_t axis : physical_order(layout, logical.size()))
+    shape.push_back(logical[static_cast<size_t>(axis)]);
   return shape;
 }
 
@@ -48,7 +50,8 @@ Tensor physical_constant(const Tensor& logical, size_t rank, Layout layout) {
   return view.transposed(order);
 }
 
-std::optional<QParams> physical_qparams(std::optional<QParams> qparams, Layout layout, size_t rank) {
+std::optional<QParams> physical_qparams(std::optional<QParams> qparams, Layout layout,
+                                        size_t rank) {
   if (qparams && qparams->axis >= 0) {
     qparams->axis = static_cast<int>(physical_axis(qparams->axis, layout, rank));
   }
@@ -61,7 +64,8 @@ Attributes physical_attributes(Op op, const Attributes& logical, Layout layout, 
   if (mapped.has("axis")) mapped.set("axis", physical_axis(logical.integer("axis"), layout, rank));
   if (mapped.has("axes")) {
     graph::Ints axes;
-    for (const int64_t axis : logical.integers("axes")) axes.push_back(physical_axis(axis, layout, rank));
+    for (const int64_t axis : logical.integers("axes"))
+      axes.push_back(physical_axis(axis, layout, rank));
     mapped.set("axes", axes);
   }
   if (op == Op::pad) {  // starts of all axes, then ends
@@ -77,7 +81,8 @@ Attributes physical_attributes(Op op, const Attributes& logical, Layout layout, 
   return mapped;
 }
 
-bool layout_after_removal(const graph::Ints& axes, Layout layout, const Shape& logical, Layout& result) {
+bool layout_after_removal(const graph::Ints& axes, Layout layout, const Shape& logical,
+                          Layout& result) {
   std::vector<bool> removed(logical.size(), axes.empty());
   for (const int64_t axis : axes) {
     removed[static_cast<size_t>(normalize_axis(axis, logical.size(), "reduce"))] = true;
