@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include "graph_quantize.h"
+#include "graph_memory.h"
 #include "graph_rewrites.h"
 #include "tensors.h"
 #include "tersor/graph/graph.h"
@@ -195,6 +196,7 @@ void bind_graph(py::module_& m) {
       .def_property_readonly("constant_bytes", [](const tg::Graph& g) { return tg::constant_bytes(g); });
   tersor::bindings::bind_rewrites(m, graph);
   tersor::bindings::bind_graph_quantize(m, graph);
+  tersor::bindings::bind_memory_planner(m);
 
   py::list operators;
   for (const tg::OperatorSpec& spec : tg::operator_table()) {

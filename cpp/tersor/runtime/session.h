@@ -31,10 +31,10 @@ struct LayerProfile {
   std::string node;  // names joined by " + " for a fused group
   std::string op;
   std::string kernel;  // what ran
-  double time_us;      // median over the repeats
-  int64_t macs;
-  int64_t bytes;  // activations read and written + packed weights
-  Shape output_shape;
+  double time_us = 0;  // of the whole batch, median over the repeats
+  int64_t macs = 0;    // of the whole batch
+  int64_t bytes = 0;   // activations read and written, once per row, + packed weights
+  Shape output_shape;  // logical
 };
 
 // Called in batch order with a contiguous tensor in the graph's (logical) order; int8 edges give
