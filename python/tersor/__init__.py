@@ -36,6 +36,9 @@ _EXPORTS: dict[str, str] = {
     "load": "importers.load",
     "from_torch": "importers.torch",
     "from_keras": "importers.keras",
+    # execution
+    "Session": "runtime.session",
+    "simulate": "runtime.session",
     # targets and data
     "Budget": "targets.budget",
     "Target": "targets.target",
