@@ -3,11 +3,17 @@
 namespace tersor::runtime {
 
 std::unique_ptr<Step> make_native_step(const StepSpec& spec) {
-  static const std::vector<StepFactory> makers = {
+  static constexpr StepFactory makers[] = {
       make_native_depthwise_float32_step,
       make_native_winograd_float32_step,
       make_native_conv_float32_step,
       make_native_conv_int8_step,
+      make_native_binary_step,
+      make_native_unary_step,
+      make_native_quantize_step,
+      make_native_pool_step,
+      make_native_rows_step,
+      make_native_move_step,
   };
   for (const StepFactory make : makers) {
     if (auto step = make(spec)) return step;

@@ -4,6 +4,7 @@
 
 #include "tersor/base/error.h"
 #include "tersor/runtime/reference.h"
+#include "tersor/runtime/strided_view.h"
 
 namespace tersor::runtime {
 namespace {
@@ -15,39 +16,6 @@ TensorView dense_view(const void* data, DType dtype, const Shape& shape) {
 TensorView shifted(TensorView view, int64_t elements) {
   view.data = static_cast<char*>(view.data) + elements * static_cast<int64_t>(size_of(view.dtype));
   return view;
-}
-
-// The output is a strided view of the input: slice, transpose, expand, reshape, identity.
-struct View {
-  int64_t offset = 0;
-  Shape strides;
-};
-
-View view_of(const StepSpec& spec) {
-  const Shape& in = spec.inputs[0]->shape;
-  const Shape& out = spec.outputs[0]->shape;
-  const Shape dense = row_major_strides(in);
-  if (spec.op == Op::expand) return {0, broadcast_strides(in, out)};
-  if (spec.op == Op::transpose) {
-    View view;
-    for (int64_t axis : spec.attributes.integers("perm")) view.strides.push_back(dense.at(static_cast<size_t>(axis)));
-    return view;
-  }
-  if (spec.op == Op::slice) {
-    View view{0, dense};
-    const auto& axes = spec.attributes.integers("axes");
-    for (size_t i = 0; i < axes.size(); ++i) {
-      const auto axis = static_cast<size_t>(normalize_axis(axes[i], in.size(), "slice"));
-      const int64_t step = spec.attributes.integers("steps").at(i);
-      int64_t start = spec.attributes.integers("starts").at(i);
-      if (start < 0) start += in[axis];
-      start = std::clamp<int64_t>(start, 0, step < 0 ? in[axis] - 1 : in[axis]);
-      view.offset += start * dense[axis];
-      view.strides[axis] = step * dense[axis];
-    }
-    return view;
-  }
-  return {0, row_major_strides(out)};
 }
 
 std::unique_ptr<Step> make_view(const StepSpec& spec) {

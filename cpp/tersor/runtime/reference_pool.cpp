@@ -89,7 +89,7 @@ std::unique_ptr<Step> make_code_average(const StepSpec& spec) {
     pool(g, x.data<int8_t>(buffers), static_cast<int8_t*>(buffers.outputs[0]), int32_t{0},
          [](int32_t sum, int8_t v) { return sum + v; },
          [&](int32_t sum, const Bounds& b) {
-           const auto count = static_cast<int32_t>(b.count);
+           const auto count = static_cast<int32_t>(std::max<int64_t>(b.count, 1));
            const int32_t total = sum + zero_point * static_cast<int32_t>(b.count - b.inside);
            return static_cast<int8_t>(exact ? quantization::c99::tersor_average(total, count)
                                             : __builtin_rintf(static_cast<float>(total) / static_cast<float>(count)));
