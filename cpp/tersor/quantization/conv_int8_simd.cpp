@@ -6,17 +6,33 @@
 namespace tersor::quantization {
 namespace {
 
-TERSOR_INLINE void widen_run(const int8_t* __restrict x, int64_t n, int32_t zero_point,
-                             int16_t* __restrict y) {
-  for (int64_t i = 0; i < n; ++i) y[i] = static_cast<int16_t>(x[i] - zero_point);
+typedef int8_t Bytes __attribute__((vector_size(16)));
+typedef int16_t Words __attribute__((vector_size(32)));
+
+TERSOR_INLINE void widen_sixteen(const int8_t* x, Words zero_point, int16_t* y) {
+  store(y, __builtin_convertvector(load<Bytes>(x), Words) - zero_point);
+}
+
+TERSOR_INLINE void widen_run(const int8_t* x, int64_t n, int32_t zero_point, int16_t* y) {
+  const Words zero = static_cast<int16_t>(zero_point) - Words{};
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) widen_sixteen(x + i, zero, y + i);
+  if (i == n) return;
+  if (n >= 16) {  // the last sixteen, some of them again
+    widen_sixteen(x + n - 16, zero, y + n - 16);
+  } else {
+    for (; i < n; ++i) y[i] = static_cast<int16_t>(x[i] - zero_point);
+  }
 }
 
 TERSOR_INLINE void zero_run(int16_t* y, int64_t n) {
-  __builtin_memset(y, 0, static_cast<size_t>(n) * sizeof(int16_t));
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) store(y + i, Words{});
+  for (; i < n; ++i) y[i] = 0;
 }
 
-template <int kRows>
-void direct_tile(const ConvInt8Direct& a, int64_t first, int64_t panel, const F32* multiplier) {
+template <int kRows, Finish kFinish>
+void direct_tile(const ConvInt8Direct& a, const Finisher& f, int64_t first, int64_t panel) {
   const int16_t* rows[kRows];
   for (int r = 0; r < kRows; ++r) rows[r] = a.image + a.pixels[first + r];
   I32 acc[kRows][kParts];
@@ -30,22 +46,35 @@ void direct_tile(const ConvInt8Direct& a, int64_t first, int64_t panel, const F3
   }
   const int64_t rest = a.out_channels - 16 * panel;
   const int count = rest < 16 ? static_cast<int>(rest) : 16;
-  for (int r = 0; r < kRows; ++r) {
-    const int64_t at = (first + r) * a.out.stride + 16 * panel;
-    finish(acc[r], a.epilogue, multiplier, count, output_at(a.out, at));
-  }
+  int64_t at = first * a.out.stride + 16 * panel;
+  for (int r = 0; r < kRows; ++r, at += a.out.stride) finish<kFinish>(acc[r], f, count, a.out, at);
 }
 
-template <int kRows>
-void direct_rest(const ConvInt8Direct& a, int64_t first, int64_t panel, const F32* multiplier) {
+template <int kRows, Finish kFinish>
+void direct_rest(const ConvInt8Direct& a, const Finisher& f, int64_t first, int64_t panel) {
   if constexpr (kRows > 0) {
     if (a.count - first >= kRows) {
-      direct_tile<kRows>(a, first, panel, multiplier);
+      direct_tile<kRows, kFinish>(a, f, first, panel);
     } else {
-      direct_rest<kRows - 1>(a, first, panel, multiplier);
+      direct_rest<kRows - 1, kFinish>(a, f, first, panel);
     }
   }
 }
+
+// Panel by panel, so that a panel's weights stay in L1 while the band's pixels pass.
+struct Direct {
+  const ConvInt8Direct& a;
+  template <Finish kFinish>
+  void run() const {
+    Finisher f = make_finisher(a.epilogue, kFinish == Finish::add);
+    for (int64_t panel = 0; 16 * panel < a.out_channels; ++panel) {
+      set_panel(f, a.epilogue, 16 * panel);
+      int64_t first = 0;
+      for (; first + kTile <= a.count; first += kTile) direct_tile<kTile, kFinish>(a, f, first, panel);
+      direct_rest<kTile - 1, kFinish>(a, f, first, panel);
+    }
+  }
+};
 
 }  // namespace
 
@@ -82,17 +111,6 @@ void TERSOR_SIMD_NAME(pad_int8)(const PadInt8& a) noexcept {
   }
 }
 
-// Panel by panel, so that a panel's weights stay in L1 while the band's pixels pass.
-void TERSOR_SIMD_NAME(conv_int8_direct)(const ConvInt8Direct& a) noexcept {
-  for (int64_t panel = 0; 16 * panel < a.out_channels; ++panel) {
-    F32 multiplier[kParts];
-    for (int i = 0; i < kParts; ++i) {
-      multiplier[i] = load<F32>(a.epilogue.multiplier + 16 * panel + kLanes * i);
-    }
-    int64_t first = 0;
-    for (; first + kTile <= a.count; first += kTile) direct_tile<kTile>(a, first, panel, multiplier);
-    direct_rest<kTile - 1>(a, first, panel, multiplier);
-  }
-}
+void TERSOR_SIMD_NAME(conv_int8_direct)(const ConvInt8Direct& a) noexcept { with_finish(a.out, Direct{a}); }
 
 }  // namespace tersor::quantization

@@ -70,9 +70,9 @@ TERSOR_INLINE void natural_order(const Pairs& acc, I32 out[kParts]) {
 #endif
 }
 
-template <int kPixels>
-TERSOR_INLINE void depthwise_pixels(const DepthwiseInt8& a, const int16_t* image, const Pairs* weights,
-                                    const Pairs& bias, const F32* multiplier, int count, int64_t at) {
+template <int kPixels, Finish kFinish>
+TERSOR_INLINE void depthwise_pixels(const DepthwiseInt8& a, const Finisher& f, const int16_t* image,
+                                    const Pairs* weights, const Pairs& bias, int count, int64_t at) {
   Pairs acc[kPixels];
   for (int p = 0; p < kPixels; ++p) acc[p] = bias;
   for (int64_t k = 0; k < a.pairs; ++k) {
@@ -90,34 +90,40 @@ TERSOR_INLINE void depthwise_pixels(const DepthwiseInt8& a, const int16_t* image
   for (int p = 0; p < kPixels; ++p, at += a.out.stride) {
     I32 sums[kParts];
     natural_order(acc[p], sums);
-    finish(sums, a.epilogue, multiplier, count, output_at(a.out, at));
+    finish<kFinish>(sums, f, count, a.out, at);
   }
 }
+
+struct Depthwise {
+  const DepthwiseInt8& a;
+  template <Finish kFinish>
+  void run() const {
+    Finisher f = make_finisher(a.epilogue, kFinish == Finish::add);
+    Pairs weights[kDepthwisePairs];
+    for (int64_t c = 0; c < a.channels; c += 16) {
+      for (int64_t k = 0; k < a.pairs; ++k) {
+        int32_t pair[16];  // one int32 holds the two weights of a channel
+        __builtin_memcpy(pair, a.weights + (c / 16 * a.pairs + k) * 32, sizeof pair);
+        weights[k] = load_ordered(pair);
+      }
+      const Pairs bias = load_ordered(a.epilogue.bias + c);
+      set_panel(f, a.epilogue, c);
+      const int count = a.channels - c < 16 ? static_cast<int>(a.channels - c) : 16;
+      for (int64_t r = 0; r < a.rows; ++r) {
+        const int16_t* image = a.image + r * a.row_step + c;
+        int64_t at = r * a.columns * a.out.stride + c;
+        int64_t p = 0;
+        for (; p + 2 <= a.columns; p += 2, image += 2 * a.column_step, at += 2 * a.out.stride) {
+          depthwise_pixels<2, kFinish>(a, f, image, weights, bias, count, at);
+        }
+        if (p < a.columns) depthwise_pixels<1, kFinish>(a, f, image, weights, bias, count, at);
+      }
+    }
+  }
+};
 
 }  // namespace
 
-void TERSOR_SIMD_NAME(depthwise_int8)(const DepthwiseInt8& a) noexcept {
-  Pairs weights[kDepthwisePairs];
-  for (int64_t c = 0; c < a.channels; c += 16) {
-    for (int64_t k = 0; k < a.pairs; ++k) {
-      int32_t pair[16];  // one int32 holds the two weights of a channel
-      __builtin_memcpy(pair, a.weights + (c / 16 * a.pairs + k) * 32, sizeof pair);
-      weights[k] = load_ordered(pair);
-    }
-    const Pairs bias = load_ordered(a.epilogue.bias + c);
-    F32 multiplier[kParts];
-    for (int i = 0; i < kParts; ++i) multiplier[i] = load<F32>(a.epilogue.multiplier + c + kLanes * i);
-    const int count = a.channels - c < 16 ? static_cast<int>(a.channels - c) : 16;
-    for (int64_t r = 0; r < a.rows; ++r) {
-      const int16_t* image = a.image + r * a.row_step + c;
-      int64_t at = r * a.columns * a.out.stride + c;
-      int64_t p = 0;
-      for (; p + 2 <= a.columns; p += 2, image += 2 * a.column_step, at += 2 * a.out.stride) {
-        depthwise_pixels<2>(a, image, weights, bias, multiplier, count, at);
-      }
-      if (p < a.columns) depthwise_pixels<1>(a, image, weights, bias, multiplier, count, at);
-    }
-  }
-}
+void TERSOR_SIMD_NAME(depthwise_int8)(const DepthwiseInt8& a) noexcept { with_finish(a.out, Depthwise{a}); }
 
 }  // namespace tersor::quantization

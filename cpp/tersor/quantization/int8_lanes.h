@@ -209,81 +209,93 @@ TERSOR_INLINE void widen(Codes codes, I32 out[kParts]) {
 #endif
 }
 
+// What a kernel does with its sums; chosen once per call.
+enum class Finish { codes, add, sums };
+
+template <class Kernel>
+TERSOR_INLINE void with_finish(const Int8Output& out, Kernel kernel) {
+  if (out.accumulators) {
+    kernel.template run<Finish::sums>();
+  } else if (out.residual) {
+    kernel.template run<Finish::add>();
+  } else {
+    kernel.template run<Finish::codes>();
+  }
+}
+
+// Int8Epilogue in registers or on the stack: stores of int8 may alias anything else, so constants read
+// through a pointer would be loaded and converted again for every pixel.
+struct Finisher {
+  F32 multiplier[kParts];
+  F32 low, high, scale_a, scale_b, add_high;
+  I32 residual_zero_point;
+  int32_t zero_point, least;  // of the codes that are written
+};
+
+TERSOR_INLINE Finisher make_finisher(const Int8Epilogue& e, bool add) {
+  Finisher f;
+  f.low = splat(static_cast<float>(e.low - e.zero_point));
+  f.high = splat(static_cast<float>(e.high - e.zero_point));
+  f.scale_a = splat(e.scale_a);
+  f.scale_b = splat(e.scale_b);
+  f.add_high = splat(static_cast<float>(e.add_high - e.add_zero_point));
+  f.residual_zero_point = splat(e.residual_zero_point);
+  f.zero_point = add ? e.add_zero_point : e.zero_point;
+  f.least = add ? e.add_low : e.low;
+  return f;
+}
+
+TERSOR_INLINE void set_panel(Finisher& f, const Int8Epilogue& e, int64_t channel) {
+  for (int i = 0; i < kParts; ++i) f.multiplier[i] = load<F32>(e.multiplier + channel + kLanes * i);
+}
+
 template <class T>
 TERSOR_INLINE void copy_some(T* to, const T* from, int count) {
   for (int i = 0; i < count; ++i) to[i] = from[i];
 }
 
-TERSOR_INLINE Int8Output output_at(const Int8Output& out, int64_t at) {
-  return {out.y ? out.y + at : nullptr, out.residual ? out.residual + at : nullptr,
-          out.accumulators ? out.accumulators + at : nullptr, out.stride};
-}
-
-// The epilogue of one pixel and one panel (formula: int8_epilogue.h); `count` of its 16 channels exist.
-// kAdd: with residual. kWhole: count == 16.
-template <bool kAdd, bool kWhole>
-TERSOR_INLINE void finish_codes(const I32 acc[kParts], const Int8Epilogue& e, const F32 multiplier[kParts],
-                                int count, int8_t* y, const int8_t* residual) {
+TERSOR_INLINE Codes codes_of(const I32 acc[kParts], const Finisher& f) {
   I32 v[kParts];
-  if constexpr (!kAdd) {
-    const F32 high = splat(static_cast<float>(e.high - e.zero_point));
-    for (int i = 0; i < kParts; ++i) v[i] = round_to_int(smaller(to_float(acc[i]) * multiplier[i], high));
-  } else {
-    const F32 high = splat(static_cast<float>(e.high - e.zero_point));
-    const F32 low = splat(static_cast<float>(e.low - e.zero_point));
-    const F32 add_high = splat(static_cast<float>(e.add_high - e.add_zero_point));
-    const F32 scale_a = splat(e.scale_a), scale_b = splat(e.scale_b);
-    Codes codes{};
-    if constexpr (kWhole) {
-      codes = load<Codes>(residual);
-    } else {
-      int8_t some[16] = {};
-      copy_some(some, residual, count);
-      codes = load<Codes>(some);
-    }
-    I32 b[kParts];
-    widen(codes, b);
-    for (int i = 0; i < kParts; ++i) {
-      const F32 bounded = larger(smaller(to_float(acc[i]) * multiplier[i], high), low);
-      const F32 inner = to_float(round_to_int(bounded)) * scale_a;
-      const F32 other = to_float(sub(b[i], splat(e.residual_zero_point))) * scale_b;
-      v[i] = round_to_int(smaller(inner + other, add_high));
-    }
-  }
-  const Codes out = kAdd ? narrow(v, e.add_zero_point, e.add_low) : narrow(v, e.zero_point, e.low);
-  if constexpr (kWhole) {
-    store(y, out);
-  } else {
-    int8_t some[16];
-    store(some, out);
-    copy_some(y, some, count);
-  }
+  for (int i = 0; i < kParts; ++i) v[i] = round_to_int(smaller(to_float(acc[i]) * f.multiplier[i], f.high));
+  return narrow(v, f.zero_point, f.least);
 }
 
-TERSOR_INLINE void finish_raw(const I32 acc[kParts], int count, int32_t* out) {
-  if (count == 16) {
-    for (int i = 0; i < kParts; ++i) store(out + i * kLanes, acc[i]);
-  } else {
+TERSOR_INLINE Codes added_codes_of(const I32 acc[kParts], const Finisher& f, Codes residual) {
+  I32 v[kParts], b[kParts];
+  widen(residual, b);
+  for (int i = 0; i < kParts; ++i) {
+    const F32 bounded = larger(smaller(to_float(acc[i]) * f.multiplier[i], f.high), f.low);
+    const F32 inner = to_float(round_to_int(bounded)) * f.scale_a;
+    const F32 other = to_float(sub(b[i], f.residual_zero_point)) * f.scale_b;
+    v[i] = round_to_int(smaller(inner + other, f.add_high));
+  }
+  return narrow(v, f.zero_point, f.least);
+}
+
+// Writes `count` of the 16 channels at out[at] (formula: int8_epilogue.h).
+template <Finish kFinish>
+TERSOR_INLINE void finish(const I32 acc[kParts], const Finisher& f, int count, const Int8Output& out, int64_t at) {
+  if constexpr (kFinish == Finish::sums) {
     int32_t some[16];
     for (int i = 0; i < kParts; ++i) store(some + i * kLanes, acc[i]);
-    copy_some(out, some, count);
-  }
-}
-
-TERSOR_INLINE void finish(const I32 acc[kParts], const Int8Epilogue& e, const F32 multiplier[kParts], int count,
-                          const Int8Output& out) {
-  if (out.accumulators) {
-    finish_raw(acc, count, out.accumulators);
+    copy_some(out.accumulators + at, some, count);
   } else if (count == 16) {
-    if (out.residual) {
-      finish_codes<true, true>(acc, e, multiplier, 16, out.y, out.residual);
+    Codes codes;
+    if constexpr (kFinish == Finish::add) {
+      codes = added_codes_of(acc, f, load<Codes>(out.residual + at));
     } else {
-      finish_codes<false, true>(acc, e, multiplier, 16, out.y, nullptr);
+      codes = codes_of(acc, f);
     }
-  } else if (out.residual) {
-    finish_codes<true, false>(acc, e, multiplier, count, out.y, out.residual);
+    store(out.y + at, codes);
   } else {
-    finish_codes<false, false>(acc, e, multiplier, count, out.y, nullptr);
+    int8_t some[16] = {};
+    if constexpr (kFinish == Finish::add) {
+      copy_some(some, out.residual + at, count);
+      store(some, added_codes_of(acc, f, load<Codes>(some)));
+    } else {
+      store(some, codes_of(acc, f));
+    }
+    copy_some(out.y + at, some, count);
   }
 }
 

@@ -111,34 +111,32 @@ TERSOR_INLINE I32 unscale(I32 y) {
   return times(y, 954437177) >> (kShift[kRow] + kShift[kColumn]);
 }
 
-template <int kRow, int kColumn>
-TERSOR_INLINE void finish_pixel(const WinogradInt8& a, const I32 y[kParts][4], const WinogradTile& tile,
-                                int64_t channel, int count, const F32* multiplier) {
+template <int kRow, int kColumn, Finish kFinish>
+TERSOR_INLINE void finish_pixel(const WinogradInt8& a, const Finisher& f, const I32 y[kParts][4],
+                                const WinogradTile& tile, int64_t channel, int count) {
   if (kColumn >= tile.columns) return;
   I32 acc[kParts];
   for (int i = 0; i < kParts; ++i) acc[i] = unscale<kRow, kColumn>(y[i][kColumn]);
-  const int64_t at = tile.output + kRow * a.out_row + kColumn * a.out.stride + channel;
-  finish(acc, a.epilogue, multiplier, count, output_at(a.out, at));
+  finish<kFinish>(acc, f, count, a.out, tile.output + kRow * a.out_row + kColumn * a.out.stride + channel);
 }
 
-template <int kRow>
-TERSOR_INLINE void finish_row(const WinogradInt8& a, const I32 columns[kParts][4][6],
-                              const WinogradTile& tile, int64_t channel, int count, const F32* multiplier) {
+template <int kRow, Finish kFinish>
+TERSOR_INLINE void finish_row(const WinogradInt8& a, const Finisher& f, const I32 columns[kParts][4][6],
+                              const WinogradTile& tile, int64_t channel, int count) {
   if (kRow >= tile.rows) return;
   I32 y[kParts][4];
   for (int i = 0; i < kParts; ++i) transform_output(columns[i][kRow], y[i]);
-  finish_pixel<kRow, 0>(a, y, tile, channel, count, multiplier);
-  finish_pixel<kRow, 1>(a, y, tile, channel, count, multiplier);
-  finish_pixel<kRow, 2>(a, y, tile, channel, count, multiplier);
-  finish_pixel<kRow, 3>(a, y, tile, channel, count, multiplier);
+  finish_pixel<kRow, 0, kFinish>(a, f, y, tile, channel, count);
+  finish_pixel<kRow, 1, kFinish>(a, f, y, tile, channel, count);
+  finish_pixel<kRow, 2, kFinish>(a, f, y, tile, channel, count);
+  finish_pixel<kRow, 3, kFinish>(a, f, y, tile, channel, count);
 }
 
-void output_tiles(const WinogradInt8& a, const int32_t* products, const WinogradTile* tiles,
+template <Finish kFinish>
+void output_tiles(const WinogradInt8& a, const Finisher& f, const int32_t* products, const WinogradTile* tiles,
                   int64_t count, int64_t panel) {
   const int64_t channel = 16 * panel;
   const int present = a.out_channels - channel < 16 ? static_cast<int>(a.out_channels - channel) : 16;
-  F32 multiplier[kParts];
-  for (int i = 0; i < kParts; ++i) multiplier[i] = load<F32>(a.epilogue.multiplier + channel + kLanes * i);
   for (int64_t t = 0; t < count; ++t) {
     I32 columns[kParts][4][6];  // [part][row of A^T m][column]
     for (int i = 0; i < kParts; ++i) {
@@ -149,26 +147,34 @@ void output_tiles(const WinogradInt8& a, const int32_t* products, const Winograd
         for (int r = 0; r < 4; ++r) columns[i][r][j] = y[r];
       }
     }
-    finish_row<0>(a, columns, tiles[t], channel, present, multiplier);
-    finish_row<1>(a, columns, tiles[t], channel, present, multiplier);
-    finish_row<2>(a, columns, tiles[t], channel, present, multiplier);
-    finish_row<3>(a, columns, tiles[t], channel, present, multiplier);
+    finish_row<0, kFinish>(a, f, columns, tiles[t], channel, present);
+    finish_row<1, kFinish>(a, f, columns, tiles[t], channel, present);
+    finish_row<2, kFinish>(a, f, columns, tiles[t], channel, present);
+    finish_row<3, kFinish>(a, f, columns, tiles[t], channel, present);
   }
 }
+
+struct Winograd {
+  const WinogradInt8& a;
+  template <Finish kFinish>
+  void run() const {
+    auto* values = static_cast<int16_t*>(a.scratch);
+    auto* products = reinterpret_cast<int32_t*>(values + 36 * kWinogradTiles * a.channels);
+    Finisher f = make_finisher(a.epilogue, kFinish == Finish::add);
+    for (int64_t first = 0; first < a.count; first += kWinogradTiles) {
+      const int64_t count = a.count - first < kWinogradTiles ? a.count - first : kWinogradTiles;
+      input_tiles(a, a.tiles + first, count, values);
+      for (int64_t panel = 0; 16 * panel < a.out_channels; ++panel) {
+        set_panel(f, a.epilogue, 16 * panel);
+        multiply_tiles(a, values, count, panel, products);
+        output_tiles<kFinish>(a, f, products, a.tiles + first, count, panel);
+      }
+    }
+  }
+};
 
 }  // namespace
 
-void TERSOR_SIMD_NAME(winograd_int8)(const WinogradInt8& a) noexcept {
-  auto* values = static_cast<int16_t*>(a.scratch);
-  auto* products = reinterpret_cast<int32_t*>(values + 36 * kWinogradTiles * a.channels);
-  for (int64_t first = 0; first < a.count; first += kWinogradTiles) {
-    const int64_t count = a.count - first < kWinogradTiles ? a.count - first : kWinogradTiles;
-    input_tiles(a, a.tiles + first, count, values);
-    for (int64_t panel = 0; 16 * panel < a.out_channels; ++panel) {
-      multiply_tiles(a, values, count, panel, products);
-      output_tiles(a, products, a.tiles + first, count, panel);
-    }
-  }
-}
+void TERSOR_SIMD_NAME(winograd_int8)(const WinogradInt8& a) noexcept { with_finish(a.out, Winograd{a}); }
 
 }  // namespace tersor::quantization
