@@ -1,0 +1,256 @@
+"""Keras 3 models (functional and sequential, any backend): their layers are walked directly."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..base.error import GraphError, UnsupportedError
+from ..graph.graph import Graph
+from .errors import ImportFormatError
+from .keras_builder import KerasBuilder, Tensor
+from .keras_layers import LAYERS, OPERATIONS
+
+if TYPE_CHECKING:
+    import keras
+
+Shapes = Mapping[str, Sequence[int | None]]
+_BACKENDS = ("torch", "jax", "tensorflow", "numpy")  # nothing is computed with it
+
+
+def from_keras(model: keras.Model, *, shapes: Shapes | None = None, canonicalize: bool = True) -> Graph:
+    """Convert a Keras 3 model.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Functional or sequential, built; nested models too.
+    shapes : mapping of str to sequence of (int or None), optional
+        Shape of inputs by name where the model leaves more than the batch open.
+    canonicalize : bool
+        Fold batch norm, fuse activations and so on.
+
+    Returns
+    -------
+    Graph
+        Inputs and outputs keep the model's order of axes; weights have their Keras path as ``origin``.
+
+    Raises
+    ------
+    UnsupportedError
+        A layer is not supported (the message names it), or the model is a subclass without a graph of layers.
+    """
+    keras_module = require_keras()
+    if not isinstance(model, keras_module.Model):
+        raise TypeError(f"from_keras: model must be a keras.Model, got {type(model).__name__}")
+    graph = Graph()
+    graph.description = model.name
+    functional = _functional(model)
+    builder = KerasBuilder(graph)
+    inputs = [_input(builder, t, shapes or {}) for t in functional.inputs]
+    unknown = set(shapes or {}) - {t.name for t in functional.inputs}
+    if unknown:
+        raise ValueError(f"from_keras: shapes must name inputs {[t.name for t in functional.inputs]}, got "
+                         f"{sorted(unknown)}")
+    outputs = _walk(builder, functional, inputs)
+    names = list(model.output_names)
+    edges = []
+    for i, value in enumerate(outputs):
+        name = names[i] if i < len(names) else f"output_{i}"
+        builder.layer = ""
+        edges.append(graph.add_node("identity", [builder.source_order(value)], {}, "", name))
+    graph.set_outputs(edges)
+    if canonicalize:
+        graph.canonicalize()
+    else:
+        graph.verify()
+    return graph
+
+
+def load_keras(path: str | os.PathLike[str], *, shapes: Shapes | None = None) -> Graph:
+    """Read a ``.keras`` or ``.h5`` file.
+
+    Parameters
+    ----------
+    path : path-like
+    shapes : mapping of str to sequence of (int or None), optional
+        As in :func:`from_keras`.
+
+    Returns
+    -------
+    Graph
+    """
+    keras_module = require_keras()
+    file = Path(path)
+    if file.suffix.lower() == ".h5":
+        _check_h5(file)
+    try:
+        with _quiet():
+            model = keras_module.models.load_model(file, compile=False, custom_objects=_tolerant_layers(keras_module))
+    except Exception as error:
+        raise ImportFormatError(f"load: {file.name} cannot be read by Keras ({_line(error)})") from error
+    graph = from_keras(model, shapes=shapes)
+    graph.description = file.name
+    return graph
+
+
+def require_keras() -> Any:
+    """Import keras; where TensorFlow, its default backend, is missing, with a backend that is there."""
+    if "keras" not in sys.modules and "KERAS_BACKEND" not in os.environ:
+        config = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
+        if not config.is_file() and importlib.util.find_spec("tensorflow") is None:
+            found = [b for b in _BACKENDS if b == "numpy" or importlib.util.find_spec(b)]
+            os.environ["KERAS_BACKEND"] = found[0]
+    try:
+        import keras
+    except ImportError as error:
+        raise ImportError("Keras models need keras 3: pip install tersor[keras]") from error
+    if int(keras.__version__.split(".")[0]) < 3:
+        raise ImportError(f"Keras models need keras 3, got {keras.__version__}: pip install tersor[keras]")
+    return keras
+
+
+def _check_h5(file: Path) -> None:
+    """Refuse what is no network, and Lambda layers, which carry code."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError("reading .h5 files needs h5py: pip install tersor[keras]") from error
+    try:
+        with h5py.File(file, "r") as h5:
+            config = h5.attrs.get("model_config")
+    except Exception as error:
+        raise ImportFormatError(f"load: {file.name} is not an HDF5 file or is damaged ({_line(error)})") from error
+    if config is None:
+        raise ImportFormatError(f"load: {file.name} holds weights without a network (no model_config)")
+    try:
+        text = config.decode("utf-8") if isinstance(config, bytes) else str(config)
+        classes = _class_names(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise ImportFormatError(f"load: {file.name} has a damaged model_config ({_line(error)})") from error
+    if "Lambda" in classes:
+        raise UnsupportedError(f"load: {file.name} has a Lambda layer, which carries code; it is not loaded")
+
+
+def _class_names(config: Any) -> set[str]:
+    found: set[str] = set()
+    if isinstance(config, dict):
+        if isinstance(config.get("class_name"), str):
+            found.add(config["class_name"])
+        config = list(config.values())
+    if isinstance(config, list):
+        for item in config:
+            found |= _class_names(item)
+    return found
+
+
+def _tolerant_layers(keras_module: Any) -> dict[str, Any]:
+    """Layers of old files whose configuration has a `groups` field that Keras 3 refuses."""
+    def tolerant(base: Any) -> Any:
+        def from_config(cls: Any, config: dict[str, Any]) -> Any:
+            config = dict(config)
+            if config.get("groups", 1) == 1:
+                config.pop("groups", None)
+            return super(made, cls).from_config(config)
+
+        made = type(base.__name__, (base,), {"from_config": classmethod(from_config)})
+        return made
+
+    names = ("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D", "Conv1DTranspose",
+             "Conv2DTranspose")
+    return {name: tolerant(getattr(keras_module.layers, name)) for name in names}
+
+
+def _functional(model: Any) -> Any:
+    """The graph of layers behind a model."""
+    inner = getattr(model, "_functional", None)  # Sequential keeps one once it is built
+    found = inner if inner is not None else model
+    if not hasattr(found, "_nodes_by_depth"):
+        what = "is not built yet; call it once or give it an Input" if hasattr(model, "layers") and \
+            type(model).__name__ == "Sequential" else "is neither functional nor sequential"
+        raise UnsupportedError(f"from_keras: model {model.name!r} ({type(model).__name__}) {what}")
+    return found
+
+
+def _input(builder: KerasBuilder, tensor: Any, shapes: Shapes) -> Tensor:
+    shape = [None if d in (None, -1) else int(d) for d in shapes.get(tensor.name, tensor.shape)]
+    if any(d is None for d in shape[1:]):
+        axis = [d is None for d in shape].index(True, 1)
+        raise UnsupportedError(f"from_keras: input {tensor.name!r} leaves dimension {axis} open, only the leading batch may "
+                               f"be; fix it with shapes={{{tensor.name!r}: (None, ...)}}")
+    if shape and shape[0] == 1:
+        shape[0] = None
+    dtype = str(tensor.dtype)
+    edge = builder.graph.add_input(tensor.name, dtype, shape)
+    if dtype in ("float16", "float64", "bfloat16"):
+        edge = builder.graph.add_node("cast", [edge], {"to": "float32"})
+    return Tensor(edge, tuple(-1 if d is None else d for d in shape))
+
+
+def _walk(builder: KerasBuilder, model: Any, inputs: list[Tensor], prefix: str = "") -> list[Tensor]:
+    """Convert the nodes of a functional model, sources first."""
+    values: dict[int, Tensor] = {id(t): v for t, v in zip(model.inputs, inputs, strict=True)}
+
+    def resolve(argument: Any) -> Any:
+        if id(argument) in values:
+            return values[id(argument)]
+        if isinstance(argument, (list, tuple)):
+            return type(argument)(resolve(a) for a in argument)
+        if isinstance(argument, dict):
+            return {k: resolve(a) for k, a in argument.items()}
+        if type(argument).__name__ == "KerasTensor":
+            raise GraphError(f"from_keras: tensor {argument.name!r} is made by no layer of model {model.name!r}")
+        return argument
+
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if node.is_input or all(id(t) in values for t in node.outputs):
+                continue
+            arguments, options = resolve(node.arguments.args), resolve(node.arguments.kwargs)
+            results = _call(builder, node.operation, list(arguments), dict(options), prefix)
+            for tensor, value in zip(node.outputs, results, strict=True):
+                values[id(tensor)] = value
+    return [values[id(t)] for t in model.outputs]
+
+
+def _call(builder: KerasBuilder, operation: Any, arguments: list[Any], options: dict[str, Any],
+          prefix: str) -> list[Tensor]:
+    name = f"{prefix}{operation.name}"
+    if hasattr(operation, "_nodes_by_depth") or getattr(operation, "_functional", None) is not None:
+        return _walk(builder, _functional(operation), _flat(arguments), f"{name}/")
+    table = OPERATIONS if type(operation).__module__.startswith("keras.src.ops") else LAYERS
+    for base in type(operation).__mro__:
+        if base.__name__ in table:
+            builder.layer = name
+            result = table[base.__name__](builder, operation, *arguments, **options)
+            return list(result) if isinstance(result, (list, tuple)) else [result]
+    raise UnsupportedError(f"from_keras: layer {name!r} ({type(operation).__name__}) is not supported; supported layers: "
+                           f"{', '.join(sorted(LAYERS))}")
+
+
+def _flat(arguments: Any) -> list[Tensor]:
+    if isinstance(arguments, Tensor):
+        return [arguments]
+    items = arguments.values() if isinstance(arguments, dict) else arguments
+    return [t for a in items if isinstance(a, (Tensor, list, tuple, dict)) for t in _flat(a)]
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+__all__ = ["from_keras", "load_keras", "require_keras"]
