@@ -13,6 +13,7 @@ void bind_rewrites(py::module_& m, GraphClass& graph) {
   using Pass = int (*)(tg::Graph&);
   constexpr std::pair<const char*, Pass> kPasses[] = {
       {"remove_dead_nodes", tg::remove_dead_nodes}, {"remove_identities", tg::remove_identities},
+      {"merge_reshapes", tg::merge_reshapes},
       {"merge_transposes", tg::merge_transposes},   {"fold_batch_norm", tg::fold_batch_norm},
       {"fold_bias_add", tg::fold_bias_add},         {"fold_pad", tg::fold_pad},
       {"fuse_activation", tg::fuse_activation},     {"recognize_patterns", tg::recognize_patterns},

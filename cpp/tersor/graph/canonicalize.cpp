@@ -8,6 +8,7 @@ std::vector<std::pair<std::string, int>> canonicalize(Graph& graph) {
   constexpr std::pair<const char*, Pass> kPasses[] = {
       {"remove_dead_nodes", remove_dead_nodes}, {"fold_constants", fold_constants},
       {"remove_identities", remove_identities}, {"merge_transposes", merge_transposes},
+      {"merge_reshapes", merge_reshapes},       
       {"recognize_patterns", recognize_patterns}, {"fold_pad", fold_pad},
       {"fold_bias_add", fold_bias_add},         {"fold_batch_norm", fold_batch_norm},
       {"fuse_activation", fuse_activation},

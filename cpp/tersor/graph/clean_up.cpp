@@ -11,6 +11,14 @@ bool all_zero(const Ints& values) {
   return std::all_of(values.begin(), values.end(), [](int64_t v) { return v == 0; });
 }
 
+// x * 1, x / 1, x + 0, x - 0 with a scalar constant (of any rank) on the right.
+bool neutral_operand(const Graph& graph, const Node& node) {
+  const double neutral = node.op == Op::mul || node.op == Op::div ? 1 : 0;
+  double value;
+  return node.attributes.text("activation") == "none" && scalar_value(graph, node.inputs[1], &value) &&
+         value == neutral;
+}
+
 bool changes_nothing(const Graph& graph, const Node& node) {
   const Edge &x = graph.edge(node.inputs[0]), &y = graph.edge(node.outputs[0]);
   if (x.dtype != y.dtype || x.shape != y.shape || x.qparams != y.qparams) return false;
@@ -23,6 +31,10 @@ bool changes_nothing(const Graph& graph, const Node& node) {
       const Ints& steps = node.attributes.integers("steps");
       return std::all_of(steps.begin(), steps.end(), [](int64_t s) { return s == 1; });
     }
+    case Op::add:
+    case Op::sub:
+    case Op::mul:
+    case Op::div: return neutral_operand(graph, node);
     case Op::concat: return node.inputs.size() == 1;
     case Op::pad: return all_zero(node.attributes.integers("pads"));
     case Op::transpose: {

@@ -12,6 +12,7 @@ namespace tersor::graph {
 
 TERSOR_API int remove_dead_nodes(Graph& graph);
 TERSOR_API int remove_identities(Graph& graph);      // identity, no-op reshape/transpose/cast/pad/slice/expand
+TERSOR_API int merge_reshapes(Graph& graph);        // reshape(reshape(x)); reshape of a transpose that moves unit axes only
 TERSOR_API int merge_transposes(Graph& graph);       // transpose(transpose(x)); sinks through element-wise
 TERSOR_API int fold_batch_norm(Graph& graph);        // into conv, conv_transpose, dense before it; else a scale + shift
 TERSOR_API int fold_bias_add(Graph& graph);          // matmul/dense/conv + constant add into the bias

@@ -43,25 +43,31 @@ class KerasBuilder:
 
     graph: Graph
     layer: str = ""
-    _constants: dict[str, int] = field(default_factory=dict)
+    _named: set[str] = field(default_factory=set)
+    _constants: dict[tuple[int, str], tuple[Any, int]] = field(default_factory=dict)
 
     def node(self, op: str, inputs: Sequence[int], attributes: dict[str, Any] | None = None) -> int:
-        """Append a node named like the layer."""
-        return int(self.graph.add_node(op, list(inputs), attributes or {}, self.layer))
+        """Append a node: the layer's first has the layer's name, others add their operator's."""
+        name = self.layer if self.layer not in self._named else f"{self.layer}/{op}"
+        self._named.add(name)
+        return int(self.graph.add_node(op, list(inputs), attributes or {}, name))
 
     def constant(self, array: Any, name: str = "constant") -> int:
         """A constant without a parameter behind it."""
         return int(self.graph.add_constant(name, np.ascontiguousarray(array, np.float32)))
 
-    def weight(self, variable: Any, change: Callable[[Array], Array] | None = None) -> int:
-        """A parameter of the layer, rearranged by `change`; shared layers share it."""
-        path = str(variable.path)
-        key = f"{id(variable)}"
+    def weight(
+        self, variable: Any, change: Callable[[Array], Array] | None = None, form: str = ""
+    ) -> int:
+        """A parameter of the layer, rearranged by `change` (named `form` where a layer has several)."""
+        key = (id(variable), form)
         if key not in self._constants:
+            path = str(variable.path)
             array = value_of(variable)
             array = change(array) if change else array
-            self._constants[key] = int(self.graph.add_constant(path, np.ascontiguousarray(array), path))
-        return self._constants[key]
+            edge = int(self.graph.add_constant(path, np.ascontiguousarray(array), path))
+            self._constants[key] = (variable, edge)  # held, so that its id is not used again
+        return self._constants[key][1]
 
     # -- order of axes -----------------------------------------------------------------------------
 
@@ -80,12 +86,15 @@ class KerasBuilder:
             spatial = x.shape[1:-1]
             if math.prod(spatial) == 1 or x.shape[-1] == 1:  # nothing changes its place
                 shape = x.shape if x.first else (x.shape[0], x.shape[-1], *spatial)
-                x.other = self.node("reshape", [x.edge], {"shape": list(shape)})
+                x.other = self._helper("reshape", x.edge, {"shape": list(shape)})
             else:
                 last = x.rank - 1
                 perm = [0, *range(2, x.rank), 1] if x.first else [0, last, *range(1, last)]
-                x.other = self.node("transpose", [x.edge], {"perm": perm})
+                x.other = self._helper("transpose", x.edge, {"perm": perm})
         return x.other
+
+    def _helper(self, op: str, edge: int, attributes: dict[str, Any]) -> int:
+        return int(self.graph.add_node(op, [edge], attributes, f"{self.layer}/order"))
 
     def shape(self, edge: int) -> tuple[int, ...]:
         """Shape of an edge, -1 for the batch."""

@@ -79,9 +79,8 @@ def _relu(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
 
 
 def _prelu(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
-    alpha = value_of(layer.alpha)
-    edge = b.weight(layer.alpha, lambda a: np.moveaxis(a, -1, 0) if x.first else a)
-    del alpha
+    turn = (lambda a: np.moveaxis(a, -1, 0)) if x.first else None
+    edge = b.weight(layer.alpha, turn, "first" if x.first else "")
     return Tensor(b.node("prelu", [x.edge, edge]), x.shape, x.first)
 
 
