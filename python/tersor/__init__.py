@@ -43,6 +43,9 @@ _EXPORTS: dict[str, str] = {
     "Budget": "targets.budget",
     "Target": "targets.target",
     "Preprocess": "data.preprocess",
+    # measurement
+    "Report": "report.report",
+    "compare": "report.compare",
 }
 
 # Capabilities and rooms that are part of the public interface.

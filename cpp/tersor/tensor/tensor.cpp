@@ -111,9 +111,9 @@ void store(void* p, DType dtype, int64_t i, double v) {
 }  // namespace
 
 bool TensorView::is_contiguous() const {
-  if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return true;
   int64_t expected = 1;
   for (size_t i = shape.size(); i-- > 0;) {
+    if (shape[i] == 0) return true;
     if (shape[i] != 1 && strides[i] != expected) return false;
     expected *= shape[i];
   }

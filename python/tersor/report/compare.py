@@ -1,0 +1,195 @@
+"""``tersor.compare``: run variants of a network side by side and report what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.dataset import Dataset
+from ..data.error import DataError
+from ..data.load import as_dataset
+from ..data.preprocess import Preprocess
+from ..runtime import Session
+from ..targets.budget import Budget
+from ..targets.target import Target
+from .environment import describe_environment
+from .evaluate import accuracy, prepare_dataset, run_batches, signal_to_noise_db, top1
+from .inputs import random_inputs
+from .measure import COUNTED_RUNS, WARMUP_RUNS, measure_latency
+from .model import file_bytes, graph_of, open_session, parameters_of, recipe_name
+from .on_target import target_figures
+from .report import Report
+from .variant import Variant
+
+# Micro-batches are 1 to 8 rows: 64 fills them on any number of threads that a laptop has.
+THROUGHPUT_BATCH = 64
+
+
+def compare(
+    variants: Mapping[str, Any],
+    data: Any = None,
+    target: str | Path | Target | Mapping[str, str | Path | Target | None] | None = None,
+    *,
+    budget: Budget | Mapping[str, Any] | str | None = None,
+    baseline: str | None = None,
+    preprocess: Preprocess | Mapping[str, Any] | str | Path | None = None,
+    threads: int = 1,
+    warmup: int = WARMUP_RUNS,
+    runs: int = COUNTED_RUNS,
+    title: str = "Comparison",
+    progress: Callable[[str], None] | None = None,
+) -> Report:
+    """Measure variants of a network beside their baseline.
+
+    Parameters
+    ----------
+    variants : mapping of str to Graph or CompressedModel
+        What to compare, in the order of the report.
+    data : Dataset, path, array or pair (x, y), optional
+        For accuracy (with labels) and agreement (without). Bytes are raw images and go through the
+        preprocessing that a variant carries; floats are taken as prepared.
+    target : str, Path, Target, or mapping from variant to one of these, optional
+        Devices for which latency, energy and memory are given: measured where this machine has the
+        instruction set, else modelled, and labelled so.
+    budget : Budget, mapping or str, optional
+        Goes before the targets' own constraints, line by line; not applied to the baseline.
+    baseline : str, optional
+        The variant that others are compared with; the first one by default.
+    preprocess : Preprocess, mapping or path, optional
+        In place of what the variants carry.
+    threads : int
+        Threads of each session, at least 1.
+    warmup, runs : int
+        Runs before, and counted runs of the latency measurement.
+    title : str
+        Of the report.
+    progress : callable, optional
+        Called with the name of each variant before it is measured.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError
+        If there is no variant, the baseline is unknown, or data do not fit.
+    TypeError
+        If a variant is no network.
+
+    Examples
+    --------
+    >>> from tersor.zoo import load_digits_data, load_digits_network
+    >>> report = compare({"fp32": load_digits_network()}, data=load_digits_data())
+    >>> report["fp32"].accuracy > 0.98
+    True
+    """
+    if not variants:
+        raise ValueError("compare: variants must have at least one network, got none")
+    baseline = next(iter(variants)) if baseline is None else baseline
+    if baseline not in variants:
+        known = ", ".join(variants)
+        raise ValueError(f"compare: baseline must be one of {known}, got {baseline!r}")
+    if threads < 1:
+        raise ValueError(f"compare: threads must be at least 1, got {threads}")
+    dataset = None if data is None else as_dataset(data)
+    prepare = Preprocess.parse(preprocess)
+    lines = Budget.parse(budget)
+    rows: dict[str, Variant] = {}
+    reference: NDArray[np.float32] | None = None
+    # The baseline first: the others are compared with its outputs.
+    for name in sorted(variants, key=lambda key: key != baseline):
+        if progress:
+            progress(name)
+        model, is_baseline = variants[name], name == baseline
+        session = _open(name, model, threads)
+        variant = _measure(name, model, session, warmup, runs)
+        if dataset is not None:
+            outputs = run_batches(session, prepare_dataset(dataset, model, prepare)())
+            reference = outputs if is_baseline else reference
+            variant = replace(variant, **_quality(outputs, reference, dataset, is_baseline))
+        chosen = target.get(name) if isinstance(target, Mapping) else target
+        if chosen is not None:
+            figures = target_figures(
+                model,
+                variant,
+                Target.load(chosen),
+                None if is_baseline else lines,
+                accuracy_drop=_drop(variant, rows.get(baseline)),
+                threads=threads,
+            )
+            variant = replace(variant, on_target=figures)
+        rows[name] = variant
+    return Report(
+        variants=tuple(rows[name] for name in variants),
+        baseline=baseline,
+        title=title,
+        data=None if dataset is None else _describe(dataset),
+        threads=threads,
+        environment=describe_environment(),
+    )
+
+
+def _open(name: str, model: Any, threads: int) -> Session:
+    try:
+        return open_session(model, threads)
+    except TypeError as error:
+        raise TypeError(f"compare: variant {name!r}: {error}") from None
+
+
+def _measure(name: str, model: Any, session: Session, warmup: int, runs: int) -> Variant:
+    graph = graph_of(model)
+    one = random_inputs(graph, 1)
+    latency = measure_latency(lambda: session(*one), warmup=warmup, runs=runs, batch=len(one[0]))
+    # Before anything larger runs: a session's memory only grows.
+    peak = session.peak_memory_bytes
+    many = random_inputs(graph, THROUGHPUT_BATCH)
+    few = max(1, runs // 10)
+    throughput = measure_latency(lambda: session(*many), warmup=2, runs=few, batch=len(many[0]))
+    return Variant(
+        name=name,
+        recipe=recipe_name(model),
+        size_bytes=file_bytes(model),
+        parameters=parameters_of(graph),
+        macs=sum(int(graph.macs_of(index)) for index in range(len(graph.nodes))),
+        latency=latency,
+        throughput=throughput,
+        peak_memory_bytes=peak,
+    )
+
+
+def _quality(
+    outputs: NDArray[np.float32],
+    reference: NDArray[np.float32] | None,
+    dataset: Dataset,
+    is_baseline: bool,
+) -> dict[str, Any]:
+    if reference is None or outputs.shape != reference.shape:
+        wanted = None if reference is None else reference.shape
+        raise DataError(
+            f"compare: outputs must have the baseline's shape {wanted}, got {outputs.shape}"
+        )
+    classes = outputs.ndim == 2 and outputs.shape[1] > 1
+    return {
+        "accuracy": None if dataset.y is None else accuracy(outputs, dataset.y),
+        "agreement": float((top1(outputs) == top1(reference)).mean()) if classes else None,
+        "sqnr_db": None if is_baseline else signal_to_noise_db(outputs, reference),
+    }
+
+
+def _drop(variant: Variant, base: Variant | None) -> float | None:
+    if base is None or base.accuracy is None or variant.accuracy is None:
+        return None
+    return base.accuracy - variant.accuracy
+
+
+def _describe(dataset: Dataset) -> dict[str, Any]:
+    return {"name": dataset.name, "samples": len(dataset), "labeled": dataset.y is not None}
+
+
+__all__ = ["compare"]

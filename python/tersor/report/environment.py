@@ -1,0 +1,48 @@
+"""What figures were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..base.config import config
+from ..base.isa import active_isa
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return what the figures were measured on: processor, instruction set, versions.
+
+    Returns
+    -------
+    dict
+        Plain data.
+    """
+    versions = config()
+    return {
+        "processor": _processor(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count() or 1,
+        "isa": active_isa(),
+        "system": platform.system(),
+        "tersor": versions["version"],
+        "onednn": versions["onednn"],
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+__all__ = ["describe_environment"]

@@ -1,0 +1,92 @@
+"""What reports ask of a network, be it a plain graph or a compressed model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from .. import artifact
+from ..data.preprocess import Preprocess
+from ..runtime import Session
+
+
+def graph_of(model: Any) -> Any:
+    """Return the graph of a compressed model, or the graph itself."""
+    return getattr(model, "graph", model)
+
+
+def file_bytes(model: Any) -> int:
+    """Return the bytes of the file that a network is saved as.
+
+    Parameters
+    ----------
+    model : Graph or CompressedModel
+
+    Returns
+    -------
+    int
+    """
+    size = getattr(model, "nbytes", None)
+    return int(size) if size is not None else len(artifact.encode(model))
+
+
+def recipe_name(model: Any) -> str:
+    """Return the name of a compressed model's recipe, ``"fp32"`` for a graph."""
+    recipe = getattr(model, "recipe", None)
+    return "fp32" if recipe is None else str(getattr(recipe, "name", recipe))
+
+
+def parameters_of(graph: Any) -> int:
+    """Return the number of values in all constants of a graph."""
+    return sum(math.prod(edge.shape) for edge in graph.edges if edge.is_constant)
+
+
+def precision_of(model: Any) -> Literal["fp32", "bf16"]:
+    """Return what the float layers of a network compute in."""
+    return "bf16" if getattr(model, "precision", "fp32") == "bf16" else "fp32"
+
+
+def open_session(model: Any, threads: int = 1) -> Session:
+    """Return a session in the precision that the network's recipe asks for.
+
+    Parameters
+    ----------
+    model : Graph or CompressedModel
+    threads : int
+
+    Returns
+    -------
+    Session
+
+    Raises
+    ------
+    TypeError
+        If `model` is no network.
+    """
+    return Session(model, threads, precision=precision_of(model))
+
+
+def model_preprocess(model: Any) -> Preprocess | None:
+    """Return the preprocessing that a network carries, None where it has none.
+
+    Parameters
+    ----------
+    model : Graph or CompressedModel
+
+    Returns
+    -------
+    Preprocess or None
+    """
+    stored = getattr(model, "preprocess", None) or getattr(graph_of(model), "preprocess", None)
+    return Preprocess.parse(stored or None)
+
+
+__all__ = [
+    "file_bytes",
+    "graph_of",
+    "model_preprocess",
+    "open_session",
+    "parameters_of",
+    "precision_of",
+    "recipe_name",
+]

@@ -1,0 +1,149 @@
+"""The rows of a report as text, shared by the terminal, Jupyter and HTML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..targets.units import format_bytes, format_joules, format_seconds, format_share
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from .report import Report
+    from .variant import Variant
+
+ABSENT = "-"
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table of text.
+
+    Attributes
+    ----------
+    title, note : str
+    columns : tuple of str
+        The first one is text, the rest are figures.
+    rows : tuple of tuple of str
+    """
+
+    title: str
+    note: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def to_rich(self) -> Table:
+        """Return the table for a terminal."""
+        from rich.table import Table
+
+        table = Table(title=self.title, title_justify="left", caption=self.note or None)
+        table.caption_justify = "left"
+        for index, column in enumerate(self.columns):
+            table.add_column(column, justify="left" if index < 2 else "right", no_wrap=index == 0)
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
+def measured_table(report: Report) -> TextTable:
+    """Return what was measured on this machine, with factors against the baseline.
+
+    Parameters
+    ----------
+    report : Report
+
+    Returns
+    -------
+    TextTable
+    """
+    base = report[report.baseline]
+    rows = tuple(_measured_row(variant, base) for variant in report.variants)
+    columns = ["variant", "recipe", "accuracy", "agreement", "size", "latency", "p95"]
+    columns += ["samples/s", "memory"]
+    latency = base.latency
+    counted = f"{latency.warmup} warm-up and {latency.runs} counted runs"
+    note = f"latency: median at batch 1, {report.threads} thread(s), {counted}"
+    if base.throughput is not None:
+        note += f"; samples/s at batch {base.throughput.batch}"
+    if report.data:
+        note += f"; quality on {report.data['samples']:,} samples of {report.data['name']}"
+    environment = report.environment
+    title = f"{report.title}: measured on {environment['processor']} ({environment['isa']})"
+    return TextTable(title, note, tuple(columns), rows)
+
+
+def _measured_row(variant: Variant, base: Variant) -> tuple[str, ...]:
+    def factor(value: float, reference: float) -> str:
+        return "" if variant is base or not value else f" ({reference / value:.2f}x)"
+
+    correct = ABSENT
+    if variant.accuracy is not None:
+        correct = format_share(variant.accuracy)
+        if variant is not base and base.accuracy is not None:
+            correct += f" ({100 * (variant.accuracy - base.accuracy):+.2f})"
+    rate = variant.throughput.samples_per_s if variant.throughput else None
+    return (
+        variant.name,
+        variant.recipe,
+        correct,
+        ABSENT if variant.agreement is None else format_share(variant.agreement),
+        format_bytes(variant.size_bytes) + factor(variant.size_bytes, base.size_bytes),
+        format_seconds(variant.latency.median_s)
+        + factor(variant.latency.median_s, base.latency.median_s),
+        format_seconds(variant.latency.p95_s),
+        ABSENT if rate is None else f"{rate:,.0f}",
+        format_bytes(variant.peak_memory_bytes)
+        + factor(variant.peak_memory_bytes, base.peak_memory_bytes),
+    )
+
+
+def target_table(report: Report) -> TextTable | None:
+    """Return what the variants cost on their targets, None where no variant has a target.
+
+    Parameters
+    ----------
+    report : Report
+
+    Returns
+    -------
+    TextTable or None
+        Modelled figures carry a ``~``.
+    """
+    rows = []
+    for variant in report.variants:
+        figures = variant.on_target
+        if figures is None:
+            continue
+        rows.append(
+            (
+                variant.name,
+                figures.target,
+                _marked(format_seconds(figures.latency_s), figures.latency_source),
+                _marked(format_joules(figures.energy_j), figures.energy_source),
+                _marked(format_bytes(figures.ram_bytes), figures.ram_source),
+                format_bytes(variant.size_bytes),
+                _verdict(variant),
+            )
+        )
+    if not rows:
+        return None
+    columns = ("variant", "target", "latency", "energy", "memory", "size", "budget")
+    note = "~ modelled from published figures of the device, not measured; see the report's sources"
+    return TextTable(f"{report.title}: on the targets", note, columns, tuple(rows))
+
+
+def _marked(text: str, source: str) -> str:
+    return text if source == "measured" else f"~ {text}"
+
+
+def _verdict(variant: Variant) -> str:
+    figures = variant.on_target
+    if figures is None or not figures.budget:
+        return ABSENT
+    if not figures.misses:
+        return "met"
+    return "missed: " + ", ".join(miss.line for miss in figures.misses)
+
+
+__all__ = ["TextTable", "measured_table", "target_table"]

@@ -1,0 +1,139 @@
+"""The figures of one variant of a network, measured here and modelled for its target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..targets.budget import Budget, Miss
+from .measure import Latency
+
+
+@dataclass(frozen=True)
+class TargetFigures:
+    """What a variant costs on a target.
+
+    Attributes
+    ----------
+    target : str
+        Name of the target.
+    latency_s, energy_j : float
+        Seconds and joules of one inference.
+    ram_bytes : int
+        Bytes of activations, and of weights where the target loads them to memory.
+    latency_source, ram_source, energy_source : str
+        ``"measured"`` or ``"modelled"``; energy is always modelled.
+    latency_formula, energy_formula : str
+        How modelled figures were computed; empty for measured ones.
+    sources : tuple of str
+        Where the constants of the models come from.
+    budget : Budget
+        What had to hold.
+    misses : tuple of Miss
+        What did not.
+    """
+
+    target: str
+    latency_s: float
+    energy_j: float
+    ram_bytes: int
+    latency_source: str
+    ram_source: str
+    energy_source: str = "modelled"
+    latency_formula: str = ""
+    energy_formula: str = ""
+    sources: tuple[str, ...] = ()
+    budget: Budget = field(default_factory=Budget)
+    misses: tuple[Miss, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data as in the JSON schema of reports."""
+        return {
+            "target": self.target,
+            "latency": {
+                "seconds": self.latency_s,
+                "source": self.latency_source,
+                "formula": self.latency_formula,
+            },
+            "energy": {
+                "joules": self.energy_j,
+                "source": self.energy_source,
+                "formula": self.energy_formula,
+            },
+            "ram": {"bytes": self.ram_bytes, "source": self.ram_source},
+            "sources": list(self.sources),
+            "budget": self.budget.to_dict(),
+            "misses": [
+                {
+                    "line": miss.line,
+                    "limit": miss.limit,
+                    "actual": miss.actual,
+                    "source": miss.source,
+                }
+                for miss in self.misses
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The figures of one variant.
+
+    Attributes
+    ----------
+    name : str
+        As the user called it.
+    recipe : str
+        What was done to it, ``"fp32"`` for a plain graph.
+    size_bytes : int
+        Of the saved file.
+    parameters, macs : int
+        Values in constants, and multiply-accumulates of one sample.
+    latency : Latency
+        Measured here, batch 1.
+    throughput : Latency or None
+        Measured here at a larger batch.
+    peak_memory_bytes : int
+        Packed weights, activations and scratch memory of the session at batch 1.
+    accuracy : float or None
+        Top-1, share in [0, 1]; None without labels.
+    agreement : float or None
+        Share of samples with the baseline's top-1 class; None without data.
+    sqnr_db : float or None
+        Signal-to-noise ratio of the outputs against the baseline's; None for the baseline itself.
+    on_target : TargetFigures or None
+    """
+
+    name: str
+    recipe: str
+    size_bytes: int
+    parameters: int
+    macs: int
+    latency: Latency
+    throughput: Latency | None
+    peak_memory_bytes: int
+    accuracy: float | None = None
+    agreement: float | None = None
+    sqnr_db: float | None = None
+    on_target: TargetFigures | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data as in the JSON schema of reports."""
+        finite = self.sqnr_db is not None and abs(self.sqnr_db) != float("inf")
+        return {
+            "name": self.name,
+            "recipe": self.recipe,
+            "size_bytes": self.size_bytes,
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "latency": self.latency.to_dict(),
+            "throughput": None if self.throughput is None else self.throughput.to_dict(),
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "accuracy": self.accuracy,
+            "agreement": self.agreement,
+            "sqnr_db": self.sqnr_db if finite else None,
+            "on_target": None if self.on_target is None else self.on_target.to_dict(),
+        }
+
+
+__all__ = ["TargetFigures", "Variant"]
