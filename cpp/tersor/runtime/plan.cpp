@@ -180,6 +180,7 @@ class Builder {
     PlannedStep planned;
     planned.step = make_reorder_step(plan_->edges[index(from)], plan_->edges[index(to)]);
     planned.node = node_id;
+    if (node_id >= 0) planned.op = graph_.node(node_id).op;
     planned.inputs = {from};
     planned.outputs = {to};
     planned.nodes = {node.empty() ? "reorder " + plan_->edges[index(from)].name : node};
