@@ -16,13 +16,13 @@ class Builder:
         self.rng = np.random.default_rng(seed)
 
     def floats(self, *shape: int, scale: float = 1.0) -> np.ndarray:
-        return (self.rng.normal(size=shape) * scale).astype(np.float32)
+        return np.asarray(self.rng.normal(size=shape) * scale, np.float32)
 
     def input(self, shape, name="x", dtype="float32"):
         return self.graph.add_input(name, dtype, (None, *shape))
 
     def constant(self, name, value):
-        return self.graph.add_constant(name, value)
+        return self.graph.add_constant(name, np.asarray(value))
 
     def node(self, op, *inputs, name="", **attributes):
         return self.graph.add_node(op, list(inputs), attributes, name, name)

@@ -105,11 +105,9 @@ def test_squeeze_and_excite():
 def test_operand_of_lower_rank():
     b = Builder()
     y = b.conv(b.input((3, 8, 8)), 6)
-    z = b.node("reduce_mean", b.input((8,), "row"), axes=[0], keepdims=0)
-    graph = b.done(b.node("mul", y, z))
-    x, row = images(3), b.floats(3, 8)
-    with_rows = tersor.Session(graph)(x, row)  # mixes the batch: runs whole
-    np.testing.assert_allclose(with_rows, interpreter.outputs(graph, x, row)[0], rtol=1e-4, atol=1e-4)
+    row = b.graph.add_input("row", "float32", (8,))  # without a batch: the network runs whole
+    graph = b.done(b.node("mul", y, b.node("relu", row)))
+    assert_right(graph, images(9), b.floats(8))
 
 
 def test_one_and_three_spatial_axes():
@@ -136,12 +134,12 @@ def test_output_is_an_input_a_constant_or_given_twice():
     np.testing.assert_array_equal(results[1], results[2])
 
 
-def test_batch_inside_the_network_runs_whole():
+def test_fixed_batch():
     b = Builder()
-    x = b.input((4,))
-    graph = b.done(b.node("sub", x, b.node("reduce_mean", x, axes=[0], keepdims=1)))
-    value = b.floats(50, 4)
-    np.testing.assert_allclose(tersor.Session(graph, threads=2)(value), value - value.mean(0), atol=1e-5)
+    graph = b.done(b.conv(b.graph.add_input("x", "float32", (3, 3, 8, 8)), 4))
+    assert_right(graph, images(3))
+    with pytest.raises(ValueError, match=r"'x' must have shape \[3, 3, 8, 8\], got \[2, 3, 8, 8\]"):
+        tersor.Session(graph)(images(2))
 
 
 # --- fusion and memory --------------------------------------------------------------------------
@@ -170,14 +168,14 @@ def test_in_place_steps_do_not_harm_later_readers():
 
 def test_long_chains_reuse_memory():
     b = Builder()
-    y = b.conv(b.input((8, 8, 8)), 8, name="c0")
-    for i in range(1, 12):
+    y = b.input((8, 64, 64))
+    for i in range(12):
         y = b.conv(y, 8, name=f"c{i}")
     session = tersor.Session(b.done(y))
-    session(images(1, channels=8))
-    weights = 12 * (8 * 8 * 9 + 8) * 4
-    edge = 8 * 8 * 8 * 4
-    assert session.peak_memory_bytes < 3 * edge + 8 * weights  # packed weights of Winograd are larger
+    session(images(1, 64, 8))
+    edge = 8 * 64 * 64 * 4
+    weights = 12 * (8 * 8 * 36 + 8) * 4  # Winograd's, 36 for 9
+    assert session.peak_memory_bytes < 3 * edge + 3 * weights
 
 
 def test_int8_network_in_both_arithmetics():
@@ -299,7 +297,7 @@ class Draw:
         kinds = [self.conv, self.conv, self.binary, self.binary, self.unary, self.concat, self.softmax, self.reduce,
                  self.slice, self.pad, self.transpose, self.reshape, self.dense]
         e = self.choose(kinds)()
-        if int(np.prod(self.shape(e)[1:])) <= 4096:
+        if len(self.shape(e)) > 1 and np.prod(self.shape(e)[1:]) <= 2048:
             self.edges.append(e)
 
     def network(self):
@@ -308,7 +306,7 @@ class Draw:
         return self.b.done(*self.data.draw(st.sets(st.sampled_from(self.edges), min_size=1, max_size=3)))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data(), st.integers(0, 1000), st.sampled_from([1, 2, 3]))
 def test_random_networks_equal_numpy(data, seed, batch):
     graph = Draw(data, seed).network()
