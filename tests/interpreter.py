@@ -106,7 +106,9 @@ OPERATORS: dict[str, Callable[[Values, Attributes], Any]] = {
 def evaluate(graph, *inputs: np.ndarray) -> dict[str, np.ndarray]:
     """Every activation of `graph` by name."""
     edges = graph.edges
-    values: dict[int, Any] = {i: e.constant.astype(float) for i, e in enumerate(edges) if e.is_constant}
+    values: dict[int, Any] = {
+        i: e.constant.astype(float) for i, e in enumerate(edges) if e.is_constant
+    }
     for edge, x in zip(graph.input_ids, inputs, strict=True):
         values[edge] = x.astype(float)
     for node in graph.nodes:

@@ -35,7 +35,9 @@ class Builder:
         inputs = self.channels(x) // groups
         rank = len(self.graph.edges[x].shape) - 2
         attributes.setdefault("pads", [kernel // 2] * (2 * rank))
-        w = self.constant(f"{name}.weight", self.floats(outputs, inputs, *[kernel] * rank, scale=0.3))
+        w = self.constant(
+            f"{name}.weight", self.floats(outputs, inputs, *[kernel] * rank, scale=0.3)
+        )
         b = self.constant(f"{name}.bias", self.floats(outputs, scale=0.1))
         return self.node("conv", x, w, b, name=name, **attributes)
 
@@ -68,7 +70,9 @@ def residual_network(channels=8, size=8, seed=0):
 
 def qparams(scale, zero_point=0, **options):
     return _core.quantization.QParams(
-        scale=np.atleast_1d(scale).tolist(), zero_point=np.atleast_1d(zero_point).tolist(), **options
+        scale=np.atleast_1d(scale).tolist(),
+        zero_point=np.atleast_1d(zero_point).tolist(),
+        **options,
     )
 
 
@@ -76,7 +80,9 @@ class Int8Builder(Builder):
     """Layers with int8 weights per output channel and int32 biases."""
 
     def quantize(self, x, scale, zero_point, name="quantize"):
-        return self.graph.add_node("quantize", [x], {}, name, name, qparams=qparams(scale, zero_point))
+        return self.graph.add_node(
+            "quantize", [x], {}, name, name, qparams=qparams(scale, zero_point)
+        )
 
     def layer(self, op, x, weight_shape, scale, zero_point, name, **attributes):
         outputs = weight_shape[0]
@@ -104,7 +110,9 @@ class Int8Builder(Builder):
         return self.layer("conv", x, shape, scale, zero_point, name, **attributes)
 
     def add8(self, a, b, scale, zero_point, name, **attributes):
-        return self.graph.add_node("add", [a, b], attributes, name, name, qparams=qparams(scale, zero_point))
+        return self.graph.add_node(
+            "add", [a, b], attributes, name, name, qparams=qparams(scale, zero_point)
+        )
 
 
 def int8_residual_network(channels=16, size=8, seed=0):
@@ -120,7 +128,12 @@ def int8_residual_network(channels=16, size=8, seed=0):
     shortcut = b.conv8(y, 2 * channels, 0.03, -9, "b_short", 1, strides=[2, 2], pads=[0, 0, 0, 0])
     z = b.add8(z, shortcut, 0.05, -128, "b_add", activation="relu")
     mean = b.graph.add_node(
-        "reduce_mean", [z], {"axes": [2, 3], "keepdims": 0}, "mean", "mean", qparams=qparams(0.05, -128)
+        "reduce_mean",
+        [z],
+        {"axes": [2, 3], "keepdims": 0},
+        "mean",
+        "mean",
+        qparams=qparams(0.05, -128),
     )
     logits = b.layer("dense", mean, (10, 2 * channels), 0.1, 4, "logits8")
     return b.done(b.node("dequantize", logits, name="logits"))

@@ -34,7 +34,9 @@ def round_up(x, to):
 def check(buffers, plan, alignment, permitted=()):
     assert len(plan.offsets) == len(buffers)
     assert all(o >= 0 and o % alignment == 0 for o in plan.offsets)
-    ends = [o + round_up(b[0], alignment) for o, b in zip(plan.offsets, buffers, strict=True) if b[0]]
+    ends = [
+        o + round_up(b[0], alignment) for o, b in zip(plan.offsets, buffers, strict=True) if b[0]
+    ]
     assert plan.total_bytes == max(ends, default=0)
     for i, j in itertools.combinations(range(len(buffers)), 2):
         if not together(buffers[i], buffers[j]) or not buffers[i][0] or not buffers[j][0]:
@@ -62,7 +64,9 @@ def brute_force(buffers):
         placed = {}
         for i in order:
             rivals = sorted(
-                (placed[j], placed[j] + buffers[j][0]) for j in placed if together(buffers[i], buffers[j])
+                (placed[j], placed[j] + buffers[j][0])
+                for j in placed
+                if together(buffers[i], buffers[j])
             )
             at = 0
             for low, high in rivals:

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 import tersor
 from tests import interpreter
-from tests.networks import Builder, Int8Builder, images, int8_residual_network, qparams, residual_network
+from tests.networks import (
+    Builder,
+    Int8Builder,
+    images,
+    int8_residual_network,
+    qparams,
+    residual_network,
+)
 
 
 def steps(graph, x, **options):
@@ -24,7 +31,9 @@ def assert_right(graph, *inputs, provider=""):
     results = results if isinstance(results, tuple) else (results,)
     for got, truth in zip(results, interpreter.outputs(graph, *inputs), strict=True):
         assert got.shape == truth.shape
-        np.testing.assert_allclose(got, truth, rtol=1e-4, atol=1e-4 * max(1, np.abs(truth).max(initial=0)))
+        np.testing.assert_allclose(
+            got, truth, rtol=1e-4, atol=1e-4 * max(1, np.abs(truth).max(initial=0))
+        )
 
 
 # --- layouts ------------------------------------------------------------------------------------
@@ -80,7 +89,9 @@ def test_patches_to_a_sequence_are_free():
     assert ops(graph, images(2)) == ["reorder", "conv", "dense"]
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (8,), (6, 1, 1), (6, 8, 8), (1, 6, 1, 1), (1, 1, 8), (8, 1)])
+@pytest.mark.parametrize(
+    "shape", [(), (1,), (8,), (6, 1, 1), (6, 8, 8), (1, 6, 1, 1), (1, 1, 8), (8, 1)]
+)
 @pytest.mark.parametrize("swap", [False, True])
 def test_constants_meet_channels_last_operands(shape, swap):
     b = Builder()
@@ -99,7 +110,16 @@ def test_squeeze_and_excite():
     s = b.node("sigmoid", b.conv(s, 6, 1, name="gate"))
     graph = b.done(b.conv(b.node("mul", y, s), 4, name="after"))
     assert_right(graph, images(3))
-    assert ops(graph, images(3)) == ["reorder", "conv", "reduce_mean", "conv", "sigmoid", "mul", "conv", "reorder"]
+    assert ops(graph, images(3)) == [
+        "reorder",
+        "conv",
+        "reduce_mean",
+        "conv",
+        "sigmoid",
+        "mul",
+        "conv",
+        "reorder",
+    ]
 
 
 def test_operand_of_lower_rank():
@@ -211,7 +231,9 @@ def test_fused_quantization_of_the_input_equals_the_formula():
     session = tersor.Session(graph)
     finite = np.nan_to_num(x, nan=0, posinf=9, neginf=-9)
     session.run_tapped(finite, edges=["conv"], tap=lambda n, v: seen.setdefault(n, []).append(v))
-    reference = tersor.Session(graph, provider="reference").run_edges({"x": finite}, ["conv"])["conv"]
+    reference = tersor.Session(graph, provider="reference").run_edges({"x": finite}, ["conv"])[
+        "conv"
+    ]
     assert np.abs(np.concatenate(seen["conv"]).astype(int) - reference).max() <= 1
 
 
@@ -243,7 +265,9 @@ class Draw:
         e = self.edge()
         if self.data.draw(st.booleans()):
             shape = [self.choose([1, d]) for d in self.shape(e)[1:]]
-            other = self.b.constant(f"c{len(self.edges)}", self.b.floats(*shape[self.choose([0, len(shape)]) :]))
+            other = self.b.constant(
+                f"c{len(self.edges)}", self.b.floats(*shape[self.choose([0, len(shape)]) :])
+            )
         else:
             other = self.choose([o for o in self.edges if self.shape(o) == self.shape(e)])
         operands = [e, other] if self.data.draw(st.booleans()) else [other, e]
@@ -273,7 +297,14 @@ class Draw:
         axis = self.choose(range(1, len(self.shape(e))))
         if self.shape(e)[axis] < 2:
             return self.unary()
-        return self.b.node("slice", e, axes=[axis], starts=[self.choose([0, 1])], ends=[1000], steps=[self.choose([1, 2])])
+        return self.b.node(
+            "slice",
+            e,
+            axes=[axis],
+            starts=[self.choose([0, 1])],
+            ends=[1000],
+            steps=[self.choose([1, 2])],
+        )
 
     def pad(self):
         e = self.edge()
@@ -282,20 +313,40 @@ class Draw:
 
     def transpose(self):
         e = self.edge()
-        return self.b.node("transpose", e, perm=[0, *self.data.draw(st.permutations(range(1, len(self.shape(e)))))])
+        return self.b.node(
+            "transpose", e, perm=[0, *self.data.draw(st.permutations(range(1, len(self.shape(e)))))]
+        )
 
     def reshape(self):
         e = self.edge()
         rest = self.shape(e)[1:]
-        options = [[-1, int(np.prod(rest))], [-1, *rest], [-1, *rest, 1], [-1, rest[0], int(np.prod(rest[1:]))]]
+        options = [
+            [-1, int(np.prod(rest))],
+            [-1, *rest],
+            [-1, *rest, 1],
+            [-1, rest[0], int(np.prod(rest[1:]))],
+        ]
         return self.b.node("reshape", e, shape=self.choose([o for o in options if len(o) <= 5]))
 
     def dense(self):
         return self.b.dense(self.edge(), self.choose([1, 6]), name=f"dense{len(self.edges)}")
 
     def step(self):
-        kinds = [self.conv, self.conv, self.binary, self.binary, self.unary, self.concat, self.softmax, self.reduce,
-                 self.slice, self.pad, self.transpose, self.reshape, self.dense]
+        kinds = [
+            self.conv,
+            self.conv,
+            self.binary,
+            self.binary,
+            self.unary,
+            self.concat,
+            self.softmax,
+            self.reduce,
+            self.slice,
+            self.pad,
+            self.transpose,
+            self.reshape,
+            self.dense,
+        ]
         e = self.choose(kinds)()
         if len(self.shape(e)) > 1 and np.prod(self.shape(e)[1:]) <= 2048:
             self.edges.append(e)
@@ -303,10 +354,12 @@ class Draw:
     def network(self):
         for _ in range(self.data.draw(st.integers(1, 10))):
             self.step()
-        return self.b.done(*self.data.draw(st.sets(st.sampled_from(self.edges), min_size=1, max_size=3)))
+        return self.b.done(
+            *self.data.draw(st.sets(st.sampled_from(self.edges), min_size=1, max_size=3))
+        )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data(), st.integers(0, 1000), st.sampled_from([1, 2, 3]))
 def test_random_networks_equal_numpy(data, seed, batch):
     graph = Draw(data, seed).network()

@@ -113,8 +113,9 @@ void store(void* p, DType dtype, int64_t i, double v) {
 bool TensorView::is_contiguous() const {
   int64_t expected = 1;
   for (size_t i = shape.size(); i-- > 0;) {
-    if (shape[i] == 0) return true;
-    if (shape[i] != 1 && strides[i] != expected) return false;
+    if (shape[i] != 1 && strides[i] != expected) {  // any strides do for an empty tensor
+      return std::find(shape.begin(), shape.end(), 0) != shape.end();
+    }
     expected *= shape[i];
   }
   return true;

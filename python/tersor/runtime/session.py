@@ -156,9 +156,7 @@ class Session:
         ValueError
             If a name is no edge, or an output needs an edge that is neither fed nor computable.
         """
-        arrays = [
-            _converted(name, x, self._edge_dtypes.get(name)) for name, x in inputs.items()
-        ]
+        arrays = [_converted(name, x, self._edge_dtypes.get(name)) for name, x in inputs.items()]
         values = self._native.run_edges(list(inputs), arrays, list(outputs))
         return dict(zip(outputs, values, strict=True))
 
@@ -210,9 +208,7 @@ class Session:
         self.run_tapped(*inputs, edges=edges, tap=lambda name, value: seen[name].append(value))
         return {name: np.concatenate(values) for name, values in seen.items()}
 
-    def profile(
-        self, *inputs: ArrayLike | Mapping[str, ArrayLike], repeats: int = 20
-    ) -> Profile:
+    def profile(self, *inputs: ArrayLike | Mapping[str, ArrayLike], repeats: int = 20) -> Profile:
         """Measure every step.
 
         Parameters
@@ -313,7 +309,12 @@ def _converted(name: str, x: Any, dtype: np.dtype[Any] | None) -> Array:
     array = np.asarray(x)
     if array.dtype == dtype:
         return array.astype(dtype, copy=False)
-    if dtype.kind == "f" and array.dtype.kind in "fiub" or dtype.kind == "f" and _is_bfloat16(array):
+    if (
+        dtype.kind == "f"
+        and array.dtype.kind in "fiub"
+        or dtype.kind == "f"
+        and _is_bfloat16(array)
+    ):
         return array.astype(dtype)
     if dtype.kind in "iu" and array.dtype.kind in "iub":
         limits = np.iinfo(dtype)
