@@ -12,7 +12,6 @@ from tests.networks import (
     Int8Builder,
     images,
     int8_residual_network,
-    qparams,
     residual_network,
 )
 
@@ -226,7 +225,7 @@ def test_fused_quantization_of_the_input_equals_the_formula():
     truth[np.isnan(x)] = -11
     np.testing.assert_array_equal(codes, truth)
     # The same codes reach the convolution.
-    assert [op for op, _ in steps(graph, np.nan_to_num(x))][0] == "quantize"
+    assert ops(graph, np.nan_to_num(x))[0] == "quantize"
     seen = {}
     session = tersor.Session(graph)
     finite = np.nan_to_num(x, nan=0, posinf=9, neginf=-9)

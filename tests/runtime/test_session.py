@@ -127,7 +127,7 @@ def test_wrong_inputs(session, call, error, text):
 
 
 def test_batches_must_agree():
-    with pytest.raises(ValueError, match="input 'right' must have a batch of 2 .* got 3"):
+    with pytest.raises(ValueError, match=r"input 'right' must have a batch of 2 .* got 3"):
         tersor.Session(two_inputs())(np.zeros((2, 4), np.float32), np.zeros((3, 4), np.float32))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -297,7 +297,7 @@ def _dtype(name: str) -> np.dtype[Any]:
     except TypeError:
         import ml_dtypes
 
-        return np.dtype(getattr(ml_dtypes, name))
+        return cast("np.dtype[Any]", np.dtype(getattr(ml_dtypes, name)))
 
 
 def _converted(name: str, x: Any, dtype: np.dtype[Any] | None) -> Array:
@@ -309,11 +309,8 @@ def _converted(name: str, x: Any, dtype: np.dtype[Any] | None) -> Array:
     array = np.asarray(x)
     if array.dtype == dtype:
         return array.astype(dtype, copy=False)
-    if (
-        dtype.kind == "f"
-        and array.dtype.kind in "fiub"
-        or dtype.kind == "f"
-        and _is_bfloat16(array)
+    if (dtype.kind == "f" and array.dtype.kind in "fiub") or (
+        dtype.kind == "f" and _is_bfloat16(array)
     ):
         return array.astype(dtype)
     if dtype.kind in "iu" and array.dtype.kind in "iub":
@@ -328,7 +325,7 @@ def _converted(name: str, x: Any, dtype: np.dtype[Any] | None) -> Array:
 
 
 def _is_bfloat16(array: Array) -> bool:
-    return array.dtype.name == "bfloat16"
+    return str(array.dtype) == "bfloat16"
 
 
 __all__ = ["Session", "simulate"]
