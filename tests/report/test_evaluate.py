@@ -42,9 +42,11 @@ def test_bytes_go_through_the_preprocessing_that_the_network_carries():
     ready = Dataset.from_arrays(raw, data.y)
     (same,) = prepare_dataset(ready, graph)()
     np.testing.assert_array_equal(same, raw)
-    halved = Preprocess(0.5, source_layout="NCHW")
-    (other,) = prepare_dataset(ready, graph, halved)()
+    halved = Preprocess(1 / 32, layout="NCHW")
+    (other,) = prepare_dataset(data, graph, halved)()
     np.testing.assert_array_equal(other, raw / 2)
+    (same,) = prepare_dataset(ready, graph, halved)()
+    np.testing.assert_array_equal(same, raw)
 
 
 def test_shapes_are_checked():

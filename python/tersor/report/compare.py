@@ -51,8 +51,8 @@ def compare(
     variants : mapping of str to Graph or CompressedModel
         What to compare, in the order of the report.
     data : Dataset, path, array or pair (x, y), optional
-        For accuracy (with labels) and agreement (without). Bytes are raw images and go through the
-        preprocessing that a variant carries; floats are taken as prepared.
+        For accuracy (with labels) and agreement (without). Bytes (uint8) are raw samples and go
+        through preprocessing; floats are what the networks take.
     target : str, Path, Target, or mapping from variant to one of these, optional
         Devices for which latency, energy and memory are given: measured where this machine has the
         instruction set, else modelled, and labelled so.
@@ -61,7 +61,7 @@ def compare(
     baseline : str, optional
         The variant that others are compared with; the first one by default.
     preprocess : Preprocess, mapping or path, optional
-        In place of what the variants carry.
+        For raw samples, in place of what the variants carry.
     threads : int
         Threads of each session, at least 1.
     warmup, runs : int
@@ -117,9 +117,11 @@ def compare(
         if chosen is not None:
             figures = target_figures(
                 model,
-                variant,
                 Target.load(chosen),
                 None if is_baseline else lines,
+                size_bytes=variant.size_bytes,
+                latency=variant.latency,
+                peak_memory_bytes=variant.peak_memory_bytes,
                 accuracy_drop=_drop(variant, rows.get(baseline)),
                 threads=threads,
             )

@@ -24,8 +24,8 @@ def prepare_dataset(
 ) -> Callable[[], Any]:
     """Return a function that iterates over checked float32 batches of a data set.
 
-    Bytes (uint8) are raw images: they go through `preprocess`, or through what the model carries.
-    Floats are taken as prepared, unless `preprocess` is given.
+    Bytes (uint8) are raw samples and go through `preprocess`, or through what the model carries;
+    floats are what the network takes.
 
     Parameters
     ----------
@@ -38,12 +38,12 @@ def prepare_dataset(
     callable
         Each call returns a new iterator.
     """
-    if preprocess is None and data.dtype == np.uint8:
-        preprocess = model_preprocess(model)
+    raw = data.dtype == np.uint8
+    chosen = (preprocess or model_preprocess(model)) if raw else None
     graph = graph_of(model)
     shape = graph.edges[graph.input_ids[0]].shape
     return lambda: calibration_batches(
-        data, preprocess, batch_size=_BATCH, shape=shape, what=f"evaluation ({data.name})"
+        data, chosen, batch_size=_BATCH, shape=shape, what=f"evaluation ({data.name})"
     )
 
 

@@ -8,16 +8,19 @@ from ..targets.budget import Budget
 from ..targets.cost_model import model_energy, model_latency
 from ..targets.target import Target
 from .layers import activation_peak_bytes, layer_costs
+from .measure import Latency
 from .model import graph_of, precision_of
-from .variant import TargetFigures, Variant
+from .variant import TargetFigures
 
 
 def target_figures(
     model: Any,
-    variant: Variant,
     target: Target,
     budget: Budget | None,
     *,
+    size_bytes: int,
+    latency: Latency,
+    peak_memory_bytes: int,
     accuracy_drop: float | None = None,
     threads: int = 1,
 ) -> TargetFigures:
@@ -26,12 +29,15 @@ def target_figures(
     Parameters
     ----------
     model : Graph or CompressedModel
-    variant : Variant
-        Its figures measured here; latency and memory count where this machine has the target's
-        instruction set.
     target : Target
     budget : Budget or None
         Goes before the target's own constraints, line by line; None checks nothing at all.
+    size_bytes : int
+        Of the saved file.
+    latency : Latency
+        Measured here; counts where this machine has the target's instruction set.
+    peak_memory_bytes : int
+        Of a session here at batch 1; counts as above.
     accuracy_drop : float or None
         Share; None where it was not measured.
     threads : int
@@ -48,19 +54,19 @@ def target_figures(
     """
     graph = graph_of(model)
     source = "measured" if target.runs_here() else "modelled"
-    seconds, ram = variant.latency.median_s, variant.peak_memory_bytes
+    seconds, ram = latency.median_s, peak_memory_bytes
     formula, sources = "", []
     if source == "modelled":
         layers = layer_costs(graph, precision=precision_of(model))
-        latency = model_latency(target, layers, threads=threads)
-        seconds, formula = latency.value, latency.formula
-        sources.append(latency.source)
+        estimate = model_latency(target, layers, threads=threads)
+        seconds, formula = estimate.value, estimate.formula
+        sources.append(estimate.source)
         ram = activation_peak_bytes(graph)
         ram += int(graph.constant_bytes) if target.weights_in_ram else 0
     energy = model_energy(target, seconds, threads=threads)
     limits = Budget() if budget is None else target.constraints.merge(budget)
     figures = {
-        "size": variant.size_bytes,
+        "size": size_bytes,
         "ram": ram,
         "latency": seconds,
         "energy": energy.value,
