@@ -32,32 +32,49 @@ constexpr int panels_of([[maybe_unused]] int rows) {
 #endif
 }
 
-// One vector of results: epilogue and store. `left` channels are valid from here.
-inline void finish(const ConvLineFloat32& l, Vec sum, int64_t row, int64_t channel) noexcept {
+// The epilogue of a block of Rows x Wide vectors, whose first output is at `row`, `channel`.
+template <int Rows, int Wide>
+inline void finish(const ConvLineFloat32& l, Vec (&sum)[Rows][Wide], int64_t row, int64_t channel) noexcept {
+  const Vec low = broadcast(l.low), high = broadcast(l.high);
+  const Vec post_low = broadcast(l.post_low), post_high = broadcast(l.post_high);
+  const ptrdiff_t output_stride = l.output_stride, residual_stride = l.residual_stride;
+  float* out = l.output + row * output_stride + channel;
+  const float* residual = l.residual ? l.residual + row * residual_stride + channel : nullptr;
   const int64_t left = l.channels - channel;
-  if (left <= 0) return;
-  const bool whole = left >= kLanes;
-  Vec y = clamp(sum, broadcast(l.low), broadcast(l.high));
-  if (l.residual) {
-    const float* r = l.residual + row * l.residual_stride + channel;
-    y = y + (whole ? load(r) : load_first(r, static_cast<int>(left)));
-    y = clamp(y, broadcast(l.post_low), broadcast(l.post_high));
+  if (left >= Wide * kLanes) {
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i, out += output_stride) {
+#pragma GCC unroll 16
+      for (int j = 0; j < Wide; ++j) {
+        Vec y = clamp(sum[i][j], low, high);
+        if (residual) y = clamp(y + load(residual + i * residual_stride + j * kLanes), post_low, post_high);
+        store(out + j * kLanes, y);
+      }
+    }
+    return;
   }
-  float* out = l.output + row * l.output_stride + channel;
-  if (whole) {
-    store(out, y);
-  } else {
-    store_first(out, y, static_cast<int>(left));
+  for (int i = 0; i < Rows; ++i, out += output_stride) {
+    for (int j = 0; j < Wide; ++j) {
+      const int64_t valid = left - j * kLanes;
+      if (valid <= 0) break;
+      const int n = valid < kLanes ? static_cast<int>(valid) : kLanes;
+      Vec y = clamp(sum[i][j], low, high);
+      if (residual) y = clamp(y + load_some(residual + i * residual_stride + j * kLanes, n), post_low, post_high);
+      store_some(out + j * kLanes, y, n);
+    }
   }
 }
 
-template <int Rows, int Panels>
+// Rows pixels and Wide vectors of channels, from the first of `panel` on.
+template <int Rows, int Wide>
 inline void block(const ConvLineFloat32& l, int64_t row, int64_t panel) noexcept {
-  constexpr int kWide = Panels * kVecs;
+  constexpr int kPanels = (Wide + kVecs - 1) / kVecs;
   const ptrdiff_t stride = l.input_stride;
-  Vec sum[Rows][kWide];
-  for (int j = 0; j < kWide; ++j) {
+  Vec sum[Rows][Wide];
+#pragma GCC unroll 16
+  for (int j = 0; j < Wide; ++j) {
     const Vec b = l.bias ? load(l.bias + panel * kPanel + j * kLanes) : broadcast(0);
+#pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) sum[i][j] = b;
   }
   for (int t = 0; t < l.taps; ++t) {
@@ -66,33 +83,53 @@ inline void block(const ConvLineFloat32& l, int64_t row, int64_t panel) noexcept
     for (int i = 0; i < (Rows + 2) / 3; ++i) {
       x[i] = l.input + l.tap_input[t] + (row + 3 * i) * stride;
     }
-    const float* w[Panels];
-    for (int p = 0; p < Panels; ++p) w[p] = l.weights + (panel + p) * l.panel_stride + l.tap_weight[t];
+    const float* w[kPanels];
+    for (int p = 0; p < kPanels; ++p) w[p] = l.weights + (panel + p) * l.panel_stride + l.tap_weight[t];
     for (int64_t k = 0; k < l.depth; ++k) {
-      Vec v[kWide];
-      for (int j = 0; j < kWide; ++j) v[j] = load(w[j / kVecs] + k * kPanel + j % kVecs * kLanes);
+      Vec v[Wide];
+#pragma GCC unroll 16
+      for (int j = 0; j < Wide; ++j) v[j] = load(w[j / kVecs] + k * kPanel + j % kVecs * kLanes);
 #pragma GCC unroll 16
       for (int i = 0; i < Rows; ++i) {
         const Vec a = broadcast(x[i / 3][i % 3 * stride + k]);
 #pragma GCC unroll 16
-        for (int j = 0; j < kWide; ++j) sum[i][j] = fma(a, v[j], sum[i][j]);
+        for (int j = 0; j < Wide; ++j) sum[i][j] = fma(a, v[j], sum[i][j]);
       }
     }
   }
-  for (int i = 0; i < Rows; ++i) {
-    for (int j = 0; j < kWide; ++j) finish(l, sum[i][j], row + i, panel * kPanel + j * kLanes);
+  finish<Rows, Wide>(l, sum, row, panel * kPanel);
+}
+
+// The last panel, of which `vectors` vectors are in use.
+template <int Rows, int Vectors>
+inline void last_panel(const ConvLineFloat32& l, int64_t row, int64_t panel, int64_t vectors) noexcept {
+  if constexpr (Vectors == 1) {
+    block<Rows, 1>(l, row, panel);
+  } else {
+    if (vectors == Vectors) return block<Rows, Vectors>(l, row, panel);
+    last_panel<Rows, Vectors - 1>(l, row, panel, vectors);
   }
 }
 
 template <int Rows, int Panels>
-inline void all_panels(const ConvLineFloat32& l, int64_t row, int64_t panel, int64_t panels) noexcept {
-  for (; panel + Panels <= panels; panel += Panels) block<Rows, Panels>(l, row, panel);
-  if constexpr (Panels > 1) all_panels<Rows, Panels / 2>(l, row, panel, panels);
+inline void all_panels(const ConvLineFloat32& l, int64_t row, int64_t panel, int64_t end) noexcept {
+  if constexpr (Panels > 1) {
+    for (; panel + Panels <= end; panel += Panels) block<Rows, Panels * kVecs>(l, row, panel);
+    return all_panels<Rows, Panels / 2>(l, row, panel, end);
+  }
+  for (; panel < end; ++panel) {
+    const int64_t vectors = (l.channels - panel * kPanel + kLanes - 1) / kLanes;
+    if (vectors >= kVecs) {
+      block<Rows, kVecs>(l, row, panel);
+    } else {
+      last_panel<Rows, kVecs>(l, row, panel, vectors);
+    }
+  }
 }
 
 template <int Rows>
-void rows_of(const ConvLineFloat32& l, int64_t row, int64_t panel, int64_t panels) noexcept {
-  all_panels<Rows, panels_of(Rows)>(l, row, panel, panels);
+void rows_of(const ConvLineFloat32& l, int64_t row, int64_t panel, int64_t end) noexcept {
+  all_panels<Rows, panels_of(Rows)>(l, row, panel, end);
 }
 
 using RowsFunction = void (*)(const ConvLineFloat32&, int64_t, int64_t, int64_t) noexcept;

@@ -5,15 +5,6 @@
 namespace tersor::runtime {
 namespace {
 
-inline Vec load_some(const float* p, int n) noexcept { return n == kLanes ? load(p) : load_first(p, n); }
-inline void store_some(float* p, Vec v, int n) noexcept {
-  if (n == kLanes) {
-    store(p, v);
-  } else {
-    store_first(p, v, n);
-  }
-}
-
 // A line from one pixel on, in locals: what lies in memory is loaded again after each store.
 struct Place {
   const float* input;

@@ -7,6 +7,7 @@ std::unique_ptr<Step> make_native_step(const StepSpec& spec) {
       make_native_depthwise_float32_step,
       make_native_winograd_float32_step,
       make_native_conv_float32_step,
+      make_native_matmul_float32_step,
       make_native_conv_int8_step,
       make_native_binary_step,
       make_native_unary_step,

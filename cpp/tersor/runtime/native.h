@@ -13,6 +13,7 @@ namespace tersor::runtime {
 std::unique_ptr<Step> make_native_depthwise_float32_step(const StepSpec& spec);
 std::unique_ptr<Step> make_native_winograd_float32_step(const StepSpec& spec);
 std::unique_ptr<Step> make_native_conv_float32_step(const StepSpec& spec);  // and dense
+std::unique_ptr<Step> make_native_matmul_float32_step(const StepSpec& spec);
 
 std::unique_ptr<Step> make_native_conv_int8_step(const StepSpec& spec);  // and depthwise, dense; fast and exact
 std::unique_ptr<Step> make_native_binary_step(const StepSpec& spec);    // add ... prelu

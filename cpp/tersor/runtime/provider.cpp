@@ -5,11 +5,14 @@ namespace tersor::runtime {
 
 std::vector<Provider> providers(const std::string& only) {
   const Provider reference{"reference", make_reference_step};
-  if (only == "reference") return {reference};
   const Provider native{"native", make_native_step};
+  const Provider onednn{"onednn", make_onednn_step};
   // One may be asked for alone; what it lacks then comes from the reference.
-  TERSOR_CHECK(only.empty() || only == "native", "session: provider must be native or reference, got ", only);
-  return {native, reference};
+  if (only == "reference") return {reference};
+  if (only == "native") return {native, reference};
+  if (only == "onednn") return {onednn, reference};
+  TERSOR_CHECK(only.empty(), "session: provider must be native, onednn or reference, got ", only);
+  return {{"onednn", make_preferred_onednn_step}, native, onednn, reference};
 }
 
 }  // namespace tersor::runtime

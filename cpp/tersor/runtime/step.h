@@ -95,5 +95,6 @@ TERSOR_API std::vector<Provider> providers(const std::string& only = "");
 std::unique_ptr<Step> make_reference_step(const StepSpec& spec);      // runtime/reference*.cpp
 std::unique_ptr<Step> make_native_step(const StepSpec& spec);         // runtime/native*.cpp: fp32 and int8
 std::unique_ptr<Step> make_onednn_step(const StepSpec& spec);         // runtime/onednn*.cpp; nullptr when off
+std::unique_ptr<Step> make_preferred_onednn_step(const StepSpec& spec);  // only where it beats `native`
 
 }  // namespace tersor::runtime

@@ -83,5 +83,15 @@ inline void store_first(float* p, Vec v, int n) {
 
 #endif
 
+// A whole vector when n is kLanes, else its first n.
+inline Vec load_some(const float* p, int n) noexcept { return n == kLanes ? load(p) : load_first(p, n); }
+inline void store_some(float* p, Vec v, int n) noexcept {
+  if (n == kLanes) {
+    store(p, v);
+  } else {
+    store_first(p, v, n);
+  }
+}
+
 }  // namespace
 }  // namespace tersor::runtime

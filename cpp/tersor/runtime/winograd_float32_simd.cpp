@@ -7,15 +7,6 @@ namespace {
 
 constexpr float kR = 1.41421356237309504880f;  // sqrt(2)
 
-inline Vec load_some(const float* p, int n) { return n == kLanes ? load(p) : load_first(p, n); }
-inline void store_some(float* p, Vec v, int n) {
-  if (n == kLanes) {
-    store(p, v);
-  } else {
-    store_first(p, v, n);
-  }
-}
-
 // y = B^T x of winograd_float32_ref.cpp, in place: even and odd parts of each pair of points are shared.
 inline void transform_input(Vec& x0, Vec& x1, Vec& x2, Vec& x3, Vec& x4, Vec& x5) {
   const Vec half = broadcast(-0.5f), two = broadcast(-2.0f), c = broadcast(-2.5f);
