@@ -13,6 +13,15 @@ constexpr float kRound = 12582912.0f;
 constexpr int32_t kRoundBits = 0x4B400000;
 constexpr float kInfinity = __builtin_huge_valf();
 
+// a * b + c, rounded once where there is an instruction for it: half the operations of a polynomial.
+inline float fma_of(float a, float b, float c) {
+#if defined(__FMA__)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
 inline float from_bits(int32_t bits) { return __builtin_bit_cast(float, bits); }
 inline int32_t bits_of(float x) { return __builtin_bit_cast(int32_t, x); }
 inline float power_of_two(int32_t n) { return from_bits((n + 127) << 23); }
@@ -31,15 +40,15 @@ struct ExpParts {
   int32_t n;
 };
 inline ExpParts exp_parts(float x) {
-  const float shifted = x * 1.44269504f + kRound;
+  const float shifted = fma_of(x, 1.44269504f, kRound);
   const float n = shifted - kRound;
-  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  const float r = fma_of(n, 2.12194440e-4f, fma_of(n, -0.693359375f, x));
   float q = 0.001395049155689776f;
-  q = q * r + 0.008368889801204205f;
-  q = q * r + 0.04166620597243309f;
-  q = q * r + 0.166665181517601f;
-  q = q * r + 0.5f;
-  return {r * r * q + r, bits_of(shifted) - kRoundBits};
+  q = fma_of(q, r, 0.008368889801204205f);
+  q = fma_of(q, r, 0.04166620597243309f);
+  q = fma_of(q, r, 0.166665181517601f);
+  q = fma_of(q, r, 0.5f);
+  return {fma_of(r * r, q, r), bits_of(shifted) - kRoundBits};
 }
 
 // Infinity beyond 88.72, 0 below -104. The power is applied in two steps to reach denormals and infinity.
@@ -53,7 +62,7 @@ inline float exp_of(float x) {
 inline float exp_minus_1(float x) {
   const ExpParts e = exp_parts(clip(x, -80.0f, 80.0f));
   const float scale = power_of_two(e.n);
-  return scale * e.p + (scale - 1.0f);
+  return fma_of(scale, e.p, scale - 1.0f);
 }
 
 inline float sigmoid_of(float x) {
@@ -74,17 +83,17 @@ inline float log_normal(float x) {
   const int32_t n = bits >> 23;
   const float f = from_bits((bits & 0x007FFFFF) + 0x3F3504F3) - 1.0f;
   float q = 0.0691542848944664f;
-  q = q * f + -0.1178983673453331f;
-  q = q * f + 0.11872964352369308f;
-  q = q * f + -0.12384342402219772f;
-  q = q * f + 0.14218659698963165f;
-  q = q * f + -0.16669251024723053f;
-  q = q * f + 0.20002226531505585f;
-  q = q * f + -0.24999986588954926f;
-  q = q * f + 0.3333331048488617f;
+  q = fma_of(q, f, -0.1178983673453331f);
+  q = fma_of(q, f, 0.11872964352369308f);
+  q = fma_of(q, f, -0.12384342402219772f);
+  q = fma_of(q, f, 0.14218659698963165f);
+  q = fma_of(q, f, -0.16669251024723053f);
+  q = fma_of(q, f, 0.20002226531505585f);
+  q = fma_of(q, f, -0.24999986588954926f);
+  q = fma_of(q, f, 0.3333331048488617f);
   const float k = static_cast<float>(n);
-  const float tail = f * f * f * q - 0.5f * f * f;
-  return k * 0.693359375f + (f + (tail + k * -2.12194440e-4f));
+  const float tail = f * f * fma_of(f, q, -0.5f);
+  return fma_of(k, 0.693359375f, f + fma_of(k, -2.12194440e-4f, tail));
 }
 
 inline float log_of(float x) {
@@ -109,20 +118,20 @@ inline float erf_of(float x) {
   const float t = clip(absolute(x), 0.0f, 4.0f);
   const float s = t * t;
   float p = 7.889122935011983e-05f;  // erf(x) / x - 1 in x^2
-  p = p * s + -0.0008020842215046287f;
-  p = p * s + 0.005189535673707724f;
-  p = p * s + -0.026854444295167923f;
-  p = p * s + 0.11283600330352783f;
-  p = p * s + -0.3761262595653534f;
-  p = p * s + 0.12837916612625122f;
-  const float inner = t + t * p;
+  p = fma_of(p, s, -0.0008020842215046287f);
+  p = fma_of(p, s, 0.005189535673707724f);
+  p = fma_of(p, s, -0.026854444295167923f);
+  p = fma_of(p, s, 0.11283600330352783f);
+  p = fma_of(p, s, -0.3761262595653534f);
+  p = fma_of(p, s, 0.12837916612625122f);
+  const float inner = fma_of(t, p, t);
   float q = 0.000185573982889764f;  // log(erfc(t))
-  q = q * t + -0.0029396070167422295f;
-  q = q * t + 0.02180531807243824f;
-  q = q * t + -0.10303736478090286f;
-  q = q * t + -0.6382256746292114f;
-  q = q * t + -1.1270400285720825f;
-  q = q * t + -0.00035371974809095263f;
+  q = fma_of(q, t, -0.0029396070167422295f);
+  q = fma_of(q, t, 0.02180531807243824f);
+  q = fma_of(q, t, -0.10303736478090286f);
+  q = fma_of(q, t, -0.6382256746292114f);
+  q = fma_of(q, t, -1.1270400285720825f);
+  q = fma_of(q, t, -0.00035371974809095263f);
   const float outer = 1.0f - exp_of(q);
   return with_sign(t < 1.0f ? inner : outer, x) + (x - x);
 }
