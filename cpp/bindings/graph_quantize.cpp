@@ -3,8 +3,10 @@
 #include <pybind11/stl.h>
 
 #include "tensors.h"
+#include "tersor/graph/equalize.h"
 #include "tersor/graph/placement.h"
 #include "tersor/graph/quantize.h"
+#include "tersor/graph/storage.h"
 
 namespace py = pybind11;
 namespace tg = tersor::graph;
@@ -50,10 +52,33 @@ void bind_placement(py::module_& m) {
   m.def("layer_inputs", &tg::layer_inputs, py::arg("graph"), py::arg("placement"));
 }
 
+py::tuple equalize(const tg::Graph& g, bool through_relu6) {
+  auto out = std::make_shared<tg::Graph>(g);
+  const tg::Equalization done = tg::equalize(*out, {through_relu6});
+  py::list pairs;
+  for (const tg::EqualizedPair& p : done.pairs) {
+    py::dict row;
+    row["first"] = p.first;
+    row["second"] = p.second;
+    row["least_factor"] = p.least_factor;
+    row["most_factor"] = p.most_factor;
+    row["replaced_relu6"] = p.replaced_relu6;
+    pairs.append(row);
+  }
+  return py::make_tuple(out, pairs, done.left);
+}
+
 }  // namespace
 
-void bind_graph_quantize(py::module_& m, GraphClass&) {
+void bind_graph_quantize(py::module_& m, GraphClass& graph) {
   bind_placement(m);
+  m.def("equalize", &equalize, py::arg("graph"), py::arg("through_relu6") = false,
+        "(equalized copy, pairs, reasons why other layers were left).");
+  graph.def(
+      "narrow_weights",
+      [](tg::Graph& g, const std::string& dtype) { return tg::narrow_weights(g, dtype_from_name(dtype)); },
+      py::arg("dtype"));
+  graph.def("widen_constants", [](tg::Graph& g) { return tg::widen_constants(g); });
   m.def(
       "group_qparams",
       [](const tg::Graph& g, const tg::Placement& p, const Pairs& ranges) {

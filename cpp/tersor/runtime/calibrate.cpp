@@ -5,6 +5,7 @@
 #include "tersor/base/cancel.h"
 #include "tersor/base/error.h"
 #include "tersor/base/threads.h"
+#include "tersor/quantization/observer.h"
 
 namespace tersor::runtime {
 
@@ -136,6 +137,27 @@ Tensor Calibrator::mean(EdgeId edge) const {
   for (size_t i = 0; i < found->second.size(); ++i) {
     out.as<float>()[i] = static_cast<float>(found->second[i] / static_cast<double>(samples_));
   }
+  return out;
+}
+
+std::map<EdgeId, Tensor> Calibrator::means() const {
+  std::map<EdgeId, Tensor> out;
+  for (const auto& [edge, unused] : sums_) out.emplace(edge, mean(edge));
+  return out;
+}
+
+std::vector<quantization::Range> Calibrator::ranges(const graph::Placement& placement,
+                                                    quantization::RangeMethod method,
+                                                    double percentile) const {
+  std::vector<quantization::Range> out(placement.groups.size());
+  parallel_tasks(out.size(), threads_, [&](size_t g, int) {
+    quantization::Histogram all;
+    for (EdgeId id : placement.groups[g].sources) {
+      const auto found = histograms_.find(id);
+      if (found != histograms_.end()) all.merge(found->second);
+    }
+    if (!all.empty()) out[g] = quantization::search_range(all, {}, method, percentile);
+  });
   return out;
 }
 

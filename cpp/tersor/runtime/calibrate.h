@@ -8,7 +8,9 @@
 
 #include "tersor/base/export.h"
 #include "tersor/graph/graph.h"
+#include "tersor/graph/placement.h"
 #include "tersor/quantization/histogram.h"
+#include "tersor/quantization/qparams.h"
 #include "tersor/runtime/session.h"
 
 namespace tersor::runtime {
@@ -18,7 +20,7 @@ namespace tersor::runtime {
 // order, so results do not depend on the number of threads.
 class TERSOR_API Calibrator {
  public:
-  static constexpr int64_t kChunk = 8;
+  static constexpr int64_t kChunk = 32;
 
   // Edges may be in both lists; neither may be constant. threads 0: tersor::threads().
   Calibrator(std::shared_ptr<const graph::Graph> graph, const std::vector<graph::EdgeId>& histograms,
@@ -32,6 +34,12 @@ class TERSOR_API Calibrator {
   // ValueError while nothing was observed.
   const quantization::Histogram& histogram(graph::EdgeId edge) const;
   Tensor mean(graph::EdgeId edge) const;  // float32, the edge's shape with batch 1
+  std::map<graph::EdgeId, Tensor> means() const;
+
+  // Range of each group of the placement: its sources' histograms together, searched by `method`
+  // (range_search.h) for the int8 asymmetric scheme. Groups without observed sources get [0, 0].
+  std::vector<quantization::Range> ranges(const graph::Placement& placement,
+                                          quantization::RangeMethod method, double percentile) const;
 
  private:
   struct Chunk;  // what one worker gathers
