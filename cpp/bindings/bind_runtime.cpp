@@ -6,6 +6,7 @@
 
 #include <array>
 
+#include "runtime_calibrate.h"
 #include "tensors.h"
 #include "tersor/runtime/session.h"
 
@@ -159,4 +160,5 @@ void bind_runtime(py::module_& m) {
       .def_property_readonly("graph", [](const tr::Session& session) {
         return std::make_shared<tersor::graph::Graph>(session.graph());
       });
+  tersor::bindings::bind_calibrate(m);
 }

@@ -46,10 +46,13 @@ _EXPORTS: dict[str, str] = {
     # measurement
     "Report": "report.report",
     "compare": "report.compare",
+    # compression; `tersor.compress` is a room that can be called
+    "CompressedModel": "compress.model",
+    "Recipe": "compress.recipe",
 }
 
 # Capabilities and rooms that are part of the public interface.
-_SUBMODULES = ("quantization",)
+_SUBMODULES = ("compress", "quantization")
 
 __all__ = ["__version__", *_EXPORTS, *_SUBMODULES]
 

@@ -10,6 +10,7 @@
 #include "tersor/base/cancel.h"
 #include "tersor/base/error.h"
 #include "tersor/base/threads.h"
+#include "tersor/graph/storage.h"
 #include "tersor/runtime/execution.h"
 #include "tersor/runtime/input_check.h"
 
@@ -324,6 +325,7 @@ Session::Session(std::shared_ptr<const Graph> graph, SessionOptions options)
   graph->verify();
   watch_forks();
   state_->graph = std::make_shared<Graph>(*graph);
+  graph::widen_constants(*state_->graph);  // kernels read float32; the caller's graph stays narrow
   state_->options = std::move(options);
   const auto fitting = static_cast<int>(
       std::clamp<int64_t>(kMicroBatchBytes / largest_step_bytes(*graph), 1, kMostRows));

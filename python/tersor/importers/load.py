@@ -59,9 +59,10 @@ def load(
     if shapes is not None:
         raise ValueError(f"load: shapes must be None for a {suffix} file, got {dict(shapes)}")
     if suffix == ".tersor":
-        from ..artifact import load_artifact
+        # Through the package's lazy names: compressed models belong to a room above this one.
+        import tersor
 
-        return load_artifact(file)
+        return tersor.CompressedModel.load(file)
     from .keras import load_keras
 
     return load_keras(file)

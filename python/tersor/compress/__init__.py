@@ -1,0 +1,36 @@
+"""Compression of whole networks: recipes, calibration, the pipeline and its result."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from types import ModuleType
+from typing import Any
+
+from .calibrate import calibrate
+from .model import CompressedModel
+from .pipeline import compress
+from .post_training import QuantizedGraph, quantize_post_training
+from .recipe import RangeSearch, Recipe
+
+
+
+class _Room(ModuleType):
+    """`tersor.compress` is this package and the function: the module can be called."""
+
+    @functools.wraps(compress)
+    def __call__(self, *args: Any, **kwargs: Any) -> CompressedModel:
+        return compress(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Room
+
+__all__ = [
+    "CompressedModel",
+    "QuantizedGraph",
+    "RangeSearch",
+    "Recipe",
+    "calibrate",
+    "compress",
+    "quantize_post_training",
+]

@@ -1,0 +1,104 @@
+"""A warning where a compressed network no longer does what the float one does."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.threads import get_threads
+from ..quantization import dequantize
+from ..runtime import Session
+
+_MOST_SAMPLES = 64
+
+
+def check_agreement(
+    graph: Any, compressed: Any, batch: list[NDArray[Any]], *, least_db: float = 12.0
+) -> float:
+    """Compare outputs on a few samples, and warn where the signal is lost.
+
+    Parameters
+    ----------
+    graph, compressed : Graph
+        The float network and the quantized one.
+    batch : list of ndarray
+        One array per input; the first 64 samples are used.
+    least_db : float, default 12
+        Signal-to-noise ratio of the first output below which the warning comes.
+
+    Returns
+    -------
+    float
+        The ratio in decibels, infinite where the outputs are equal.
+
+    Warns
+    -----
+    UserWarning
+        Naming the three layers after which most of the signal is lost.
+    """
+    inputs = [x[:_MOST_SAMPLES] for x in batch]
+    wanted = _first(Session(graph, get_threads())(*inputs))
+    ratio = signal_to_noise_db(wanted, _first(Session(compressed, get_threads())(*inputs)))
+    if ratio < least_db:
+        worst = ", ".join(f"{name} ({db:.1f} dB)" for name, db in _steepest(graph, compressed, inputs))
+        warnings.warn(
+            f"compress: the int8 network differs from the float one on the calibration samples "
+            f"({ratio:.1f} dB signal to noise); most is lost at {worst}. Keep such layers in fp32 in "
+            "the recipe, or give samples that are closer to real ones",
+            stacklevel=3,
+        )
+    return ratio
+
+
+def signal_to_noise_db(wanted: NDArray[Any], got: NDArray[Any]) -> float:
+    """Return 10 log10(signal power / error power); infinite where both are equal.
+
+    Parameters
+    ----------
+    wanted, got : ndarray of one shape
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> signal_to_noise_db(np.array([10.0]), np.array([9.0]))
+    20.0
+    """
+    reference = np.asarray(wanted, np.float64)
+    error = float(np.square(reference - np.asarray(got, np.float64)).sum())
+    if error == 0:
+        return float("inf")
+    return float(10 * np.log10(max(float(np.square(reference).sum()), 1e-300) / error))
+
+
+def _first(output: Any) -> NDArray[Any]:
+    return np.asarray(output[0] if isinstance(output, tuple) else output)
+
+
+def _steepest(graph: Any, compressed: Any, inputs: list[NDArray[Any]]) -> list[tuple[str, float]]:
+    """Return the three layers with the largest fall of the ratio from input to output."""
+    quantized = {e.name: e for e in compressed.edges if e.qparams is not None and not e.is_constant}
+    names = [e.name for e in graph.edges if e.name in quantized]
+    wanted = Session(graph).taps(*inputs, edges=names)
+    got = Session(compressed).taps(*inputs, edges=names)
+    ratio = {
+        name: signal_to_noise_db(wanted[name], dequantize(got[name], quantized[name].qparams))
+        for name in names
+    }
+    edges, falls = graph.edges, []
+    for node in graph.nodes:
+        out = edges[node.outputs[0]].name
+        if out not in ratio:
+            continue
+        before = [ratio[edges[i].name] for i in node.inputs if i >= 0 and edges[i].name in ratio]
+        falls.append((node.name, ratio[out], min(before, default=60.0) - ratio[out]))
+    falls.sort(key=lambda row: -row[2])
+    return [(name, db) for name, db, _ in falls[:3]]
+
+
+__all__ = ["check_agreement", "signal_to_noise_db"]

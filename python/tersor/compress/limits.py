@@ -1,0 +1,75 @@
+"""Whether a compressed model keeps its budget and the constraints of its target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..runtime import Session
+from ..targets.budget import Budget
+from ..targets.target import Target
+from .model import CompressedModel
+
+_MEASURED = ("ram", "latency", "energy")
+
+
+def check_limits(
+    model: CompressedModel, target: Target | None, budget: Budget, figures: Mapping[str, float]
+) -> None:
+    """Raise BudgetError unless every line of the budget and of the target's constraints holds.
+
+    Parameters
+    ----------
+    model : CompressedModel
+    target : Target or None
+        Latency and memory are measured here where this machine has its instruction set, else modelled.
+    budget : Budget
+        Goes before the target's constraints.
+    figures : mapping
+        ``accuracy_before`` and ``accuracy`` where they were measured.
+
+    Raises
+    ------
+    BudgetError
+        If a line does not hold; the message says by how much.
+    ValueError
+        If the budget asks for an accuracy drop and nothing was evaluated, or for energy without a target.
+    """
+    drop = None
+    if "accuracy" in figures:
+        drop = figures["accuracy_before"] - figures["accuracy"]
+    limits = budget if target is None else target.constraints.merge(budget)
+    known: dict[str, float | None] = {"size": model.nbytes, "accuracy_drop": drop}
+    if target is None and not any(line in limits.to_dict() for line in _MEASURED):
+        limits.check(known)
+        return
+    from ..report.measure import measure_latency
+    from ..report.on_target import target_figures
+
+    session = Session(model, precision=model.precision)  # type: ignore[arg-type]
+    batch = {
+        name: np.zeros([1 if d is None else d for d in edge.shape], edge.dtype)
+        for name, edge in zip(session.input_names, model.graph.inputs, strict=True)
+    }
+    latency = measure_latency(lambda: session(batch))
+    if target is None:
+        known |= {"ram": session.peak_memory_bytes, "latency": latency.median_s}
+        limits.check(known)
+        return
+    costs = target_figures(
+        model,
+        target,
+        budget,
+        size_bytes=model.nbytes,
+        latency=latency,
+        peak_memory_bytes=session.peak_memory_bytes,
+        accuracy_drop=drop,
+    )
+    known |= {"ram": costs.ram_bytes, "latency": costs.latency_s, "energy": costs.energy_j}
+    sources = {"ram": costs.ram_source, "latency": costs.latency_source, "energy": costs.energy_source}
+    model.provenance["on_target"] = costs.to_dict()
+    limits.check(known, sources)
+
+
+__all__ = ["check_limits"]

@@ -1,0 +1,179 @@
+"""``tersor.compress``: from a network to a compressed model that meets its budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core, artifact
+from ..data.preprocess import Preprocess
+from ..graph import Graph
+from ..targets.budget import Budget
+from ..targets.target import Target
+from .agreement import check_agreement
+from .calibrate import Progress
+from .evaluation import accuracy_of
+from .limits import check_limits
+from .model import CompressedModel
+from .post_training import quantize_post_training
+from .progress import reporter
+from .recipe import Recipe
+
+
+def compress(
+    graph: Graph,
+    target: str | Path | Target | None = None,
+    budget: Budget | Mapping[str, Any] | str | Path | None = None,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
+    *,
+    calibration: Any = None,
+    evaluate: tuple[NDArray[Any], NDArray[Any]] | Callable[[Any], float] | None = None,
+    preprocess: Preprocess | Mapping[str, Any] | str | Path | None = None,
+    seed: int = 0,
+    time_budget: float | None = None,
+    progress: bool | Progress = False,
+) -> CompressedModel:
+    """Compress a network.
+
+    Parameters
+    ----------
+    graph : Graph
+        From :func:`tersor.load`, :func:`tersor.from_torch` or :func:`tersor.from_keras`. It is not
+        changed.
+    target : str, Path or Target, optional
+        Name of a device profile (``"cloud"``, ``"edge"``, ``"mcu"``), path of a YAML profile, or Target.
+        Its constraints must hold.
+    budget : mapping, str, Path or Budget, optional
+        What must hold, such as ``{"size": "128 KB", "accuracy_drop": 0.01}``; size is that of the saved
+        file. Goes before the target's constraints.
+    recipe : str, mapping, Path or Recipe, optional
+        ``"int8"`` (default), ``"bf16"``, ``"fp32"``, ``"keep"``, or a Recipe.
+    calibration : array, path, mapping of arrays, or iterable of batches
+        Unlabeled samples, for "int8". Bytes (uint8) are raw samples and go through `preprocess`; floats
+        are what the network takes.
+    evaluate : (x, y) or callable, optional
+        Labeled samples for top-1 accuracy, or a function of a session that returns a score (higher is
+        better). Measured before and after.
+    preprocess : Preprocess, mapping or path, optional
+        How raw samples become the network's input; saved with the model. By default what the graph
+        carries.
+    seed : int, default 0
+        Draws the calibration samples. The same input, seed and version give the same content.
+    time_budget : float, optional
+        Seconds; calibration stops early where they run out.
+    progress : bool or callable, default False
+        True shows a progress bar; a callable gets ``(stage, done, total or None)``.
+
+    Returns
+    -------
+    CompressedModel
+
+    Raises
+    ------
+    BudgetError
+        If the budget is not met; the message says by how much.
+    ValueError
+        If an argument is out of range, calibration samples are missing, empty or not finite (DataError),
+        or the network is quantized already.
+
+    Warns
+    -----
+    UserWarning
+        If the compressed network disagrees with the float one on the calibration samples, with the
+        layers that lose most.
+
+    Examples
+    --------
+    >>> import numpy as np, tersor
+    >>> graph = tersor.Graph()
+    >>> x = graph.add_input("x", "float32", (None, 4))
+    >>> w = graph.add_constant("w", np.eye(4, dtype=np.float32))
+    >>> graph.set_outputs([graph.add_node("dense", [x, w], {}, "dense")])
+    >>> samples = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    >>> tersor.compress(graph, calibration=samples).recipe.name
+    'int8'
+    """
+    started = time.perf_counter()
+    _check_arguments(graph, seed, time_budget)
+    chosen = Recipe.parse(recipe)
+    limits = Budget.parse(budget)
+    device = None if target is None else Target.load(target)
+    prepare = Preprocess.parse(preprocess if preprocess is not None else graph.preprocess or None)
+    with reporter(progress) as report:
+        model = _apply(graph, chosen, calibration, prepare, seed, time_budget, report)
+        model.lineage |= {
+            "parent": artifact.content_hash(graph),
+            "tersor": _core.base.version(),
+            "seed": seed,
+            "target": None if device is None else device.name,
+        }
+        if prepare is not None:
+            model.graph.preprocess = prepare.to_dict()
+        model.provenance["seconds"] = round(time.perf_counter() - started, 3)
+        figures: dict[str, float] = {}
+        if evaluate is not None:
+            report("evaluate", 0, 2)
+            figures["accuracy_before"] = accuracy_of(graph, evaluate, prepare)
+            report("evaluate", 1, 2)
+            figures["accuracy"] = accuracy_of(model, evaluate, prepare)
+            report("evaluate", 2, 2)
+        model.provenance["figures"] = figures
+        check_limits(model, device, limits, figures)
+    return model
+
+
+def _apply(
+    graph: Graph,
+    recipe: Recipe,
+    calibration: Any,
+    preprocess: Preprocess | None,
+    seed: int,
+    time_budget: float | None,
+    report: Progress,
+) -> CompressedModel:
+    quantized = [e.name for e in graph.edges if e.qparams is not None and not e.is_constant]
+    if quantized and recipe.values != "keep":
+        raise ValueError(
+            f"compress: the network is quantized already (edge {quantized[0]}): use recipe='keep'"
+        )
+    if recipe.needs_calibration:
+        if calibration is None:
+            raise ValueError(
+                "compress: calibration must be given for recipe 'int8': an array of about 128 "
+                "unlabeled samples, got None"
+            )
+        done = quantize_post_training(
+            graph,
+            calibration,
+            recipe,
+            preprocess=preprocess,
+            seed=seed,
+            time_budget=time_budget,
+            progress=report,
+        )
+        check_agreement(graph, done.graph, done.first_batch)
+        notes = {"samples": done.samples, "float_layers": done.float_layers}
+        return CompressedModel(done.graph, recipe, {}, notes)
+    copy: Any = graph.clone()
+    if recipe.values != "keep":
+        copy.canonicalize()
+    if recipe.values == "bf16":
+        copy.narrow_weights("bfloat16")
+    return CompressedModel(copy, recipe, {})
+
+
+def _check_arguments(graph: object, seed: object, time_budget: object) -> None:
+    if not isinstance(graph, _core.graph.Graph):
+        raise TypeError(f"compress: graph must be a tersor.Graph, got {type(graph).__name__}")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"compress: seed must be an integer >= 0, got {seed!r}")
+    if time_budget is not None and not (isinstance(time_budget, (int, float)) and time_budget > 0):
+        raise ValueError(f"compress: time_budget must be seconds > 0, got {time_budget!r}")
+
+
+__all__ = ["compress"]
