@@ -28,14 +28,6 @@ bool matches(const char* pattern, const char* text) {
 
 bool is_layer(Op op) { return op == Op::conv || op == Op::conv_transpose || op == Op::dense; }
 
-// Products summed for one output value.
-int64_t taps_of(const Graph& graph, const Node& node) {
-  const Shape& w = graph.edge(node.inputs[1]).shape;
-  const int64_t all = element_count(w);
-  if (node.op != Op::conv_transpose) return all / std::max<int64_t>(1, w[0]);
-  return all / std::max<int64_t>(1, w[1]) / std::max<int64_t>(1, node.attributes.integer("groups"));
-}
-
 class Placer {
  public:
   Placer(const Graph& graph, const std::vector<LayerRule>& rules)
@@ -232,6 +224,13 @@ std::vector<size_t> data_inputs(const Node& node) {
     if (node.inputs[i] != kNoEdge) indices.push_back(i);
   }
   return indices;
+}
+
+int64_t taps_of(const Graph& graph, const Node& node) {
+  const Shape& w = graph.edge(node.inputs[1]).shape;
+  const int64_t all = element_count(w);
+  if (node.op != Op::conv_transpose) return all / std::max<int64_t>(1, w[0]);
+  return all / std::max<int64_t>(1, w[1]) / std::max<int64_t>(1, node.attributes.integer("groups"));
 }
 
 Placement place_quantizers(const Graph& graph, const std::vector<LayerRule>& rules) {

@@ -50,6 +50,9 @@ TERSOR_API Placement place_quantizers(const Graph& graph, const std::vector<Laye
 // Data inputs of a node that carry codes when the node is quantized (not weights, biases or indices).
 TERSOR_API std::vector<size_t> data_inputs(const Node& node);
 
+// Products summed for one output value of a conv, conv_transpose or dense layer.
+TERSOR_API int64_t taps_of(const Graph& graph, const Node& node);
+
 // Edges whose values calibration must see: non-constant sources of the groups without fixed parameters.
 TERSOR_API std::vector<EdgeId> calibration_edges(const Graph& graph, const Placement& placement);
 // Data inputs of the quantized layers with weights: their means serve bias correction.

@@ -26,7 +26,7 @@ TERSOR_API std::vector<QParams> group_qparams(const Graph& graph, const Placemen
                                               const std::vector<Range>& ranges);
 
 // The int8 graph. Weights are symmetric in [-127, 127], per output channel (dense: per tensor unless
-// asked), with scale
+// asked; grouped conv_transpose: per tensor), with scale
 //   s_w[c] >= max(max |w_c| / 127, |b_c| / (s_in * 2^30))
 // so that the int32 bias at scale s_in * s_w[c] keeps 2^30 at most; channels of zeros take the median of
 // the others. quantize, dequantize and requantize nodes stand at the borders; inputs and outputs of the

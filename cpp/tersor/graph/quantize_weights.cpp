@@ -36,9 +36,14 @@ int64_t bias_size(const Graph& graph, const Node& node) {
   return bias_of(graph, node) ? graph.edge(node.inputs[2]).constant.size() : 0;
 }
 
-// Index of the weight's scale that output channel c uses; conv_transpose repeats its channels per group.
+// Its weight [in, out / groups, ...] has no axis of all output channels.
+bool is_grouped_transpose(const Node& node) {
+  return node.op == Op::conv_transpose && node.attributes.integer("groups") != 1;
+}
+
+// Index of the weight's scale that output channel c uses.
 size_t scale_index(int64_t c, const QParams& weight) {
-  return weight.per_tensor() ? 0 : static_cast<size_t>(c) % weight.scale.size();
+  return weight.per_tensor() ? 0 : static_cast<size_t>(c);
 }
 
 struct Window {
@@ -93,19 +98,22 @@ std::vector<double> window_sums(const Graph& graph, const Node& node, const Tens
   const auto y = met_inputs(k.y, in.y, out.y, rank > 1 ? window(node, rank - 2) : Window{}, transposed);
   const auto z = met_inputs(k.z, in.z, out.z, rank > 2 ? window(node, rank - 3) : Window{}, transposed);
   const int64_t channels = mean.shape()[1];
-  std::vector<double> sums;
+  std::vector<double> sums, columns(static_cast<size_t>(in.x));
   sums.reserve(static_cast<size_t>(channels * k.z * k.y * k.x));
   for (int64_t c = 0; c < channels; ++c) {
     const float* image = mean.as<float>() + c * in.z * in.y * in.x;
     for (const auto& zs : z) {
       for (const auto& ys : y) {
+        std::fill(columns.begin(), columns.end(), 0.0);  // rows first: they are shared by all of x
+        for (int64_t iz : zs) {
+          for (int64_t iy : ys) {
+            const float* row = image + (iz * in.y + iy) * in.x;
+            for (int64_t ix = 0; ix < in.x; ++ix) columns[static_cast<size_t>(ix)] += static_cast<double>(row[ix]);
+          }
+        }
         for (const auto& xs : x) {
           double sum = 0;
-          for (int64_t iz : zs) {
-            for (int64_t iy : ys) {
-              for (int64_t ix : xs) sum += static_cast<double>(image[(iz * in.y + iy) * in.x + ix]);
-            }
-          }
+          for (int64_t ix : xs) sum += columns[static_cast<size_t>(ix)];
           sums.push_back(sum);
         }
       }
@@ -135,7 +143,8 @@ int weight_axis(const Node& node) { return node.op == Op::conv_transpose ? 1 : 0
 QParams weight_qparams(const Graph& graph, const Node& node, float input_scale,
                        const QuantizeOptions& options) {
   const Tensor& w = graph.edge(node.inputs[1]).constant;
-  const int axis = node.op == Op::dense && !options.dense_per_channel ? -1 : weight_axis(node);
+  const bool one_scale = node.op == Op::dense ? !options.dense_per_channel : is_grouped_transpose(node);
+  const int axis = one_scale ? -1 : weight_axis(node);
   const RangeMethod method = options.search_weight_range ? RangeMethod::mse : RangeMethod::minmax;
   QParams q = quantization::choose_qparams(w.as<float>(), w.shape(), kWeights, axis, 0, method, 1.0);
   const float* bias = bias_of(graph, node);
@@ -180,7 +189,7 @@ QuantizedBias quantize_bias(const Graph& graph, const Node& node, float input_sc
   for (size_t c = 0; c < scales; ++c) {
     out.qparams.scale.push_back(input_scale * weight.scale[scale_index(static_cast<int64_t>(c), weight)]);
   }
-  const int64_t taps = w.size() / std::max<int64_t>(1, w.shape()[static_cast<size_t>(weight_axis(node))]);
+  const int64_t taps = taps_of(graph, node);
   for (int64_t c = 0; c < channels; ++c) {
     const double scale = static_cast<double>(input_scale) *
                          static_cast<double>(weight.scale[scale_index(c, weight)]);

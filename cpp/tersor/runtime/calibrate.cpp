@@ -31,14 +31,14 @@ TensorView rows_of(const TensorView& x, int64_t begin, int64_t rows) {
   return part;
 }
 
-// sums[i] += value of sample n at i, over the rows of x.
+// sums[i] += x[r][i], row after row.
 void add_rows(const TensorView& x, std::vector<double>& sums) {
   const int64_t rows = x.shape.empty() ? 1 : x.shape[0];
-  const int64_t size = element_count(x.shape) / std::max<int64_t>(1, rows);
-  sums.assign(static_cast<size_t>(size), 0.0);
+  const auto size = static_cast<size_t>(element_count(x.shape) / std::max<int64_t>(1, rows));
+  if (sums.empty()) sums.assign(size, 0.0);
   const auto* values = static_cast<const float*>(x.data);
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t i = 0; i < size; ++i) sums[static_cast<size_t>(i)] += static_cast<double>(values[r * size + i]);
+  for (int64_t r = 0; r < rows; ++r, values += size) {
+    for (size_t i = 0; i < size; ++i) sums[i] += static_cast<double>(values[i]);
   }
 }
 
@@ -67,7 +67,6 @@ void Calibrator::run_chunk(const std::vector<TensorView>& inputs, int64_t begin,
   std::vector<TensorView> parts;
   for (const TensorView& x : inputs) parts.push_back(rows_of(x, begin, rows));
   for (auto& [edge, sums] : chunk.sums) sums.clear();
-  std::vector<double> part;
   session_.run_tapped(parts, taps_, [&](const std::string& name, const TensorView& value) {
     const EdgeId id = edge_of_.at(name);
     const auto* values = static_cast<const float*>(value.data);
@@ -77,10 +76,7 @@ void Calibrator::run_chunk(const std::vector<TensorView>& inputs, int64_t begin,
       histogram->second.add(values, static_cast<size_t>(element_count(value.shape)), what.c_str());
     }
     const auto sums = chunk.sums.find(id);
-    if (sums == chunk.sums.end()) return;
-    add_rows(value, part);
-    if (sums->second.empty()) sums->second.assign(part.size(), 0.0);
-    for (size_t i = 0; i < part.size(); ++i) sums->second[i] += part[i];
+    if (sums != chunk.sums.end()) add_rows(value, sums->second);
   });
 }
 
