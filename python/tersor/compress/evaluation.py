@@ -8,6 +8,7 @@ from typing import Any
 from ..base.threads import get_threads
 from ..data.load import as_dataset
 from ..data.preprocess import Preprocess
+from ..report.evaluate import accuracy, prepare_dataset, run_batches
 from ..runtime import Session
 
 
@@ -36,8 +37,6 @@ def accuracy_of(
     DataError
         If samples and labels do not fit each other or the network.
     """
-    from ..report.evaluate import accuracy, prepare_dataset, run_batches
-
     session = Session(model, get_threads(), precision=getattr(model, "precision", "fp32"))
     if callable(evaluate):
         return float(evaluate(session))

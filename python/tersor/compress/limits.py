@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..report.measure import measure_latency
+from ..report.on_target import target_figures
 from ..runtime import Session
 from ..targets.budget import Budget
 from ..targets.target import Target
@@ -44,9 +46,6 @@ def check_limits(
     if target is None and not any(line in limits.to_dict() for line in _MEASURED):
         limits.check(known)
         return
-    from ..report.measure import measure_latency
-    from ..report.on_target import target_figures
-
     session = Session(model, precision=model.precision)  # type: ignore[arg-type]
     batch = {
         name: np.zeros([1 if d is None else d for d in edge.shape], edge.dtype)

@@ -1,0 +1,113 @@
+"""Calibration sees every sample once and gives the same for any number of threads and batches."""
+
+import numpy as np
+import pytest
+
+import tersor
+from tersor import _core
+from tersor.compress.calibrate import calibrate
+from tersor.data import DataError
+from tests.compress.networks import images, residual
+
+
+@pytest.fixture(scope="module")
+def network():
+    graph = residual()
+    return graph, _core.graph.place_quantizers(graph)
+
+
+def state(graph, placement, seen):
+    edges = _core.graph.calibration_edges(graph, placement)
+    inputs = _core.graph.layer_inputs(graph, placement)
+    ranges = seen.observed.ranges(placement, "mse", 1.0)
+    return ranges, [seen.observed.range(e) for e in edges], [seen.observed.mean(e) for e in inputs]
+
+
+def test_ranges_and_means_match_numpy(network, threads):
+    graph, placement = network
+    x = images(70)
+    seen = calibrate(graph, placement, x)
+    assert seen.samples == 70
+    values = tersor.Session(graph).taps(x)
+    for edge in _core.graph.calibration_edges(graph, placement):
+        tapped = values[graph.edge(edge).name]
+        assert seen.observed.range(edge) == (tapped.min(), tapped.max())
+    for edge in _core.graph.layer_inputs(graph, placement):
+        tapped = values[graph.edge(edge).name]
+        expected = tapped.mean(0, keepdims=True, dtype=np.float64)
+        np.testing.assert_allclose(seen.observed.mean(edge), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_threads_and_batches_change_nothing(network):
+    graph, placement = network
+    x, states = images(96), []
+    for threads in (1, 2, 3):
+        tersor.set_threads(threads)
+        for data in (x, [x[:32], x[32:64], x[64:]], iter([x[:64], x[64:]])):
+            states.append(state(graph, placement, calibrate(graph, placement, data)))
+    tersor.set_threads(0)
+    for other in states[1:]:
+        assert other[:2] == states[0][:2]
+        for a, b in zip(other[2], states[0][2], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_progress_is_reported(network):
+    graph, placement = network
+    calls = []
+    calibrate(graph, placement, images(100), progress=lambda *call: calls.append(call))
+    assert calls[-1] == ("calibrate", 100, None)
+
+
+def test_an_exception_in_progress_stops(network):
+    graph, placement = network
+
+    def stop(stage, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(graph, placement, images(100), progress=stop)
+
+
+def test_samples_are_drawn_by_the_seed(network):
+    graph, placement = network
+    x = images(100)
+
+    def drawn(seed):
+        return state(graph, placement, calibrate(graph, placement, x, samples=20, seed=seed))[1]
+
+    assert drawn(0) == drawn(0)
+    assert drawn(0) != drawn(1)
+    assert calibrate(graph, placement, x, samples=20).samples == 20
+
+
+def test_a_time_budget_ends_after_the_first_batch(network):
+    graph, placement = network
+    batches = (images(8, seed) for seed in range(100))
+    assert calibrate(graph, placement, batches, time_budget=1e-9).samples == 8
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ([], "calibration set is empty"),
+        (np.zeros((0, 3, 16, 16), np.float32), "calibration set is empty"),
+        (np.full((4, 3, 16, 16), np.nan, np.float32), "calibration batch 0 has NaN"),
+        (np.full((4, 3, 16, 16), np.inf, np.float32), "has infinite values"),
+        (np.zeros((4, 16, 16, 3), np.float32), r"the network wants \(N, 3, 16, 16\)"),
+        ({"y": np.zeros((4, 3, 16, 16))}, "batches must have the inputs x, got y"),
+    ],
+)
+def test_bad_data_is_explained(network, data, text):
+    with pytest.raises(DataError, match=text):
+        calibrate(*network, data)
+
+
+def test_overflow_inside_the_network_names_the_edge():
+    graph = tersor.Graph()
+    x = graph.add_input("x", "float32", (None, 2))
+    w = graph.add_constant("w", np.full((2, 2), 1e30, np.float32))
+    graph.set_outputs([graph.add_node("dense", [x, w], {}, "huge", "huge_out")])
+    placement = _core.graph.place_quantizers(graph)
+    with pytest.raises(ValueError, match="calibrate: edge 'huge_out': x must be finite, got inf"):
+        calibrate(graph, placement, np.full((4, 2), 1e30, np.float32))
