@@ -28,7 +28,8 @@ void bind_placement(py::module_& m) {
       .def_readonly("edges", &tg::EdgeGroup::edges)
       .def_readonly("sources", &tg::EdgeGroup::sources)
       .def_property_readonly("fixed", [](const tg::EdgeGroup& g) { return g.fixed; });
-  py::class_<tg::Placement>(m, "Placement", "Which nodes are quantized and which edges share parameters.")
+  py::class_<tg::Placement>(m, "Placement",
+                            "Which nodes are quantized and which edges share parameters.")
       .def_readonly("groups", &tg::Placement::groups)
       .def_readonly("group_of", &tg::Placement::group_of, "By edge id; -1: float only.")
       .def_property_readonly("quantized",
@@ -37,16 +38,19 @@ void bind_placement(py::module_& m) {
                                for (const tg::NodePlacement& n : p.nodes) out.append(n.quantized);
                                return out;
                              })
-      .def_property_readonly("reasons",
-                             [](const tg::Placement& p) {
-                               py::list out;
-                               for (const tg::NodePlacement& n : p.nodes) out.append(n.reason);
-                               return out;
-                             },
-                             "By node: why it stays in float, or an empty string.");
+      .def_property_readonly(
+          "reasons",
+          [](const tg::Placement& p) {
+            py::list out;
+            for (const tg::NodePlacement& n : p.nodes) out.append(n.reason);
+            return out;
+          },
+          "By node: why it stays in float, or an empty string.");
   m.def(
       "place_quantizers",
-      [](const tg::Graph& g, const Rules& rules) { return tg::place_quantizers(g, rules_from(rules)); },
+      [](const tg::Graph& g, const Rules& rules) {
+        return tg::place_quantizers(g, rules_from(rules));
+      },
       py::arg("graph"), py::arg("rules") = Rules{});
   m.def("calibration_edges", &tg::calibration_edges, py::arg("graph"), py::arg("placement"));
   m.def("layer_inputs", &tg::layer_inputs, py::arg("graph"), py::arg("placement"));
@@ -76,7 +80,9 @@ void bind_graph_quantize(py::module_& m, GraphClass& graph) {
         "(equalized copy, pairs, reasons why other layers were left).");
   graph.def(
       "narrow_weights",
-      [](tg::Graph& g, const std::string& dtype) { return tg::narrow_weights(g, dtype_from_name(dtype)); },
+      [](tg::Graph& g, const std::string& dtype) {
+        return tg::narrow_weights(g, dtype_from_name(dtype));
+      },
       py::arg("dtype"));
   graph.def("widen_constants", [](tg::Graph& g) { return tg::widen_constants(g); });
   m.def(
@@ -95,12 +101,13 @@ void bind_graph_quantize(py::module_& m, GraphClass& graph) {
         return std::make_shared<tg::Graph>(
             tg::apply_quantization(g, p, qparams, {dense_per_channel, search_weight_range}));
       },
-      py::arg("graph"), py::arg("placement"), py::arg("qparams"), py::arg("dense_per_channel") = false,
-      py::arg("search_weight_range") = false);
+      py::arg("graph"), py::arg("placement"), py::arg("qparams"),
+      py::arg("dense_per_channel") = false, py::arg("search_weight_range") = false);
   m.def(
       "correct_biases",
       [](const tg::Graph& g, const tg::Placement& p, const std::vector<tg::QParams>& qparams,
-         const std::map<tg::EdgeId, py::array>& means, bool dense_per_channel, bool search_weight_range) {
+         const std::map<tg::EdgeId, py::array>& means, bool dense_per_channel,
+         bool search_weight_range) {
         std::map<tg::EdgeId, Tensor> tensors;
         for (const auto& [edge, mean] : means) tensors.emplace(edge, tensor_from_array(mean));
         auto out = std::make_shared<tg::Graph>(g);

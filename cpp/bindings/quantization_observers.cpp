@@ -20,31 +20,39 @@ tersor::Shape tensor_shape(const Array<float>& x) { return {x.shape(), x.shape()
 
 size_t count(const Array<float>& x) { return static_cast<size_t>(x.size()); }
 
-QuantScheme scheme(int bits, bool is_signed, bool symmetric) { return {bits, is_signed, symmetric}; }
+QuantScheme scheme(int bits, bool is_signed, bool symmetric) {
+  return {bits, is_signed, symmetric};
+}
 
 py::tuple pair(const Range& r) { return py::make_tuple(r.lo, r.hi); }
 
 void bind_histogram(py::module_& m) {
   py::class_<HistogramObserver>(m, "HistogramObserver")
       .def(py::init<>())
-      .def("observe",
-           [](HistogramObserver& o, const Array<float>& x) {
-             without_gil([&] { o.observe(x.data(), count(x)); });
-           },
-           py::arg("x").noconvert())
+      .def(
+          "observe",
+          [](HistogramObserver& o, const Array<float>& x) {
+            without_gil([&] { o.observe(x.data(), count(x)); });
+          },
+          py::arg("x").noconvert())
       .def("merge", &HistogramObserver::merge, py::arg("other"))
-      .def("qparams",
-           [](const HistogramObserver& o, int bits, bool is_signed, bool symmetric,
-              const std::string& method, double percentile) {
-             return o.qparams(scheme(bits, is_signed, symmetric),
-                              quantization::range_method_from_name(method), percentile);
-           },
-           py::arg("bits"), py::arg("signed"), py::arg("symmetric"), py::arg("method"),
-           py::arg("percentile"))
-      .def_property_readonly("total", [](const HistogramObserver& o) { return o.histogram().total(); })
-      .def_property_readonly("range", [](const HistogramObserver& o) { return pair(o.histogram().range()); })
-      .def_property_readonly("width", [](const HistogramObserver& o) { return o.histogram().width(); })
-      .def_property_readonly("first", [](const HistogramObserver& o) { return o.histogram().first(); })
+      .def(
+          "qparams",
+          [](const HistogramObserver& o, int bits, bool is_signed, bool symmetric,
+             const std::string& method, double percentile) {
+            return o.qparams(scheme(bits, is_signed, symmetric),
+                             quantization::range_method_from_name(method), percentile);
+          },
+          py::arg("bits"), py::arg("signed"), py::arg("symmetric"), py::arg("method"),
+          py::arg("percentile"))
+      .def_property_readonly("total",
+                             [](const HistogramObserver& o) { return o.histogram().total(); })
+      .def_property_readonly("range",
+                             [](const HistogramObserver& o) { return pair(o.histogram().range()); })
+      .def_property_readonly("width",
+                             [](const HistogramObserver& o) { return o.histogram().width(); })
+      .def_property_readonly("first",
+                             [](const HistogramObserver& o) { return o.histogram().first(); })
       .def_property_readonly("counts", [](const HistogramObserver& o) {
         const auto& counts = o.histogram().counts();
         return py::array_t<uint64_t>(static_cast<py::ssize_t>(counts.size()), counts.data());
@@ -54,17 +62,19 @@ void bind_histogram(py::module_& m) {
 void bind_ranges(py::module_& m) {
   py::class_<MinMaxObserver>(m, "MinMaxObserver")
       .def(py::init<int>(), py::arg("axis"))
-      .def("observe",
-           [](MinMaxObserver& o, const Array<float>& x) {
-             without_gil([&] { o.observe(x.data(), tensor_shape(x)); });
-           },
-           py::arg("x").noconvert())
+      .def(
+          "observe",
+          [](MinMaxObserver& o, const Array<float>& x) {
+            without_gil([&] { o.observe(x.data(), tensor_shape(x)); });
+          },
+          py::arg("x").noconvert())
       .def("merge", &MinMaxObserver::merge, py::arg("other"))
-      .def("qparams",
-           [](const MinMaxObserver& o, int bits, bool is_signed, bool symmetric) {
-             return o.qparams(scheme(bits, is_signed, symmetric));
-           },
-           py::arg("bits"), py::arg("signed"), py::arg("symmetric"))
+      .def(
+          "qparams",
+          [](const MinMaxObserver& o, int bits, bool is_signed, bool symmetric) {
+            return o.qparams(scheme(bits, is_signed, symmetric));
+          },
+          py::arg("bits"), py::arg("signed"), py::arg("symmetric"))
       .def_property_readonly("ranges", [](const MinMaxObserver& o) {
         py::list out;
         for (const Range& r : o.ranges()) out.append(pair(r));
@@ -72,17 +82,20 @@ void bind_ranges(py::module_& m) {
       });
   py::class_<MovingAverageObserver>(m, "MovingAverageObserver")
       .def(py::init<double>(), py::arg("momentum"))
-      .def("observe",
-           [](MovingAverageObserver& o, const Array<float>& x) {
-             without_gil([&] { o.observe(x.data(), count(x)); });
-           },
-           py::arg("x").noconvert())
-      .def("qparams",
-           [](const MovingAverageObserver& o, int bits, bool is_signed, bool symmetric) {
-             return o.qparams(scheme(bits, is_signed, symmetric));
-           },
-           py::arg("bits"), py::arg("signed"), py::arg("symmetric"))
-      .def_property_readonly("range", [](const MovingAverageObserver& o) { return pair(o.range()); });
+      .def(
+          "observe",
+          [](MovingAverageObserver& o, const Array<float>& x) {
+            without_gil([&] { o.observe(x.data(), count(x)); });
+          },
+          py::arg("x").noconvert())
+      .def(
+          "qparams",
+          [](const MovingAverageObserver& o, int bits, bool is_signed, bool symmetric) {
+            return o.qparams(scheme(bits, is_signed, symmetric));
+          },
+          py::arg("bits"), py::arg("signed"), py::arg("symmetric"))
+      .def_property_readonly("range",
+                             [](const MovingAverageObserver& o) { return pair(o.range()); });
 }
 
 }  // namespace
@@ -96,12 +109,13 @@ void bind_observers(py::module_& m) {
          const std::string& method, double percentile) {
         const auto chosen = quantization::range_method_from_name(method);
         return without_gil([&] {
-          return quantization::choose_qparams(x.data(), tensor_shape(x), scheme(bits, is_signed, symmetric),
-                                              axis, group_size, chosen, percentile);
+          return quantization::choose_qparams(x.data(), tensor_shape(x),
+                                              scheme(bits, is_signed, symmetric), axis, group_size,
+                                              chosen, percentile);
         });
       },
-      py::arg("x").noconvert(), py::arg("bits"), py::arg("signed"), py::arg("symmetric"), py::arg("axis"),
-      py::arg("group_size"), py::arg("method"), py::arg("percentile"));
+      py::arg("x").noconvert(), py::arg("bits"), py::arg("signed"), py::arg("symmetric"),
+      py::arg("axis"), py::arg("group_size"), py::arg("method"), py::arg("percentile"));
   m.def(
       "qparams_from_range",
       [](float lo, float hi, int bits, bool is_signed, bool symmetric) {

@@ -21,7 +21,8 @@ void observe(tr::Calibrator& calibrator, const std::vector<py::array>& inputs) {
   without_gil([&] { calibrator.observe(views); });
 }
 
-std::vector<std::pair<float, float>> ranges(const tr::Calibrator& calibrator, const tg::Placement& placement,
+std::vector<std::pair<float, float>> ranges(const tr::Calibrator& calibrator,
+                                            const tg::Placement& placement,
                                             const std::string& method, double percentile) {
   const auto chosen = quantization::range_method_from_name(method);
   std::vector<std::pair<float, float>> out;
@@ -40,26 +41,32 @@ void bind_calibrate(py::module_& m) {
            py::arg("graph"), py::arg("histograms"), py::arg("means"), py::arg("threads"))
       .def("observe", observe, py::arg("inputs"))
       .def_property_readonly("samples", &tr::Calibrator::samples)
-      .def("range",
-           [](const tr::Calibrator& c, tg::EdgeId edge) {
-             const quantization::Range r = c.histogram(edge).range();
-             return py::make_tuple(r.lo, r.hi);
-           },
-           py::arg("edge"))
-      .def("mean", [](const tr::Calibrator& c, tg::EdgeId edge) { return array_from_tensor(c.mean(edge)); },
-           py::arg("edge"))
+      .def(
+          "range",
+          [](const tr::Calibrator& c, tg::EdgeId edge) {
+            const quantization::Range r = c.histogram(edge).range();
+            return py::make_tuple(r.lo, r.hi);
+          },
+          py::arg("edge"))
+      .def(
+          "mean",
+          [](const tr::Calibrator& c, tg::EdgeId edge) { return array_from_tensor(c.mean(edge)); },
+          py::arg("edge"))
       .def("ranges", ranges, py::arg("placement"), py::arg("method"), py::arg("percentile"))
       .def(
           "correct_biases",
           [](const tr::Calibrator& c, const tg::Graph& g, const tg::Placement& placement,
-             const std::vector<tg::QParams>& qparams, bool dense_per_channel, bool search_weight_range) {
+             const std::vector<tg::QParams>& qparams, bool dense_per_channel,
+             bool search_weight_range) {
             const py::gil_scoped_release release;
             auto out = std::make_shared<tg::Graph>(g);
-            tg::correct_biases(*out, placement, qparams, c.means(), {dense_per_channel, search_weight_range});
+            tg::correct_biases(*out, placement, qparams, c.means(),
+                               {dense_per_channel, search_weight_range});
             return out;
           },
           py::arg("graph"), py::arg("placement"), py::arg("qparams"), py::arg("dense_per_channel"),
-          py::arg("search_weight_range"), "A copy of the graph with corrected biases; edge ids stay valid.");
+          py::arg("search_weight_range"),
+          "A copy of the graph with corrected biases; edge ids stay valid.");
 }
 
 }  // namespace tersor::bindings

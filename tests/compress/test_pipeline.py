@@ -83,9 +83,7 @@ def test_equalization_saves_a_network_whose_channels_differ():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         recipe = {"equalize": False, "correct_bias": False}
-        lost = decibels(
-            wanted, outputs(tersor.compress(uneven, calibration=x, recipe=recipe), x)
-        )
+        lost = decibels(wanted, outputs(tersor.compress(uneven, calibration=x, recipe=recipe), x))
     assert saved > 25
     assert saved > lost + 5
 
@@ -99,7 +97,9 @@ def test_a_network_that_does_not_survive_is_reported():
     v = graph.add_constant("v", np.array([[-1, 1]], np.float32))
     graph.set_outputs([graph.add_node("dense", [h, v], {}, "second")])
     samples = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
-    with pytest.warns(UserWarning, match=r"int8 network differs .* most is lost at .*(first|second)"):
+    with pytest.warns(
+        UserWarning, match=r"int8 network differs .* most is lost at .*(first|second)"
+    ):
         tersor.compress(graph, calibration=samples)
 
 
@@ -157,7 +157,9 @@ def test_raw_bytes_are_prepared(graph):
     a = tersor.compress(graph, calibration=raw, preprocess=prepare)
     b = tersor.compress(graph, calibration=np.ascontiguousarray(ready), preprocess=prepare)
     x = images()
-    np.testing.assert_allclose(outputs(a, x), outputs(b, x), atol=0.05 * np.abs(outputs(b, x)).max())
+    np.testing.assert_allclose(
+        outputs(a, x), outputs(b, x), atol=0.05 * np.abs(outputs(b, x)).max()
+    )
 
 
 def test_evaluate_with_labels_and_with_a_function(graph):

@@ -28,7 +28,10 @@ class Builder:
 
     def layer(self, op, shape, axis=0, bias=None, **attributes):
         self.seed += 10
-        inputs = [self.end, self.graph.add_constant(f"w{self.seed}", normal(shape, self.seed, axis))]
+        inputs = [
+            self.end,
+            self.graph.add_constant(f"w{self.seed}", normal(shape, self.seed, axis)),
+        ]
         if bias:
             value = normal((bias,), self.seed + 5, 0)
             inputs.append(self.graph.add_constant(f"b{self.seed}", value))

@@ -17,7 +17,10 @@ def weights(shape, seed=0):
 
 def conv(graph, x, out, name, kernel=3, bias=True, **attributes):
     channels = graph.edge(x).shape[1] // attributes.get("groups", 1)
-    inputs = [x, graph.add_constant(f"{name}.w", weights((out, channels, kernel, kernel)), f"{name}.weight")]
+    inputs = [
+        x,
+        graph.add_constant(f"{name}.w", weights((out, channels, kernel, kernel)), f"{name}.weight"),
+    ]
     if bias:
         inputs.append(graph.add_constant(f"{name}.b", weights(out, 1), f"{name}.bias"))
     attributes.setdefault("pads", [kernel // 2] * 4)
@@ -155,7 +158,9 @@ def test_constants_of_elementwise_operators_are_quantized():
     edge = q.edge(by_name(q)["scale"].inputs[1])
     assert edge.dtype == "int8"
     step = float(edge.qparams.scale[0])
-    np.testing.assert_allclose(dequantize(edge.constant, edge.qparams), graph.edge(k).constant, atol=step)
+    np.testing.assert_allclose(
+        dequantize(edge.constant, edge.qparams), graph.edge(k).constant, atol=step
+    )
 
 
 def test_float_layers_have_reasons():
@@ -249,7 +254,9 @@ def test_a_large_bias_widens_the_weight_scale():
 
 def test_sums_that_could_overflow_stay_in_float():
     graph, x = start((None, 40_000))
-    finish(graph, graph.add_node("dense", [x, graph.add_constant("w", weights((2, 40_000)))], {}, "d"))
+    finish(
+        graph, graph.add_node("dense", [x, graph.add_constant("w", weights((2, 40_000)))], {}, "d")
+    )
     assert G.place_quantizers(graph).reasons == ["sums of 40000 products could overflow 32 bits"]
 
 

@@ -8,7 +8,7 @@
 namespace tersor::graph {
 namespace {
 
-constexpr int kMostRounds = 40;        // a chain of three layers settles in about 15
+constexpr int kMostRounds = 40;  // a chain of three layers settles in about 15
 constexpr double kSettled = 1e-3;
 constexpr double kLeast = 0x1p-30, kMost = 0x1p30;  // of one step: keeps factors normal floats
 
@@ -37,7 +37,8 @@ void for_each_made(const Node& node, Tensor& w, const F& f) {
   }
 }
 
-// The same for the input channels that the weight reads; `spread` features of a dense layer are one channel.
+// The same for the input channels that the weight reads; `spread` features of a dense layer are one
+// channel.
 template <class F>
 void for_each_read(const Node& node, Tensor& w, int64_t spread, const F& f) {
   const WeightView v = view_of(w);
@@ -63,7 +64,10 @@ struct Pair {
 class Equalizer {
  public:
   Equalizer(Graph& graph, const EqualizeOptions& options)
-      : graph_(graph), options_(options), consumers_(graph.consumers()), is_output_(graph.edges().size(), false) {
+      : graph_(graph),
+        options_(options),
+        consumers_(graph.consumers()),
+        is_output_(graph.edges().size(), false) {
     for (EdgeId id : graph.outputs()) is_output_[static_cast<size_t>(id)] = true;
   }
 
@@ -93,8 +97,9 @@ class Equalizer {
     for (size_t i = 1; i < node.inputs.size(); ++i) {
       if (node.inputs[i] == kNoEdge) continue;
       const auto at = static_cast<size_t>(node.inputs[i]);
-      if (!graph_.edge(node.inputs[i]).is_constant() || graph_.edge(node.inputs[i]).dtype != DType::float32 ||
-          consumers_[at].size() != 1 || is_output_[at]) {
+      if (!graph_.edge(node.inputs[i]).is_constant() ||
+          graph_.edge(node.inputs[i]).dtype != DType::float32 || consumers_[at].size() != 1 ||
+          is_output_[at]) {
         return false;
       }
     }
@@ -105,7 +110,8 @@ class Equalizer {
   std::string follow(Pair& pair) {
     const Node& first = graph_.node(pair.first);
     if (!has_own_constants(first)) return "its weights are not constants of its own";
-    if (first.op == Op::conv_transpose && first.attributes.integer("groups") != 1) return "it is a grouped conv_transpose";
+    if (first.op == Op::conv_transpose && first.attributes.integer("groups") != 1)
+      return "it is a grouped conv_transpose";
     const Shape& shape = graph_.edge(first.outputs[0]).shape;
     const size_t axis = first.op == Op::dense ? shape.size() - 1 : 1;
     pair.channels = shape[axis];
@@ -129,12 +135,14 @@ class Equalizer {
     int64_t reads = w[0];
     if (second.op == Op::conv) reads = w[1] * second.attributes.integer("groups");
     if (second.op == Op::dense) reads = w[1];
-    if (reads != pair.channels * pair.spread) return "channels do not map one to one to the next layer";
+    if (reads != pair.channels * pair.spread)
+      return "channels do not map one to one to the next layer";
     pair.second = at;
     return "";
   }
 
-  // Whether a factor per channel passes through the node (the layer itself: through its activation).
+  // Whether a factor per channel passes through the node (the layer itself: through its
+  // activation).
   std::string pass(const Node& node, Pair& pair, bool is_first) {
     if (node.attributes.has("activation") && node.attributes.text("activation") == "relu6") {
       if (!options_.through_relu6) return "relu6 stands behind it";
@@ -149,29 +157,38 @@ class Equalizer {
       case Op::max_pool:
       case Op::avg_pool:
       case Op::identity:
-      case Op::resize: return "";
-      case Op::prelu: return node.inputs[0] == node.inputs[1] ? "prelu reads it as slope" : "";
+      case Op::resize:
+        return "";
+      case Op::prelu:
+        return node.inputs[0] == node.inputs[1] ? "prelu reads it as slope" : "";
       case Op::pad:
-        if (node.attributes.text("mode") == "constant" && node.attributes.real("value") != 0) return "padding is not 0";
+        if (node.attributes.text("mode") == "constant" && node.attributes.real("value") != 0)
+          return "padding is not 0";
         return out[1] == in[1] ? "" : "padding adds channels";
       case Op::reduce_mean: {
         for (int64_t axis : node.attributes.integers("axes")) {
-          if (axis == 0 || axis == 1 || axis + static_cast<int64_t>(in.size()) == 1) return "a mean mixes its channels";
+          if (axis == 0 || axis == 1 || axis + static_cast<int64_t>(in.size()) == 1)
+            return "a mean mixes its channels";
         }
         return "";
       }
-      case Op::reshape: return pass_reshape(in, out, pair);
-      default: return message(name_of(node.op), " stands behind it");
+      case Op::reshape:
+        return pass_reshape(in, out, pair);
+      default:
+        return message(name_of(node.op), " stands behind it");
     }
   }
 
   // [N, C, 1 or more...] to [N, C * rest].
   std::string pass_reshape(const Shape& in, const Shape& out, Pair& pair) {
-    if (in.size() > 2 && out.size() == 2 && in[0] == out[0] && out[1] % pair.channels == 0 && in[1] == pair.channels) {
+    if (in.size() > 2 && out.size() == 2 && in[0] == out[0] && out[1] % pair.channels == 0 &&
+        in[1] == pair.channels) {
       pair.spread = out[1] / pair.channels;
       return "";
     }
-    return in.size() >= 2 && out.size() >= 2 && in[0] == out[0] && in[1] == out[1] ? "" : "a reshape mixes its channels";
+    return in.size() >= 2 && out.size() >= 2 && in[0] == out[0] && in[1] == out[1]
+               ? ""
+               : "a reshape mixes its channels";
   }
 
   // Weights are shared with the graph that this one was copied from.
@@ -185,22 +202,29 @@ class Equalizer {
           edge.constant = edge.constant.clone();
         }
       }
-      for (NodeId id : pair.relu6) graph_.node(id).attributes.set("activation", std::string("relu"));
+      for (NodeId id : pair.relu6)
+        graph_.node(id).attributes.set("activation", std::string("relu"));
     }
   }
 
   static void widen(double& largest, const float* x, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::fabs(static_cast<double>(x[i])));
+    for (int64_t i = 0; i < n; ++i)
+      largest = std::max(largest, std::fabs(static_cast<double>(x[i])));
   }
 
   // One step; returns the largest |log factor|.
   double balance(Pair& pair) {
     const Node &first = graph_.node(pair.first), &second = graph_.node(pair.second);
-    Tensor &w1 = graph_.edge(first.inputs[1]).constant, &w2 = graph_.edge(second.inputs[1]).constant;
+    Tensor &w1 = graph_.edge(first.inputs[1]).constant,
+           &w2 = graph_.edge(second.inputs[1]).constant;
     const auto channels = static_cast<size_t>(pair.channels);
     std::vector<double> made(channels, 0.0), read(channels, 0.0), factor(channels, 1.0);
-    for_each_made(first, w1, [&](int64_t c, float* x, int64_t n) { widen(made[static_cast<size_t>(c)], x, n); });
-    for_each_read(second, w2, pair.spread, [&](int64_t c, float* x, int64_t n) { widen(read[static_cast<size_t>(c)], x, n); });
+    for_each_made(first, w1, [&](int64_t c, float* x, int64_t n) {
+      widen(made[static_cast<size_t>(c)], x, n);
+    });
+    for_each_read(second, w2, pair.spread, [&](int64_t c, float* x, int64_t n) {
+      widen(read[static_cast<size_t>(c)], x, n);
+    });
     double moved = 0;
     for (size_t c = 0; c < channels; ++c) {
       if (made[c] == 0 || read[c] == 0) continue;
@@ -208,10 +232,12 @@ class Equalizer {
       moved = std::max(moved, std::fabs(std::log(factor[c])));
     }
     const auto divide = [&](int64_t c, float* x, int64_t n) {
-      for (int64_t i = 0; i < n; ++i) x[i] = static_cast<float>(x[i] / factor[static_cast<size_t>(c)]);
+      for (int64_t i = 0; i < n; ++i)
+        x[i] = static_cast<float>(x[i] / factor[static_cast<size_t>(c)]);
     };
     const auto multiply = [&](int64_t c, float* x, int64_t n) {
-      for (int64_t i = 0; i < n; ++i) x[i] = static_cast<float>(x[i] * factor[static_cast<size_t>(c)]);
+      for (int64_t i = 0; i < n; ++i)
+        x[i] = static_cast<float>(x[i] * factor[static_cast<size_t>(c)]);
     };
     for_each_made(first, w1, divide);
     if (first.inputs.size() > 2 && first.inputs[2] != kNoEdge) {
@@ -225,7 +251,8 @@ class Equalizer {
   }
 
   void report(const Pair& pair) {
-    EqualizedPair out{graph_.node(pair.first).name, graph_.node(pair.second).name, 1, 1, !pair.relu6.empty()};
+    EqualizedPair out{graph_.node(pair.first).name, graph_.node(pair.second).name, 1, 1,
+                      !pair.relu6.empty()};
     if (!pair.factor.empty()) {
       const auto [least, most] = std::minmax_element(pair.factor.begin(), pair.factor.end());
       out.least_factor = *least;
@@ -244,6 +271,8 @@ class Equalizer {
 
 }  // namespace
 
-Equalization equalize(Graph& graph, const EqualizeOptions& options) { return Equalizer(graph, options).run(); }
+Equalization equalize(Graph& graph, const EqualizeOptions& options) {
+  return Equalizer(graph, options).run();
+}
 
 }  // namespace tersor::graph

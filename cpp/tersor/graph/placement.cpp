@@ -37,8 +37,8 @@ class Placer {
 
   Placement run() {
     for (const Edge& edge : graph_.edges()) {
-      TERSOR_CHECK_AS(GraphError, !edge.qparams, "place_quantizers: graph must be float, got quantized edge ",
-                      edge.name);
+      TERSOR_CHECK_AS(GraphError, !edge.qparams,
+                      "place_quantizers: graph must be float, got quantized edge ", edge.name);
     }
     for (const LayerRule& rule : rules_) {
       TERSOR_CHECK(rule.values == "int8" || rule.values == "fp32",
@@ -50,7 +50,8 @@ class Placer {
       placement_.nodes.push_back({reason.empty(), reason});
     }
     for (size_t r = 0; r < rules_.size(); ++r) {
-      TERSOR_CHECK(used_[r], "place_quantizers: pattern must match a layer, got '", rules_[r].pattern, "'");
+      TERSOR_CHECK(used_[r], "place_quantizers: pattern must match a layer, got '",
+                   rules_[r].pattern, "'");
     }
     drop_islands();
     group_edges();
@@ -108,11 +109,16 @@ class Placer {
     return "";
   }
 
-  // Quantized nodes joined through edges form islands; one without a layer is not worth its borders.
+  // Quantized nodes joined through edges form islands; one without a layer is not worth its
+  // borders.
   void drop_islands() {
     std::vector<int> root(graph_.nodes().size());
     std::iota(root.begin(), root.end(), 0);
-    const std::function<int(int)> find = [&](int i) { return root[static_cast<size_t>(i)] == i ? i : root[static_cast<size_t>(i)] = find(root[static_cast<size_t>(i)]); };
+    const std::function<int(int)> find = [&](int i) {
+      return root[static_cast<size_t>(i)] == i
+                 ? i
+                 : root[static_cast<size_t>(i)] = find(root[static_cast<size_t>(i)]);
+    };
     std::vector<int> someone(graph_.edges().size(), -1);  // a quantized node that touches the edge
     for (size_t n = 0; n < root.size(); ++n) {
       if (!placement_.nodes[n].quantized) continue;
@@ -145,14 +151,17 @@ class Placer {
     return parent == id ? id : parent = find(parent);
   }
 
-  const std::optional<QParams>& fixed_of(EdgeId id) { return fixed_[static_cast<size_t>(find(id))]; }
+  const std::optional<QParams>& fixed_of(EdgeId id) {
+    return fixed_[static_cast<size_t>(find(id))];
+  }
 
   void unite(EdgeId a, EdgeId b) {
     a = find(a);
     b = find(b);
     if (a == b) return;
     if (b < a) std::swap(a, b);
-    if (!fixed_[static_cast<size_t>(a)]) fixed_[static_cast<size_t>(a)] = fixed_[static_cast<size_t>(b)];
+    if (!fixed_[static_cast<size_t>(a)])
+      fixed_[static_cast<size_t>(a)] = fixed_[static_cast<size_t>(b)];
     parent_[static_cast<size_t>(b)] = a;
   }
 

@@ -15,11 +15,13 @@ bool is_quantized_layer(const Placement& placement, const Node& node, size_t n) 
          (node.op == Op::conv || node.op == Op::conv_transpose || node.op == Op::dense);
 }
 
-const QParams& qparams_of(const Placement& placement, const std::vector<QParams>& qparams, EdgeId id) {
+const QParams& qparams_of(const Placement& placement, const std::vector<QParams>& qparams,
+                          EdgeId id) {
   return qparams[static_cast<size_t>(placement.group_of[static_cast<size_t>(id)])];
 }
 
-// Edge ids stay valid: a bias that only this node uses is replaced in place, otherwise one is appended.
+// Edge ids stay valid: a bias that only this node uses is replaced in place, otherwise one is
+// appended.
 void set_bias(Graph& graph, NodeId id, Tensor bias) {
   Node& node = graph.node(id);
   const bool has_bias = node.inputs.size() > 2 && node.inputs[2] != kNoEdge;
@@ -39,15 +41,20 @@ class Builder {
  public:
   Builder(const Graph& graph, const Placement& placement, const std::vector<QParams>& qparams,
           const QuantizeOptions& options)
-      : graph_(graph), placement_(placement), qparams_(qparams), options_(options),
-        in_float_(graph.edges().size(), kNoEdge), in_codes_(graph.edges().size(), kNoEdge),
+      : graph_(graph),
+        placement_(placement),
+        qparams_(qparams),
+        options_(options),
+        in_float_(graph.edges().size(), kNoEdge),
+        in_codes_(graph.edges().size(), kNoEdge),
         is_output_(graph.edges().size(), false) {
     for (EdgeId id : graph.outputs()) is_output_[static_cast<size_t>(id)] = true;
   }
 
   Graph run() {
     for (EdgeId id : graph_.inputs()) {
-      in_float_[static_cast<size_t>(id)] = out_.add_input(graph_.edge(id).name, graph_.edge(id).dtype, graph_.edge(id).shape);
+      in_float_[static_cast<size_t>(id)] =
+          out_.add_input(graph_.edge(id).name, graph_.edge(id).dtype, graph_.edge(id).shape);
     }
     for (size_t n = 0; n < graph_.nodes().size(); ++n) {
       const Node& node = graph_.nodes()[n];
@@ -63,8 +70,9 @@ class Builder {
   }
 
  private:
-  EdgeId add(Op op, std::vector<EdgeId> inputs, const Attributes& attributes, const std::string& name,
-             const std::string& output_name, const std::string& origin, const QParams* q) {
+  EdgeId add(Op op, std::vector<EdgeId> inputs, const Attributes& attributes,
+             const std::string& name, const std::string& output_name, const std::string& origin,
+             const QParams* q) {
     const EdgeId id = out_.add_node(op, std::move(inputs), attributes, name, output_name);
     out_.edge(id).origin = origin;
     if (q) {
@@ -74,7 +82,8 @@ class Builder {
     return id;
   }
 
-  EdgeId add_constant(const std::string& name, Tensor value, const std::string& origin, const QParams& q) {
+  EdgeId add_constant(const std::string& name, Tensor value, const std::string& origin,
+                      const QParams& q) {
     const EdgeId id = out_.add_constant(name, std::move(value), origin);
     out_.edge(id).qparams = q;
     return id;
@@ -86,8 +95,9 @@ class Builder {
     const Edge& edge = graph_.edge(id);
     if (edge.is_constant()) return made = out_.add_constant(edge.name, edge.constant, edge.origin);
     const bool keeps_name = is_output_[static_cast<size_t>(id)];
-    return made = add(Op::dequantize, {in_codes_[static_cast<size_t>(id)]}, {}, edge.name + "/dequantize",
-                      keeps_name ? edge.name : edge.name + "/float", edge.origin, nullptr);
+    return made = add(Op::dequantize, {in_codes_[static_cast<size_t>(id)]}, {},
+                      edge.name + "/dequantize", keeps_name ? edge.name : edge.name + "/float",
+                      edge.origin, nullptr);
   }
 
   EdgeId code_edge(EdgeId id) {
@@ -96,10 +106,11 @@ class Builder {
     const Edge& edge = graph_.edge(id);
     const QParams& q = qparams_of(placement_, qparams_, id);
     if (edge.is_constant()) {
-      return made = add_constant(edge.name + "/int8", quantize_tensor(edge.constant, q), edge.origin, q);
+      return made = add_constant(edge.name + "/int8", quantize_tensor(edge.constant, q),
+                                 edge.origin, q);
     }
-    return made = add(Op::quantize, {in_float_[static_cast<size_t>(id)]}, {}, edge.name + "/quantize",
-                      edge.name + "/int8", edge.origin, &q);
+    return made = add(Op::quantize, {in_float_[static_cast<size_t>(id)]}, {},
+                      edge.name + "/quantize", edge.name + "/int8", edge.origin, &q);
   }
 
   // The codes of an edge at the parameters of `wanted`.
@@ -107,15 +118,16 @@ class Builder {
     const EdgeId codes = code_edge(id);
     if (*out_.edge(codes).qparams == wanted) return codes;
     const Edge& edge = graph_.edge(id);
-    return add(Op::requantize, {codes}, {}, node + "/requantize", edge.name + "/requantized", edge.origin, &wanted);
+    return add(Op::requantize, {codes}, {}, node + "/requantize", edge.name + "/requantized",
+               edge.origin, &wanted);
   }
 
   void add_float(const Node& node) {
     std::vector<EdgeId> inputs;
     for (EdgeId id : node.inputs) inputs.push_back(id == kNoEdge ? kNoEdge : float_edge(id));
     const Edge& edge = graph_.edge(node.outputs[0]);
-    in_float_[static_cast<size_t>(node.outputs[0])] =
-        add(node.op, std::move(inputs), node.attributes, node.name, edge.name, edge.origin, nullptr);
+    in_float_[static_cast<size_t>(node.outputs[0])] = add(
+        node.op, std::move(inputs), node.attributes, node.name, edge.name, edge.origin, nullptr);
   }
 
   void add_quantized(const Node& node) {
@@ -144,7 +156,8 @@ class Builder {
     const float input_scale = out_.edge(inputs[0]).qparams->scale[0];
     const QParams q = weight_qparams(graph_, node, input_scale, options_);
     const Edge& weight = graph_.edge(node.inputs[1]);
-    inputs.push_back(add_constant(weight.name, quantize_tensor(weight.constant, q), weight.origin, q));
+    inputs.push_back(
+        add_constant(weight.name, quantize_tensor(weight.constant, q), weight.origin, q));
     if (node.inputs.size() < 3 || node.inputs[2] == kNoEdge) return;
     const Edge& bias = graph_.edge(node.inputs[2]);
     QuantizedBias b = quantize_bias(graph_, node, input_scale, q);
@@ -164,8 +177,9 @@ class Builder {
 
 std::vector<QParams> group_qparams(const Graph& graph, const Placement& placement,
                                    const std::vector<Range>& ranges) {
-  TERSOR_CHECK(ranges.size() == placement.groups.size(), "group_qparams: ranges must have one entry per group, ",
-               placement.groups.size(), ", got ", ranges.size());
+  TERSOR_CHECK(ranges.size() == placement.groups.size(),
+               "group_qparams: ranges must have one entry per group, ", placement.groups.size(),
+               ", got ", ranges.size());
   std::vector<QParams> out;
   for (size_t g = 0; g < ranges.size(); ++g) {
     const EdgeGroup& group = placement.groups[g];
@@ -180,8 +194,8 @@ std::vector<QParams> group_qparams(const Graph& graph, const Placement& placemen
     for (EdgeId id : group.sources) {
       const Edge& edge = graph.edge(id);
       if (edge.is_constant()) {
-        widen(quantization::min_max(edge.constant.as<float>(), static_cast<size_t>(edge.constant.size()),
-                                    edge.name.c_str()));
+        widen(quantization::min_max(edge.constant.as<float>(),
+                                    static_cast<size_t>(edge.constant.size()), edge.name.c_str()));
       } else {
         widen(ranges[g]);
       }
@@ -191,8 +205,8 @@ std::vector<QParams> group_qparams(const Graph& graph, const Placement& placemen
   return out;
 }
 
-Graph apply_quantization(const Graph& graph, const Placement& placement, const std::vector<QParams>& qparams,
-                         const QuantizeOptions& options) {
+Graph apply_quantization(const Graph& graph, const Placement& placement,
+                         const std::vector<QParams>& qparams, const QuantizeOptions& options) {
   return Builder(graph, placement, qparams, options).run();
 }
 
@@ -221,12 +235,14 @@ int correct_biases(Graph& graph, const Placement& placement, const std::vector<Q
     if (mean == means.end()) continue;
     const Tensor& w = graph.edge(node.inputs[1]).constant;
     Tensor lost(DType::float32, w.shape());
-    for (int64_t i = 0; i < w.size(); ++i) lost.as<float>()[i] = w.as<float>()[i] - rounded[n]->as<float>()[i];
+    for (int64_t i = 0; i < w.size(); ++i)
+      lost.as<float>()[i] = w.as<float>()[i] - rounded[n]->as<float>()[i];
     const std::vector<double> shift = mean_output(graph, node, mean->second, lost);
     const bool has_bias = node.inputs.size() > 2 && node.inputs[2] != kNoEdge;
     Tensor bias = Tensor::zeros(DType::float32, {static_cast<int64_t>(shift.size())});
     for (size_t c = 0; c < shift.size(); ++c) {
-      const double old = has_bias ? static_cast<double>(graph.edge(node.inputs[2]).constant.as<float>()[c]) : 0.0;
+      const double old =
+          has_bias ? static_cast<double>(graph.edge(node.inputs[2]).constant.as<float>()[c]) : 0.0;
       bias.as<float>()[c] = static_cast<float>(old + shift[c]);
     }
     set_bias(graph, static_cast<NodeId>(n), std::move(bias));

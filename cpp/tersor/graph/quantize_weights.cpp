@@ -60,8 +60,8 @@ Window window(const Node& node, size_t d) {
           entry(node.attributes.integers("pads"), d, 0)};
 }
 
-// Positions in the kernel and in the image as (outer, y, x): networks have one or two spatial axes here,
-// a third is the outer.
+// Positions in the kernel and in the image as (outer, y, x): networks have one or two spatial axes
+// here, a third is the outer.
 struct Extent {
   int64_t z = 1, y = 1, x = 1;
 };
@@ -74,9 +74,11 @@ Extent spatial_extent(const Shape& shape) {
   return e;
 }
 
-// For every kernel position k of one axis: which input indices i meet an output index. `transposed`: the
-// output lies at i * stride + k * dilation - pad; else the input lies at o * stride + k * dilation - pad.
-std::vector<std::vector<int64_t>> met_inputs(int64_t kernel, int64_t in, int64_t out, Window w, bool transposed) {
+// For every kernel position k of one axis: which input indices i meet an output index.
+// `transposed`: the output lies at i * stride + k * dilation - pad; else the input lies at o *
+// stride + k * dilation - pad.
+std::vector<std::vector<int64_t>> met_inputs(int64_t kernel, int64_t in, int64_t out, Window w,
+                                             bool transposed) {
   std::vector<std::vector<int64_t>> met(static_cast<size_t>(kernel));
   for (int64_t k = 0; k < kernel; ++k) {
     for (int64_t i = 0; i < (transposed ? in : out); ++i) {
@@ -89,14 +91,17 @@ std::vector<std::vector<int64_t>> met_inputs(int64_t kernel, int64_t in, int64_t
 }
 
 // sums[channel][kernel position] of the mean input over all output positions that see it.
-std::vector<double> window_sums(const Graph& graph, const Node& node, const Tensor& mean, const Tensor& w) {
+std::vector<double> window_sums(const Graph& graph, const Node& node, const Tensor& mean,
+                                const Tensor& w) {
   const Extent k = spatial_extent(w.shape()), in = spatial_extent(mean.shape());
   const Extent out = spatial_extent(graph.edge(node.outputs[0]).shape);
   const size_t rank = w.shape().size() - 2;
   const bool transposed = node.op == Op::conv_transpose;
   const auto x = met_inputs(k.x, in.x, out.x, window(node, rank - 1), transposed);
-  const auto y = met_inputs(k.y, in.y, out.y, rank > 1 ? window(node, rank - 2) : Window{}, transposed);
-  const auto z = met_inputs(k.z, in.z, out.z, rank > 2 ? window(node, rank - 3) : Window{}, transposed);
+  const auto y =
+      met_inputs(k.y, in.y, out.y, rank > 1 ? window(node, rank - 2) : Window{}, transposed);
+  const auto z =
+      met_inputs(k.z, in.z, out.z, rank > 2 ? window(node, rank - 3) : Window{}, transposed);
   const int64_t channels = mean.shape()[1];
   std::vector<double> sums, columns(static_cast<size_t>(in.x));
   sums.reserve(static_cast<size_t>(channels * k.z * k.y * k.x));
@@ -108,7 +113,8 @@ std::vector<double> window_sums(const Graph& graph, const Node& node, const Tens
         for (int64_t iz : zs) {
           for (int64_t iy : ys) {
             const float* row = image + (iz * in.y + iy) * in.x;
-            for (int64_t ix = 0; ix < in.x; ++ix) columns[static_cast<size_t>(ix)] += static_cast<double>(row[ix]);
+            for (int64_t ix = 0; ix < in.x; ++ix)
+              columns[static_cast<size_t>(ix)] += static_cast<double>(row[ix]);
           }
         }
         for (const auto& xs : x) {
@@ -123,14 +129,17 @@ std::vector<double> window_sums(const Graph& graph, const Node& node, const Tens
 }
 
 std::vector<double> mean_dense_output(const Tensor& mean, const Tensor& w) {
-  const auto outputs = static_cast<size_t>(w.shape()[0]), inputs = static_cast<size_t>(w.shape()[1]);
+  const auto outputs = static_cast<size_t>(w.shape()[0]),
+             inputs = static_cast<size_t>(w.shape()[1]);
   const size_t rows = static_cast<size_t>(mean.size()) / std::max<size_t>(1, inputs);
   std::vector<double> x(inputs, 0.0), y(outputs, 0.0);
   for (size_t r = 0; r < rows; ++r) {
-    for (size_t i = 0; i < inputs; ++i) x[i] += static_cast<double>(mean.as<float>()[r * inputs + i]);
+    for (size_t i = 0; i < inputs; ++i)
+      x[i] += static_cast<double>(mean.as<float>()[r * inputs + i]);
   }
   for (size_t o = 0; o < outputs; ++o) {
-    for (size_t i = 0; i < inputs; ++i) y[o] += static_cast<double>(w.as<float>()[o * inputs + i]) * x[i];
+    for (size_t i = 0; i < inputs; ++i)
+      y[o] += static_cast<double>(w.as<float>()[o * inputs + i]) * x[i];
     y[o] /= static_cast<double>(std::max<size_t>(1, rows));
   }
   return y;
@@ -143,15 +152,18 @@ int weight_axis(const Node& node) { return node.op == Op::conv_transpose ? 1 : 0
 QParams weight_qparams(const Graph& graph, const Node& node, float input_scale,
                        const QuantizeOptions& options) {
   const Tensor& w = graph.edge(node.inputs[1]).constant;
-  const bool one_scale = node.op == Op::dense ? !options.dense_per_channel : is_grouped_transpose(node);
+  const bool one_scale =
+      node.op == Op::dense ? !options.dense_per_channel : is_grouped_transpose(node);
   const int axis = one_scale ? -1 : weight_axis(node);
   const RangeMethod method = options.search_weight_range ? RangeMethod::mse : RangeMethod::minmax;
-  QParams q = quantization::choose_qparams(w.as<float>(), w.shape(), kWeights, axis, 0, method, 1.0);
+  QParams q =
+      quantization::choose_qparams(w.as<float>(), w.shape(), kWeights, axis, 0, method, 1.0);
   const float* bias = bias_of(graph, node);
   for (int64_t c = 0; c < bias_size(graph, node); ++c) {
     TERSOR_CHECK_AS(GraphError, std::isfinite(bias[c]), "quantize: bias of ", node.name,
                     " must be finite, got ", bias[c]);
-    const double least = std::fabs(static_cast<double>(bias[c])) / (static_cast<double>(input_scale) * 0x1p30);
+    const double least =
+        std::fabs(static_cast<double>(bias[c])) / (static_cast<double>(input_scale) * 0x1p30);
     float& scale = q.scale[scale_index(c, q)];
     if (static_cast<double>(scale) < least) {
       scale = std::nextafter(static_cast<float>(least), INFINITY);
@@ -165,19 +177,20 @@ QParams weight_qparams(const Graph& graph, const Node& node, float input_scale,
 
 Tensor quantize_tensor(const Tensor& x, const QParams& q) {
   Tensor codes(DType::int8, x.shape());
-  quantization::quantize_affine(x.as<float>(), codes.as<int8_t>(), affine_shape(x, q.axis), q.scale.data(),
-                                q.zero_point.data(), q.code_min(), q.code_max());
+  quantization::quantize_affine(x.as<float>(), codes.as<int8_t>(), affine_shape(x, q.axis),
+                                q.scale.data(), q.zero_point.data(), q.code_min(), q.code_max());
   return codes;
 }
 
 Tensor dequantize_tensor(const Tensor& codes, const QParams& q) {
   Tensor x(DType::float32, codes.shape());
-  quantization::dequantize_affine(codes.as<int8_t>(), x.as<float>(), affine_shape(codes, q.axis), q.scale.data(),
-                                  q.zero_point.data());
+  quantization::dequantize_affine(codes.as<int8_t>(), x.as<float>(), affine_shape(codes, q.axis),
+                                  q.scale.data(), q.zero_point.data());
   return x;
 }
 
-QuantizedBias quantize_bias(const Graph& graph, const Node& node, float input_scale, const QParams& weight) {
+QuantizedBias quantize_bias(const Graph& graph, const Node& node, float input_scale,
+                            const QParams& weight) {
   const Tensor& bias = graph.edge(node.inputs[2]).constant;
   const Tensor& w = graph.edge(node.inputs[1]).constant;
   const int64_t channels = bias.size();
@@ -187,7 +200,8 @@ QuantizedBias quantize_bias(const Graph& graph, const Node& node, float input_sc
   out.qparams.axis = weight.per_tensor() ? -1 : 0;
   out.qparams.zero_point.assign(scales, 0);
   for (size_t c = 0; c < scales; ++c) {
-    out.qparams.scale.push_back(input_scale * weight.scale[scale_index(static_cast<int64_t>(c), weight)]);
+    out.qparams.scale.push_back(input_scale *
+                                weight.scale[scale_index(static_cast<int64_t>(c), weight)]);
   }
   const int64_t taps = taps_of(graph, node);
   for (int64_t c = 0; c < channels; ++c) {
@@ -202,7 +216,8 @@ QuantizedBias quantize_bias(const Graph& graph, const Node& node, float input_sc
   return out;
 }
 
-std::vector<double> mean_output(const Graph& graph, const Node& node, const Tensor& mean, const Tensor& w) {
+std::vector<double> mean_output(const Graph& graph, const Node& node, const Tensor& mean,
+                                const Tensor& w) {
   if (node.op == Op::dense) return mean_dense_output(mean, w);
   const std::vector<double> sums = window_sums(graph, node, mean, w);
   const int64_t groups = node.attributes.integer("groups");
@@ -210,15 +225,17 @@ std::vector<double> mean_output(const Graph& graph, const Node& node, const Tens
   const int64_t in_per_group = mean.shape()[1] / groups;
   const int64_t outputs = transposed ? w.shape()[1] * groups : w.shape()[0];
   const int64_t out_per_group = outputs / groups;
-  const Extent k = spatial_extent(w.shape()), out = spatial_extent(graph.edge(node.outputs[0]).shape);
+  const Extent k = spatial_extent(w.shape()),
+               out = spatial_extent(graph.edge(node.outputs[0]).shape);
   const int64_t taps = k.z * k.y * k.x;
   std::vector<double> y(static_cast<size_t>(outputs), 0.0);
   for (int64_t o = 0; o < outputs; ++o) {
     const int64_t group = o / out_per_group;
     double sum = 0;
     for (int64_t i = 0; i < in_per_group; ++i) {
-      const int64_t row = transposed ? (group * in_per_group + i) * out_per_group + o % out_per_group
-                                     : o * in_per_group + i;
+      const int64_t row = transposed
+                              ? (group * in_per_group + i) * out_per_group + o % out_per_group
+                              : o * in_per_group + i;
       const float* kernel = w.as<float>() + row * taps;
       const double* seen = sums.data() + (group * in_per_group + i) * taps;
       for (int64_t t = 0; t < taps; ++t) sum += static_cast<double>(kernel[t]) * seen[t];

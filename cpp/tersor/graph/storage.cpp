@@ -9,8 +9,8 @@ int narrow_weights(Graph& graph, DType dtype) {
                "narrow_weights: dtype must be bfloat16 or float16, got ", tersor::name_of(dtype));
   int count = 0;
   for (const Node& node : graph.nodes()) {
-    const bool has_weight = node.op == Op::conv || node.op == Op::conv_transpose || node.op == Op::dense ||
-                            node.op == Op::matmul;
+    const bool has_weight = node.op == Op::conv || node.op == Op::conv_transpose ||
+                            node.op == Op::dense || node.op == Op::matmul;
     if (!has_weight) continue;
     Edge& edge = graph.edge(node.inputs[1]);
     if (!edge.is_constant() || edge.dtype != DType::float32) continue;
@@ -25,7 +25,8 @@ int widen_constants(Graph& graph) {
   int count = 0;
   for (size_t i = 0; i < graph.edges().size(); ++i) {
     Edge& edge = graph.edge(static_cast<EdgeId>(i));
-    if (!edge.is_constant() || (edge.dtype != DType::bfloat16 && edge.dtype != DType::float16)) continue;
+    if (!edge.is_constant() || (edge.dtype != DType::bfloat16 && edge.dtype != DType::float16))
+      continue;
     edge.constant = edge.constant.to(DType::float32);
     edge.dtype = DType::float32;
     ++count;

@@ -7,7 +7,8 @@
 namespace tersor::graph {
 
 // Rounds the float32 weights (not biases) of conv, conv_transpose, dense and matmul to `dtype`
-// (bfloat16 or float16), ties to even, and stores them so. Returns how many. ValueError on another dtype.
+// (bfloat16 or float16), ties to even, and stores them so. Returns how many. ValueError on another
+// dtype.
 TERSOR_API int narrow_weights(Graph& graph, DType dtype);
 
 // Constants of bfloat16 and float16 become float32; exact. Returns how many.

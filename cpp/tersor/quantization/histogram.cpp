@@ -20,8 +20,8 @@ int64_t bin_of(float x, int exponent) {
 int64_t halved(int64_t i, int shift) { return i >> shift; }
 
 int least_exponent(Range range) {
-  const double magnitude = std::max(std::fabs(static_cast<double>(range.lo)),
-                                    std::fabs(static_cast<double>(range.hi)));
+  const double magnitude =
+      std::max(std::fabs(static_cast<double>(range.lo)), std::fabs(static_cast<double>(range.hi)));
   if (magnitude == 0) return kLeastExponent;
   // 24 bits below the magnitude every index still fits 32 bits; far more than 2,048 bins need.
   int e = std::max(kLeastExponent, std::ilogb(magnitude) - 24);

@@ -3,8 +3,9 @@
 // Bin i holds the values with floor(x / w) = i, where the width w = 2^e is a power of two: the
 // division is exact, bin edges are multiples of w, and 0 is always an edge. e is the smallest for
 // which the bins from the lowest to the highest value are at most kBins. Doubling w merges pairs of
-// neighbours without error, so counts, e, lo and hi depend on the values alone, not on how they came
-// in parts, in which order, or by how many threads or processes. One pass over the data is enough.
+// neighbours without error, so counts, e, lo and hi depend on the values alone, not on how they
+// came in parts, in which order, or by how many threads or processes. One pass over the data is
+// enough.
 #pragma once
 
 #include <cstddef>
@@ -34,9 +35,11 @@ class TERSOR_API Histogram {
   Range range() const { return range_; }  // exact smallest and largest value
   int exponent() const { return exponent_; }
   double width() const;
-  int64_t first() const { return first_; }                     // index of counts()[0]
+  int64_t first() const { return first_; }  // index of counts()[0]
   const std::vector<uint64_t>& counts() const { return counts_; }
-  double center(size_t i) const { return (static_cast<double>(first_) + 0.5 + static_cast<double>(i)) * width(); }
+  double center(size_t i) const {
+    return (static_cast<double>(first_) + 0.5 + static_cast<double>(i)) * width();
+  }
 
  private:
   void cover(Range range);  // grows range_ and the grid

@@ -11,8 +11,8 @@ namespace {
 
 void check_finite(const Range& range, int32_t nan, const char* what) {
   TERSOR_CHECK(nan == 0, what, ": x must be finite, got nan");
-  TERSOR_CHECK(std::isfinite(range.lo) && std::isfinite(range.hi), what,
-               ": x must be finite, got ", std::isfinite(range.hi) ? range.lo : range.hi);
+  TERSOR_CHECK(std::isfinite(range.lo) && std::isfinite(range.hi), what, ": x must be finite, got ",
+               std::isfinite(range.hi) ? range.lo : range.hi);
 }
 
 }  // namespace

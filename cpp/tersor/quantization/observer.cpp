@@ -55,7 +55,8 @@ Range MovingAverageObserver::range() const {
   return {static_cast<float>(lo_), static_cast<float>(hi_)};
 }
 
-QParams HistogramObserver::qparams(QuantScheme scheme, RangeMethod method, double percentile) const {
+QParams HistogramObserver::qparams(QuantScheme scheme, RangeMethod method,
+                                   double percentile) const {
   return choose_qparams({search_range(histogram_, scheme, method, percentile)}, scheme);
 }
 
@@ -63,9 +64,12 @@ Range search_range(const Histogram& histogram, QuantScheme scheme, RangeMethod m
                    double percentile) {
   TERSOR_CHECK(!histogram.empty(), "HistogramObserver: values must have been observed, got none");
   switch (method) {
-    case RangeMethod::percentile: return percentile_range(histogram, percentile);
-    case RangeMethod::mse: return mse_range(histogram, scheme);
-    case RangeMethod::minmax: break;
+    case RangeMethod::percentile:
+      return percentile_range(histogram, percentile);
+    case RangeMethod::mse:
+      return mse_range(histogram, scheme);
+    case RangeMethod::minmax:
+      break;
   }
   return histogram.range();
 }

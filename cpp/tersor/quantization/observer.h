@@ -1,7 +1,7 @@
 // Watch values go by and turn what was seen into quantization parameters.
 //
-// All observers: ValueError on NaN or infinity, and from range() and qparams() while nothing was seen;
-// empty arrays change nothing.
+// All observers: ValueError on NaN or infinity, and from range() and qparams() while nothing was
+// seen; empty arrays change nothing.
 #pragma once
 
 #include <vector>

@@ -40,8 +40,8 @@ double median_scale(std::vector<double> scales) {
 QParams choose_qparams(const std::vector<Range>& ranges, QuantScheme scheme, int axis,
                        int group_size) {
   TERSOR_CHECK(!ranges.empty(), "choose_qparams: ranges must not be empty, got none");
-  TERSOR_CHECK(2 <= scheme.bits && scheme.bits <= 8,
-               "choose_qparams: bits must be in [2, 8], got ", scheme.bits);
+  TERSOR_CHECK(2 <= scheme.bits && scheme.bits <= 8, "choose_qparams: bits must be in [2, 8], got ",
+               scheme.bits);
   TERSOR_CHECK(scheme.is_signed || !scheme.symmetric,
                "choose_qparams: signed must be True where symmetric is, got False");
   QParams q;
@@ -80,8 +80,8 @@ RangeMethod range_method_from_name(const std::string& name) {
   if (name == "minmax") return RangeMethod::minmax;
   if (name == "percentile") return RangeMethod::percentile;
   if (name == "mse") return RangeMethod::mse;
-  throw ValueError(message("choose_qparams: method must be minmax, percentile or mse, got '", name,
-                           "'"));
+  throw ValueError(
+      message("choose_qparams: method must be minmax, percentile or mse, got '", name, "'"));
 }
 
 QParams choose_qparams(const float* x, const Shape& shape, QuantScheme scheme, int axis,

@@ -21,9 +21,7 @@ struct QParams {
   int group_size = 0;   // 0: none; else (axis 0) one scale per row and group of that many values
 
   bool per_tensor() const { return axis < 0; }
-  int32_t code_min() const {
-    return is_signed ? -(1 << (bits - 1)) + (narrow ? 1 : 0) : 0;
-  }
+  int32_t code_min() const { return is_signed ? -(1 << (bits - 1)) + (narrow ? 1 : 0) : 0; }
   int32_t code_max() const { return is_signed ? (1 << (bits - 1)) - 1 : (1 << bits) - 1; }
   bool operator==(const QParams&) const = default;
 };
@@ -38,10 +36,11 @@ struct QuantScheme {
 
 // One scale per range. A range is first widened to hold 0, so that 0 is exactly a code:
 //   symmetric   scale = max(|lo|, |hi|) / code_max
-//   otherwise   scale = (hi - lo) / (2^bits - 1), zero_point = round_half_even(code_min - lo / scale)
-// computed in double and rounded to float. An all-zero range gives scale 1 in an asymmetric scheme and
-// for a single range; in a symmetric scheme with several ranges it takes the median of the others.
-// Scales are at least 2^-126, so that x / scale stays finite for every x of the range.
+//   otherwise   scale = (hi - lo) / (2^bits - 1), zero_point = round_half_even(code_min - lo /
+//   scale)
+// computed in double and rounded to float. An all-zero range gives scale 1 in an asymmetric scheme
+// and for a single range; in a symmetric scheme with several ranges it takes the median of the
+// others. Scales are at least 2^-126, so that x / scale stays finite for every x of the range.
 // ValueError if ranges is empty, a bound is not finite, lo > hi, or bits is not in [2, 8].
 TERSOR_API QParams choose_qparams(const std::vector<Range>& ranges, QuantScheme scheme,
                                   int axis = -1, int group_size = 0);

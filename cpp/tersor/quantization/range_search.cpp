@@ -11,8 +11,8 @@
 namespace tersor::quantization {
 namespace {
 
-constexpr int kSteps = 70;         // candidates shrink by 1 % each ...
-constexpr double kShrink = 0.01;   // ... to 30 % of the range: nothing trained was best below 50 %
+constexpr int kSteps = 70;        // candidates shrink by 1 % each ...
+constexpr double kShrink = 0.01;  // ... to 30 % of the range: nothing trained was best below 50 %
 
 uint64_t rank_of(double percentile, uint64_t n) {
   TERSOR_CHECK(0.5 < percentile && percentile <= 1,
@@ -92,7 +92,8 @@ Range search(Range range, QuantScheme scheme, const Error& error) {
     for (int k = 0; k <= kSteps && full.hi > 0; ++k) try_range({start.lo, shrunk(full.hi, k)});
     const float hi = best.hi;
     for (int k = 0; k <= kSteps && full.lo < 0; ++k) try_range({shrunk(full.lo, k), hi});
-    if (full.lo == 0 || full.hi == 0) break;  // one end only: the second round would repeat the first
+    if (full.lo == 0 || full.hi == 0)
+      break;  // one end only: the second round would repeat the first
   }
   return best;
 }
@@ -129,17 +130,15 @@ Range percentile_range(const Histogram& histogram, double percentile) {
 
 Range mse_range(const float* x, size_t n, Range range, QuantScheme scheme) {
   const auto kernel = quantization_error_table.pick();
-  return search(range, scheme, [&](float scale, float lo, float hi) {
-    return kernel(x, n, scale, lo, hi);
-  });
+  return search(range, scheme,
+                [&](float scale, float lo, float hi) { return kernel(x, n, scale, lo, hi); });
 }
 
 Range mse_range(const Histogram& histogram, QuantScheme scheme) {
   TERSOR_CHECK(!histogram.empty(), "mse_range: histogram must not be empty, got 0 values");
   const BinSums sums(histogram);
-  return search(histogram.range(), scheme, [&](float scale, float lo, float hi) {
-    return sums.error(scale, lo, hi);
-  });
+  return search(histogram.range(), scheme,
+                [&](float scale, float lo, float hi) { return sums.error(scale, lo, hi); });
 }
 
 }  // namespace tersor::quantization

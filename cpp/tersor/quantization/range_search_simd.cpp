@@ -7,8 +7,8 @@ namespace tersor::quantization {
 static constexpr size_t kLanes = 32;
 static constexpr size_t kBlock = 1024;  // floats are summed over a block, doubles over blocks
 
-// Adding and taking off 1.5 * 2^23 rounds |v| < 2^22 to nearest even: the clamp comes first, and the
-// codes' limits are integers, so the order of clamping and rounding does not matter.
+// Adding and taking off 1.5 * 2^23 rounds |v| < 2^22 to nearest even: the clamp comes first, and
+// the codes' limits are integers, so the order of clamping and rounding does not matter.
 static constexpr float kRound = 12582912.0f;
 
 static inline float squared_error(float x, float scale, float lo, float hi) {

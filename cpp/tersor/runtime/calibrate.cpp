@@ -26,7 +26,8 @@ SessionOptions one_thread() {
 
 TensorView rows_of(const TensorView& x, int64_t begin, int64_t rows) {
   TensorView part = x;
-  part.data = static_cast<char*>(x.data) + begin * x.strides[0] * static_cast<int64_t>(size_of(x.dtype));
+  part.data =
+      static_cast<char*>(x.data) + begin * x.strides[0] * static_cast<int64_t>(size_of(x.dtype));
   part.shape[0] = rows;
   return part;
 }
@@ -44,9 +45,12 @@ void add_rows(const TensorView& x, std::vector<double>& sums) {
 
 }  // namespace
 
-Calibrator::Calibrator(std::shared_ptr<const graph::Graph> graph, const std::vector<EdgeId>& histograms,
-                       const std::vector<EdgeId>& means, int threads)
-    : graph_(std::move(graph)), session_(graph_, one_thread()), threads_(threads > 0 ? threads : tersor::threads()) {
+Calibrator::Calibrator(std::shared_ptr<const graph::Graph> graph,
+                       const std::vector<EdgeId>& histograms, const std::vector<EdgeId>& means,
+                       int threads)
+    : graph_(std::move(graph)),
+      session_(graph_, one_thread()),
+      threads_(threads > 0 ? threads : tersor::threads()) {
   const auto tap = [&](EdgeId id) {
     const graph::Edge& edge = graph_->edge(id);
     TERSOR_CHECK(!edge.is_constant() && edge.dtype == DType::float32, "calibrate: edge ", edge.name,
@@ -63,7 +67,8 @@ Calibrator::Calibrator(std::shared_ptr<const graph::Graph> graph, const std::vec
   }
 }
 
-void Calibrator::run_chunk(const std::vector<TensorView>& inputs, int64_t begin, int64_t rows, Chunk& chunk) const {
+void Calibrator::run_chunk(const std::vector<TensorView>& inputs, int64_t begin, int64_t rows,
+                           Chunk& chunk) const {
   std::vector<TensorView> parts;
   for (const TensorView& x : inputs) parts.push_back(rows_of(x, begin, rows));
   for (auto& [edge, sums] : chunk.sums) sums.clear();
@@ -89,12 +94,12 @@ void Calibrator::collect(Chunk& chunk) {
 }
 
 void Calibrator::observe(const std::vector<TensorView>& inputs) {
-  TERSOR_CHECK(inputs.size() == graph_->inputs().size(), "calibrate: inputs must have ", graph_->inputs().size(),
-               " entries, got ", inputs.size());
+  TERSOR_CHECK(inputs.size() == graph_->inputs().size(), "calibrate: inputs must have ",
+               graph_->inputs().size(), " entries, got ", inputs.size());
   for (const TensorView& x : inputs) {
     TERSOR_CHECK(!x.shape.empty() && x.shape[0] == inputs[0].shape[0],
-                 "calibrate: inputs must have the same leading batch, got ", to_string(x.shape), " beside ",
-                 to_string(inputs[0].shape));
+                 "calibrate: inputs must have the same leading batch, got ", to_string(x.shape),
+                 " beside ", to_string(inputs[0].shape));
   }
   const int64_t batch = inputs[0].shape[0];
   Chunk empty;
@@ -120,15 +125,15 @@ void Calibrator::observe(const std::vector<TensorView>& inputs) {
 
 const quantization::Histogram& Calibrator::histogram(EdgeId edge) const {
   const auto found = histograms_.find(edge);
-  TERSOR_CHECK(found != histograms_.end() && !found->second.empty(), "calibrate: edge ", graph_->edge(edge).name,
-               " must have been observed, got no values");
+  TERSOR_CHECK(found != histograms_.end() && !found->second.empty(), "calibrate: edge ",
+               graph_->edge(edge).name, " must have been observed, got no values");
   return found->second;
 }
 
 Tensor Calibrator::mean(EdgeId edge) const {
   const auto found = sums_.find(edge);
-  TERSOR_CHECK(found != sums_.end() && !found->second.empty(), "calibrate: edge ", graph_->edge(edge).name,
-               " must have been observed, got no values");
+  TERSOR_CHECK(found != sums_.end() && !found->second.empty(), "calibrate: edge ",
+               graph_->edge(edge).name, " must have been observed, got no values");
   Tensor out(DType::float32, with_batch(graph_->edge(edge).shape, 1));
   for (size_t i = 0; i < found->second.size(); ++i) {
     out.as<float>()[i] = static_cast<float>(found->second[i] / static_cast<double>(samples_));

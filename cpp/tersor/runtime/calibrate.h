@@ -16,18 +16,19 @@
 namespace tersor::runtime {
 
 // Runs the graph in float32 over batches and observes edges. Batches are cut into chunks of kChunk
-// samples that threads take; histograms merge exactly in any order and sums are added chunk by chunk in
-// order, so results do not depend on the number of threads.
+// samples that threads take; histograms merge exactly in any order and sums are added chunk by
+// chunk in order, so results do not depend on the number of threads.
 class TERSOR_API Calibrator {
  public:
   static constexpr int64_t kChunk = 32;
 
   // Edges may be in both lists; neither may be constant. threads 0: tersor::threads().
-  Calibrator(std::shared_ptr<const graph::Graph> graph, const std::vector<graph::EdgeId>& histograms,
-             const std::vector<graph::EdgeId>& means, int threads = 0);
+  Calibrator(std::shared_ptr<const graph::Graph> graph,
+             const std::vector<graph::EdgeId>& histograms, const std::vector<graph::EdgeId>& means,
+             int threads = 0);
 
-  // One batch, in the order of the graph's inputs; all leading dimensions equal. ValueError naming the
-  // edge on NaN or infinity; Cancelled between chunks.
+  // One batch, in the order of the graph's inputs; all leading dimensions equal. ValueError naming
+  // the edge on NaN or infinity; Cancelled between chunks.
   void observe(const std::vector<TensorView>& inputs);
 
   int64_t samples() const { return samples_; }
@@ -39,11 +40,13 @@ class TERSOR_API Calibrator {
   // Range of each group of the placement: its sources' histograms together, searched by `method`
   // (range_search.h) for the int8 asymmetric scheme. Groups without observed sources get [0, 0].
   std::vector<quantization::Range> ranges(const graph::Placement& placement,
-                                          quantization::RangeMethod method, double percentile) const;
+                                          quantization::RangeMethod method,
+                                          double percentile) const;
 
  private:
   struct Chunk;  // what one worker gathers
-  void run_chunk(const std::vector<TensorView>& inputs, int64_t begin, int64_t rows, Chunk& chunk) const;
+  void run_chunk(const std::vector<TensorView>& inputs, int64_t begin, int64_t rows,
+                 Chunk& chunk) const;
   void collect(Chunk& chunk);
 
   std::shared_ptr<const graph::Graph> graph_;

@@ -14,7 +14,6 @@ from .post_training import QuantizedGraph, quantize_post_training
 from .recipe import RangeSearch, Recipe
 
 
-
 class _Room(ModuleType):
     """`tersor.compress` is this package and the function: the module can be called."""
 

@@ -43,7 +43,9 @@ def check_agreement(
     wanted = _first(Session(graph, get_threads())(*inputs))
     ratio = signal_to_noise_db(wanted, _first(Session(compressed, get_threads())(*inputs)))
     if ratio < least_db:
-        worst = ", ".join(f"{name} ({db:.1f} dB)" for name, db in _steepest(graph, compressed, inputs))
+        worst = ", ".join(
+            f"{name} ({db:.1f} dB)" for name, db in _steepest(graph, compressed, inputs)
+        )
         warnings.warn(
             f"compress: the int8 network differs from the float one on the calibration samples "
             f"({ratio:.1f} dB signal to noise); most is lost at {worst}. Keep such layers in fp32 in "

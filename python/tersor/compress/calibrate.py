@@ -171,7 +171,9 @@ def _by_name(batch: dict[str, NDArray[Any]], inputs: list[Any]) -> list[NDArray[
     missing = [edge.name for edge in inputs if edge.name not in batch]
     if missing or len(batch) != len(inputs):
         names = ", ".join(edge.name for edge in inputs)
-        raise DataError(f"calibration: batches must have the inputs {names}, got {', '.join(batch)}")
+        raise DataError(
+            f"calibration: batches must have the inputs {names}, got {', '.join(batch)}"
+        )
     return [batch[edge.name] for edge in inputs]
 
 

@@ -66,7 +66,11 @@ def check_limits(
         accuracy_drop=drop,
     )
     known |= {"ram": costs.ram_bytes, "latency": costs.latency_s, "energy": costs.energy_j}
-    sources = {"ram": costs.ram_source, "latency": costs.latency_source, "energy": costs.energy_source}
+    sources = {
+        "ram": costs.ram_source,
+        "latency": costs.latency_source,
+        "energy": costs.energy_source,
+    }
     model.provenance["on_target"] = costs.to_dict()
     limits.check(known, sources)
 

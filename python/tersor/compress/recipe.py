@@ -101,7 +101,9 @@ class Recipe:
             raise ValueError(f"recipe: samples must be an integer >= 1, got {self.samples!r}")
         for flag in ("dense_per_channel", "equalize", "correct_bias"):
             if not isinstance(getattr(self, flag), bool):
-                raise ValueError(f"recipe: {flag} must be true or false, got {getattr(self, flag)!r}")
+                raise ValueError(
+                    f"recipe: {flag} must be true or false, got {getattr(self, flag)!r}"
+                )
 
     @property
     def needs_calibration(self) -> bool:
@@ -206,7 +208,9 @@ _KEYS = tuple(Recipe.__dataclass_fields__)
 def _check_choice(value: object, known: tuple[str, ...], what: str) -> None:
     if value not in known:
         hint = did_you_mean(value, known) if isinstance(value, str) else ""
-        raise ValueError(f"{what} must be {', '.join(known[:-1])} or {known[-1]}, got {value!r}{hint}")
+        raise ValueError(
+            f"{what} must be {', '.join(known[:-1])} or {known[-1]}, got {value!r}{hint}"
+        )
 
 
 __all__ = ["RangeSearch", "Recipe"]
