@@ -1,8 +1,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
 
-#include <optional>
+#include <cstddef>
+#include <cstdint>
 
 #include "arrays.h"
 #include "quantization_observers.h"
@@ -12,28 +12,21 @@
 namespace py = pybind11;
 using tersor::bindings::Array;
 using tersor::bindings::output_array;
-using tersor::bindings::shape_of;
 using tersor::bindings::without_gil;
 
 namespace {
 
-// outer x channels x inner around `axis`; axis = None is per tensor.
-tersor::quantization::AffineShape affine_shape(const char* op, const py::array& x,
-                                               const std::optional<int>& axis,
+// outer x channels x inner around `axis`.
+tersor::quantization::AffineShape affine_shape(const char* op, const py::array& x, int axis,
                                                const Array<float>& scale,
                                                const Array<std::int32_t>& zero_point) {
   tersor::quantization::AffineShape s;
-  if (axis) {
-    const int ndim = static_cast<int>(x.ndim());
-    const int a = *axis < 0 ? *axis + ndim : *axis;
-    TERSOR_CHECK(0 <= a && a < ndim, op, ": axis must be in [", -ndim, ", ", ndim, "), got ",
-                 *axis);
-    for (int i = 0; i < a; ++i) s.outer *= x.shape(i);
-    s.channels = x.shape(a);
-    for (int i = a + 1; i < ndim; ++i) s.inner *= x.shape(i);
-  } else {
-    s.inner = x.size();
-  }
+  const int ndim = static_cast<int>(x.ndim());
+  const int a = axis < 0 ? axis + ndim : axis;
+  TERSOR_CHECK(0 <= a && a < ndim, op, ": axis must be in [", -ndim, ", ", ndim, "), got ", axis);
+  for (int i = 0; i < a; ++i) s.outer *= x.shape(i);
+  s.channels = x.shape(a);
+  for (int i = a + 1; i < ndim; ++i) s.inner *= x.shape(i);
   TERSOR_CHECK(static_cast<std::size_t>(scale.size()) == s.channels, op, ": scale must have ",
                s.channels, " elements, got ", scale.size());
   TERSOR_CHECK(static_cast<std::size_t>(zero_point.size()) == s.channels, op,
@@ -41,41 +34,71 @@ tersor::quantization::AffineShape affine_shape(const char* op, const py::array& 
   return s;
 }
 
-}  // namespace
+// One array in, one of the same shape out; f(in, out) runs without the GIL.
+template <class Out, class In, class F>
+Array<Out> elementwise(const char* op, const Array<In>& x, const py::object& out, const F& f) {
+  Array<Out> y = output_array<Out>(op, out, x);
+  const In* in = x.data();
+  Out* result = y.mutable_data();
+  without_gil([&] { f(in, result); });
+  return y;
+}
 
-void bind_quantization(py::module_& m) {
-  tersor::bindings::bind_qparams(m);
-  tersor::bindings::bind_observers(m);
+void bind_affine(py::module_& m) {
   namespace quantization = tersor::quantization;
+  using quantization::AffineShape;
 
   m.def(
       "quantize_affine",
-      [](const Array<float>& x, const Array<float>& scale, const Array<std::int32_t>& zero_point,
-         std::optional<int> axis, int lo, int hi, const py::object& out) {
-        const auto s = affine_shape("quantize_affine", x, axis, scale, zero_point);
-        auto q = output_array<std::int8_t>("quantize_affine", out, shape_of(x));
-        auto* codes = q.mutable_data();
-        without_gil([&] {
-          quantization::quantize_affine(x.data(), codes, s, scale.data(), zero_point.data(), lo,
-                                        hi);
+      [](const Array<float>& x, float scale, std::int32_t zero_point, int lo, int hi,
+         const py::object& out) {
+        const AffineShape s{1, 1, static_cast<std::size_t>(x.size())};
+        return elementwise<std::int8_t>("quantize_affine", x, out, [&](auto* in, auto* q) {
+          quantization::quantize_affine(in, q, s, &scale, &zero_point, lo, hi);
         });
-        return q;
+      },
+      py::arg("x").noconvert(), py::arg("scale"), py::arg("zero_point"), py::arg("lo"),
+      py::arg("hi"), py::arg("out"));
+
+  m.def(
+      "quantize_affine_channels",
+      [](const Array<float>& x, const Array<float>& scale, const Array<std::int32_t>& zero_point,
+         int axis, int lo, int hi, const py::object& out) {
+        const AffineShape s = affine_shape("quantize_affine", x, axis, scale, zero_point);
+        return elementwise<std::int8_t>("quantize_affine", x, out, [&](auto* in, auto* q) {
+          quantization::quantize_affine(in, q, s, scale.data(), zero_point.data(), lo, hi);
+        });
       },
       py::arg("x").noconvert(), py::arg("scale").noconvert(), py::arg("zero_point").noconvert(),
       py::arg("axis"), py::arg("lo"), py::arg("hi"), py::arg("out"));
 
   m.def(
       "dequantize_affine",
-      [](const Array<std::int8_t>& q, const Array<float>& scale,
-         const Array<std::int32_t>& zero_point, std::optional<int> axis, const py::object& out) {
-        const auto s = affine_shape("dequantize_affine", q, axis, scale, zero_point);
-        auto y = output_array<float>("dequantize_affine", out, shape_of(q));
-        auto* values = y.mutable_data();
-        without_gil([&] {
-          quantization::dequantize_affine(q.data(), values, s, scale.data(), zero_point.data());
+      [](const Array<std::int8_t>& q, float scale, std::int32_t zero_point, const py::object& out) {
+        const AffineShape s{1, 1, static_cast<std::size_t>(q.size())};
+        return elementwise<float>("dequantize_affine", q, out, [&](auto* in, auto* y) {
+          quantization::dequantize_affine(in, y, s, &scale, &zero_point);
         });
-        return y;
+      },
+      py::arg("q").noconvert(), py::arg("scale"), py::arg("zero_point"), py::arg("out"));
+
+  m.def(
+      "dequantize_affine_channels",
+      [](const Array<std::int8_t>& q, const Array<float>& scale,
+         const Array<std::int32_t>& zero_point, int axis, const py::object& out) {
+        const AffineShape s = affine_shape("dequantize_affine", q, axis, scale, zero_point);
+        return elementwise<float>("dequantize_affine", q, out, [&](auto* in, auto* y) {
+          quantization::dequantize_affine(in, y, s, scale.data(), zero_point.data());
+        });
       },
       py::arg("q").noconvert(), py::arg("scale").noconvert(), py::arg("zero_point").noconvert(),
       py::arg("axis"), py::arg("out"));
+}
+
+}  // namespace
+
+void bind_quantization(py::module_& m) {
+  bind_affine(m);
+  tersor::bindings::bind_qparams(m);
+  tersor::bindings::bind_observers(m);
 }

@@ -167,7 +167,7 @@ def test_quantize_affine_kernels_equal_ref(op):
         ({"scale": 1, "lo": 5}, r"zero_point must be in \[5, 127\], got 0"),
         ({"scale": 1, "lo": 5, "hi": 4}, r"lo and hi must satisfy"),
         ({"scale": 1, "hi": 128}, r"lo and hi must satisfy"),
-        ({"scale": [1, 1]}, r"scale must have 1 elements, got 2"),
+        ({"scale": [1, 1]}, r"scale must have 1 element without axis, got 2"),
         ({"scale": [1, 1, 1], "axis": 0}, r"scale must have 4 elements, got 3"),
         ({"scale": 1, "axis": 1}, r"axis must be in \[-1, 1\), got 1"),
         ({"scale": 1, "out": np.zeros(3, np.int8)}, r"out must have shape \(4,\), got \(3,\)"),

@@ -32,11 +32,8 @@
 #define TERSOR_VARIANT_avx512(F, op) F(op, avx512, ::tersor::Feature::avx512)
 #define TERSOR_VARIANT_avx512vnni(F, op) F(op, avx512vnni, ::tersor::Feature::avx512vnni)
 #define TERSOR_VARIANT_avx512bf16(F, op) F(op, avx512bf16, ::tersor::Feature::avx512bf16)
-// <stem>_simd.cpp, one plain loop compiled per instruction set (cmake/instruction_sets.cmake).
-#define TERSOR_VARIANT_simd(F, op)              \
-  F(op, simd_avx512, ::tersor::Feature::avx512) \
-  F(op, simd_avx2, ::tersor::Feature::avx2)     \
-  F(op, simd_baseline, ::tersor::Feature::none)
+#define TERSOR_VARIANT_simd_avx512(F, op) F(op, simd_avx512, ::tersor::Feature::avx512)
+#define TERSOR_VARIANT_simd_avx2(F, op) F(op, simd_avx2, ::tersor::Feature::avx2)
 #else
 #define TERSOR_VARIANT_sse42(F, op)
 #define TERSOR_VARIANT_avx2(F, op)
@@ -44,8 +41,15 @@
 #define TERSOR_VARIANT_avx512(F, op)
 #define TERSOR_VARIANT_avx512vnni(F, op)
 #define TERSOR_VARIANT_avx512bf16(F, op)
-#define TERSOR_VARIANT_simd(F, op) F(op, simd_baseline, ::tersor::Feature::none)
+#define TERSOR_VARIANT_simd_avx512(F, op)
+#define TERSOR_VARIANT_simd_avx2(F, op)
 #endif
+// <stem>_simd.cpp, one plain loop compiled per instruction set (cmake/instruction_sets.cmake):
+// `simd` is all of them, for tables in which no other variant comes between.
+#define TERSOR_VARIANT_simd_baseline(F, op) F(op, simd_baseline, ::tersor::Feature::none)
+#define TERSOR_VARIANT_simd(F, op)                                  \
+  TERSOR_VARIANT_simd_avx512(F, op) TERSOR_VARIANT_simd_avx2(F, op) \
+      TERSOR_VARIANT_simd_baseline(F, op)
 #if TERSOR_ARM64
 #define TERSOR_VARIANT_neon(F, op) F(op, neon, ::tersor::Feature::neon)
 #define TERSOR_VARIANT_neondot(F, op) F(op, neondot, ::tersor::Feature::neondot)

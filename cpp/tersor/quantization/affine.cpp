@@ -11,7 +11,7 @@ namespace tersor::quantization {
 namespace {
 
 // About 10 us of work for a thread, several times what waking it costs.
-constexpr std::size_t kGrain = 1 << 15;
+constexpr std::size_t kGrain = 1 << 16;
 
 void check_affine(const char* op, std::size_t channels, const float* scale,
                   const std::int32_t* zero_point, std::int32_t lo, std::int32_t hi) {

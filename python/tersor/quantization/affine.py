@@ -62,11 +62,14 @@ def quantize_affine(
     array([ -5,   5,   7, 127], dtype=int8)
     """
     x = np.asarray(x, dtype=np.float32, order="C")
-    scale, zero_point = _parameters(x.shape, scale, zero_point, axis)
-    return cast(
-        "NDArray[np.int8]",
-        _core.quantization.quantize_affine(x, scale, zero_point, axis, lo, hi, out),
-    )
+    native = _core.quantization
+    if axis is None:
+        scale, zero_point = _scalar("scale", scale), _integer("zero_point", zero_point)
+        q = native.quantize_affine(x, scale, zero_point, lo, hi, out)
+    else:
+        scales, zero_points = _channels(x.shape, scale, zero_point, axis)
+        q = native.quantize_affine_channels(x, scales, zero_points, axis, lo, hi, out)
+    return cast("NDArray[np.int8]", q)
 
 
 def dequantize_affine(
@@ -112,22 +115,41 @@ def dequantize_affine(
     array([-5.,  0.,  1.], dtype=float32)
     """
     q = np.asarray(q, dtype=np.int8, order="C")
-    scale, zero_point = _parameters(q.shape, scale, zero_point, axis)
-    return cast(
-        "NDArray[np.float32]",
-        _core.quantization.dequantize_affine(q, scale, zero_point, axis, out),
-    )
+    native = _core.quantization
+    if axis is None:
+        scale, zero_point = _scalar("scale", scale), _integer("zero_point", zero_point)
+        y = native.dequantize_affine(q, scale, zero_point, out)
+    else:
+        scales, zero_points = _channels(q.shape, scale, zero_point, axis)
+        y = native.dequantize_affine_channels(q, scales, zero_points, axis, out)
+    return cast("NDArray[np.float32]", y)
 
 
-def _parameters(
-    shape: tuple[int, ...], scale: ArrayLike, zero_point: ArrayLike, axis: int | None
+def _scalar(name: str, value: ArrayLike) -> float:
+    """Take a number as it is, an array of one element as its element."""
+    if type(value) is float:  # the usual case, in 0.1 us
+        return value
+    array = np.asarray(value)
+    if array.size != 1:
+        raise ValueError(f"{name} must have 1 element without axis, got {array.size}")
+    return float(array.item())
+
+
+def _integer(name: str, value: ArrayLike) -> int:
+    """Take an integer as it is; a float or an array of one element only if it holds an integer."""
+    number = value if type(value) is int else _scalar(name, value)
+    if not -(2**31) <= number < 2**31 or number != int(number):
+        raise ValueError(f"{name} must hold 32-bit integers, got {number}")
+    return int(number)
+
+
+def _channels(
+    shape: tuple[int, ...], scale: ArrayLike, zero_point: ArrayLike, axis: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Bring scale and zero point to one element per channel; the native door checks them."""
     scales = np.asarray(scale, dtype=np.float32, order="C")
-    zero_points = np.asarray(zero_point, order="C")
-    if zero_points.dtype != np.int32:
-        zero_points = _as_int32(zero_points)
-    if axis is not None and -len(shape) <= axis < len(shape):
+    zero_points = _as_int32(np.asarray(zero_point, order="C"))
+    if -len(shape) <= axis < len(shape):
         channels = shape[axis]
         if scales.ndim == 0:
             scales = np.full(channels, scales)
@@ -138,10 +160,12 @@ def _parameters(
 
 def _as_int32(a: NDArray[np.generic]) -> NDArray[np.int32]:
     """Convert integers (or floats that hold integers) without wrapping."""
+    if a.dtype == np.int32:
+        return cast("NDArray[np.int32]", a)
     with np.errstate(invalid="ignore"):
         converted = a.astype(np.int32)
     if not np.array_equal(converted, a):
-        raise ValueError(f"zero_point must hold 32-bit integers, got {a!r}")
+        raise ValueError(f"zero_point must hold 32-bit integers, got {a}")
     return converted
 
 
