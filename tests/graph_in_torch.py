@@ -24,7 +24,9 @@ def evaluate(graph: tersor.Graph, *inputs: np.ndarray) -> list[np.ndarray]:
     with torch.no_grad():
         for node in graph.nodes:
             x = [values[i] if i >= 0 else None for i in node.inputs]
-            y = activate(OPERATORS[node.op](node.attributes, batch, *x), node.attributes.get("activation"))
+            y = activate(
+                OPERATORS[node.op](node.attributes, batch, *x), node.attributes.get("activation")
+            )
             shape = tuple(batch if d is None else d for d in edges[node.outputs[0]].shape)
             assert tuple(y.shape) == shape, (node, tuple(y.shape), shape)
             values[node.outputs[0]] = y
@@ -45,16 +47,22 @@ def _padded(x: torch.Tensor, pads: list[int], value: float = 0.0) -> torch.Tenso
     return F.pad(x, [p for i in reversed(range(n)) for p in (pads[i], pads[n + i])], value=value)
 
 
-def _conv(a: dict[str, Any], batch: int, x: torch.Tensor, w: torch.Tensor, b: Any = None) -> torch.Tensor:
+def _conv(
+    a: dict[str, Any], batch: int, x: torch.Tensor, w: torch.Tensor, b: Any = None
+) -> torch.Tensor:
     f = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[x.dim()]
     return f(_padded(x, a["pads"]), w, b, a["strides"], 0, a["dilations"], a["groups"])
 
 
-def _conv_transpose(a: dict[str, Any], batch: int, x: torch.Tensor, w: torch.Tensor, b: Any = None) -> torch.Tensor:
+def _conv_transpose(
+    a: dict[str, Any], batch: int, x: torch.Tensor, w: torch.Tensor, b: Any = None
+) -> torch.Tensor:
     f = {3: F.conv_transpose1d, 4: F.conv_transpose2d}[x.dim()]
     y = f(x, w, b, a["strides"], 0, 0, a["groups"], a["dilations"])
     n = x.dim() - 2
-    cut = [-p for p in a["pads"][:n]] + [o - p for o, p in zip(a["output_padding"], a["pads"][n:], strict=True)]
+    cut = [-p for p in a["pads"][:n]] + [
+        o - p for o, p in zip(a["output_padding"], a["pads"][n:], strict=True)
+    ]
     grown = _padded(y, [max(0, c) for c in cut])
     if b is not None and any(c > 0 for c in cut):  # cells that no input reaches hold the bias
         mask = _padded(torch.ones_like(y), [max(0, c) for c in cut])
@@ -86,14 +94,19 @@ def _pool(kind: str) -> Any:
         else:
             inside = _padded(inside, grown)
         return f(_padded(x, grown), kernel, strides) / f(inside, kernel, strides)
+
     return pool
 
 
-def _batch_norm(a: dict[str, Any], batch: int, x: torch.Tensor, s: Any, b: Any, m: Any, v: Any) -> torch.Tensor:
+def _batch_norm(
+    a: dict[str, Any], batch: int, x: torch.Tensor, s: Any, b: Any, m: Any, v: Any
+) -> torch.Tensor:
     return F.batch_norm(x, m, v, s, b, False, 0.0, a["epsilon"])
 
 
-def _layer_norm(a: dict[str, Any], batch: int, x: torch.Tensor, s: torch.Tensor, b: Any = None) -> torch.Tensor:
+def _layer_norm(
+    a: dict[str, Any], batch: int, x: torch.Tensor, s: torch.Tensor, b: Any = None
+) -> torch.Tensor:
     return F.layer_norm(x, s.shape, s, b, a["epsilon"])
 
 
@@ -133,8 +146,12 @@ def _resize_last(a: dict[str, Any], x: torch.Tensor, size: int) -> torch.Tensor:
     else:
         at = (at + 0.5) * (n / size) - 0.5
     if a["mode"] == "nearest":
-        rounded = {"floor": torch.floor(at), "ceil": torch.ceil(at), "round_prefer_floor": torch.ceil(at - 0.5),
-                   "round_prefer_ceil": torch.floor(at + 0.5)}[a["nearest"]]
+        rounded = {
+            "floor": torch.floor(at),
+            "ceil": torch.ceil(at),
+            "round_prefer_floor": torch.ceil(at - 0.5),
+            "round_prefer_ceil": torch.floor(at + 0.5),
+        }[a["nearest"]]
         return x[..., rounded.clamp(0, n - 1).long()]
     low = torch.floor(at)
     share = at - low
@@ -151,28 +168,52 @@ def _axes(a: dict[str, Any]) -> dict[str, Any]:
 
 
 OPERATORS: dict[str, Any] = {
-    "conv": _conv, "conv_transpose": _conv_transpose, "max_pool": _pool("max"), "avg_pool": _pool("avg"),
-    "dense": lambda a, n, x, w, b=None: F.linear(x, w, b), "matmul": lambda a, n, x, y: x @ y,
-    "batch_norm": _batch_norm, "layer_norm": _layer_norm, "slice": _slice, "pad": _pad, "gather": _gather,
-    "resize": _resize, "add": lambda a, n, x, y: x + y, "sub": lambda a, n, x, y: x - y,
-    "mul": lambda a, n, x, y: x * y, "div": lambda a, n, x, y: x / y, "pow": lambda a, n, x, y: x ** y,
-    "minimum": lambda a, n, x, y: torch.minimum(x, y), "maximum": lambda a, n, x, y: torch.maximum(x, y),
-    "relu": lambda a, n, x: F.relu(x), "clip": lambda a, n, x: x.clamp(a["min"], a["max"]),
+    "conv": _conv,
+    "conv_transpose": _conv_transpose,
+    "max_pool": _pool("max"),
+    "avg_pool": _pool("avg"),
+    "dense": lambda a, n, x, w, b=None: F.linear(x, w, b),
+    "matmul": lambda a, n, x, y: x @ y,
+    "batch_norm": _batch_norm,
+    "layer_norm": _layer_norm,
+    "slice": _slice,
+    "pad": _pad,
+    "gather": _gather,
+    "resize": _resize,
+    "add": lambda a, n, x, y: x + y,
+    "sub": lambda a, n, x, y: x - y,
+    "mul": lambda a, n, x, y: x * y,
+    "div": lambda a, n, x, y: x / y,
+    "pow": lambda a, n, x, y: x**y,
+    "minimum": lambda a, n, x, y: torch.minimum(x, y),
+    "maximum": lambda a, n, x, y: torch.maximum(x, y),
+    "relu": lambda a, n, x: F.relu(x),
+    "clip": lambda a, n, x: x.clamp(a["min"], a["max"]),
     "leaky_relu": lambda a, n, x: torch.where(x < 0, a["alpha"] * x, x),
     "prelu": lambda a, n, x, s: torch.where(x < 0, s * x, x),
     "elu": lambda a, n, x: torch.where(x < 0, a["alpha"] * torch.expm1(x), x),
-    "sigmoid": lambda a, n, x: torch.sigmoid(x), "tanh": lambda a, n, x: torch.tanh(x),
+    "sigmoid": lambda a, n, x: torch.sigmoid(x),
+    "tanh": lambda a, n, x: torch.tanh(x),
     "hard_sigmoid": lambda a, n, x: (a["alpha"] * x + a["beta"]).clamp(0, 1),
-    "hard_swish": lambda a, n, x: F.hardswish(x), "silu": lambda a, n, x: F.silu(x),
-    "gelu": lambda a, n, x: F.gelu(x, approximate=a["approximate"]), "erf": lambda a, n, x: torch.erf(x),
-    "exp": lambda a, n, x: torch.exp(x), "log": lambda a, n, x: torch.log(x), "neg": lambda a, n, x: -x,
-    "sqrt": lambda a, n, x: torch.sqrt(x), "abs": lambda a, n, x: x.abs(),
-    "softplus": lambda a, n, x: F.softplus(x), "softmax": lambda a, n, x: torch.softmax(x, a["axis"]),
+    "hard_swish": lambda a, n, x: F.hardswish(x),
+    "silu": lambda a, n, x: F.silu(x),
+    "gelu": lambda a, n, x: F.gelu(x, approximate=a["approximate"]),
+    "erf": lambda a, n, x: torch.erf(x),
+    "exp": lambda a, n, x: torch.exp(x),
+    "log": lambda a, n, x: torch.log(x),
+    "neg": lambda a, n, x: -x,
+    "sqrt": lambda a, n, x: torch.sqrt(x),
+    "abs": lambda a, n, x: x.abs(),
+    "softplus": lambda a, n, x: F.softplus(x),
+    "softmax": lambda a, n, x: torch.softmax(x, a["axis"]),
     "log_softmax": lambda a, n, x: torch.log_softmax(x, a["axis"]),
-    "reduce_mean": lambda a, n, x: x.mean(**_axes(a)), "reduce_sum": lambda a, n, x: x.sum(**_axes(a)),
+    "reduce_mean": lambda a, n, x: x.mean(**_axes(a)),
+    "reduce_sum": lambda a, n, x: x.sum(**_axes(a)),
     "reduce_max": lambda a, n, x: x.amax(**_axes(a)),
-    "concat": lambda a, n, *x: torch.cat(x, a["axis"]), "reshape": lambda a, n, x: x.reshape(_shape(a, n)),
-    "transpose": lambda a, n, x: x.permute(a["perm"]), "expand": lambda a, n, x: x.expand(_shape(a, n)),
+    "concat": lambda a, n, *x: torch.cat(x, a["axis"]),
+    "reshape": lambda a, n, x: x.reshape(_shape(a, n)),
+    "transpose": lambda a, n, x: x.permute(a["perm"]),
+    "expand": lambda a, n, x: x.expand(_shape(a, n)),
     "identity": lambda a, n, x: x,
     "cast": lambda a, n, x: _wide(torch.from_numpy(x.numpy().astype(a["to"]))),
 }

@@ -156,6 +156,9 @@ void bind_graph(py::module_& m) {
              g.edge(edge_id(g, edge)).qparams = std::move(qparams);
            },
            py::arg("edge"), py::arg("qparams"))
+      .def("rename",
+           [](tg::Graph& g, const py::object& edge, const std::string& name) { g.rename(edge_id(g, edge), name); },
+           py::arg("edge"), py::arg("name"), "Name an edge; another edge of that name gets an invented one.")
       .def("set_origin",
            [](tg::Graph& g, const py::object& edge, const std::string& origin) {
              g.edge(edge_id(g, edge)).origin = origin;

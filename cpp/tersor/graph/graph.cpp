@@ -54,6 +54,16 @@ EdgeId Graph::add_edge(Edge edge) {
   return static_cast<EdgeId>(edges_.size()) - 1;
 }
 
+void Graph::rename(EdgeId id, const std::string& name) {
+  Edge& named = edge(id);
+  if (named.name == name) return;
+  for (Edge& other : edges_) {
+    if (other.name == name) other.name = unique_name(name);
+  }
+  names_.emplace(name, 1);
+  named.name = name;
+}
+
 EdgeId Graph::add_input(const std::string& name, DType dtype, Shape shape) {
   for (size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] < 0 && !(i == 0 && shape[i] == kBatch)) {

@@ -72,6 +72,8 @@ class TERSOR_API Graph {
   void remove_nodes(const std::vector<bool>& dead);  // and edges nobody refers to; renumbers ids
   void insert_node(NodeId before, Node node) { nodes_.insert(nodes_.begin() + before, std::move(node)); }
   EdgeId add_edge(Edge edge);       // makes the name unique
+  // Names an edge; another edge that has this name gives it up for an invented one.
+  void rename(EdgeId id, const std::string& name);
   void sort_nodes();                // topological order, stable; GraphError on a cycle
   void infer();                     // shapes and dtypes of all edges anew
   // Structure, arity, attributes, types, shapes, quantization constraints; GraphError names the node.

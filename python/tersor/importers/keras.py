@@ -25,7 +25,9 @@ Shapes = Mapping[str, Sequence[int | None]]
 _BACKENDS = ("torch", "jax", "tensorflow", "numpy")  # nothing is computed with it
 
 
-def from_keras(model: keras.Model, *, shapes: Shapes | None = None, canonicalize: bool = True) -> Graph:
+def from_keras(
+    model: keras.Model, *, shapes: Shapes | None = None, canonicalize: bool = True
+) -> Graph:
     """Convert a Keras 3 model.
 
     Parameters
@@ -57,10 +59,12 @@ def from_keras(model: keras.Model, *, shapes: Shapes | None = None, canonicalize
     inputs = [_input(builder, t, shapes or {}) for t in functional.inputs]
     unknown = set(shapes or {}) - {t.name for t in functional.inputs}
     if unknown:
-        raise ValueError(f"from_keras: shapes must name inputs {[t.name for t in functional.inputs]}, got "
-                         f"{sorted(unknown)}")
+        raise ValueError(
+            f"from_keras: shapes must name inputs {[t.name for t in functional.inputs]}, got "
+            f"{sorted(unknown)}"
+        )
     outputs = _walk(builder, functional, inputs)
-    names = list(model.output_names)
+    names = list(getattr(functional, "output_names", []))
     edges = []
     for i, value in enumerate(outputs):
         name = names[i] if i < len(names) else f"output_{i}"
@@ -93,9 +97,13 @@ def load_keras(path: str | os.PathLike[str], *, shapes: Shapes | None = None) ->
         _check_h5(file)
     try:
         with _quiet():
-            model = keras_module.models.load_model(file, compile=False, custom_objects=_tolerant_layers(keras_module))
+            model = keras_module.models.load_model(
+                file, compile=False, custom_objects=_tolerant_layers(keras_module)
+            )
     except Exception as error:
-        raise ImportFormatError(f"load: {file.name} cannot be read by Keras ({_line(error)})") from error
+        raise ImportFormatError(
+            f"load: {file.name} cannot be read by Keras ({_line(error)})"
+        ) from error
     graph = from_keras(model, shapes=shapes)
     graph.description = file.name
     return graph
@@ -113,7 +121,9 @@ def require_keras() -> Any:
     except ImportError as error:
         raise ImportError("Keras models need keras 3: pip install tersor[keras]") from error
     if int(keras.__version__.split(".")[0]) < 3:
-        raise ImportError(f"Keras models need keras 3, got {keras.__version__}: pip install tersor[keras]")
+        raise ImportError(
+            f"Keras models need keras 3, got {keras.__version__}: pip install tersor[keras]"
+        )
     return keras
 
 
@@ -127,16 +137,24 @@ def _check_h5(file: Path) -> None:
         with h5py.File(file, "r") as h5:
             config = h5.attrs.get("model_config")
     except Exception as error:
-        raise ImportFormatError(f"load: {file.name} is not an HDF5 file or is damaged ({_line(error)})") from error
+        raise ImportFormatError(
+            f"load: {file.name} is not an HDF5 file or is damaged ({_line(error)})"
+        ) from error
     if config is None:
-        raise ImportFormatError(f"load: {file.name} holds weights without a network (no model_config)")
+        raise ImportFormatError(
+            f"load: {file.name} holds weights without a network (no model_config)"
+        )
     try:
         text = config.decode("utf-8") if isinstance(config, bytes) else str(config)
         classes = _class_names(json.loads(text))
     except (ValueError, RecursionError) as error:
-        raise ImportFormatError(f"load: {file.name} has a damaged model_config ({_line(error)})") from error
+        raise ImportFormatError(
+            f"load: {file.name} has a damaged model_config ({_line(error)})"
+        ) from error
     if "Lambda" in classes:
-        raise UnsupportedError(f"load: {file.name} has a Lambda layer, which carries code; it is not loaded")
+        raise UnsupportedError(
+            f"load: {file.name} has a Lambda layer, which carries code; it is not loaded"
+        )
 
 
 def _class_names(config: Any) -> set[str]:
@@ -153,6 +171,7 @@ def _class_names(config: Any) -> set[str]:
 
 def _tolerant_layers(keras_module: Any) -> dict[str, Any]:
     """Layers of old files whose configuration has a `groups` field that Keras 3 refuses."""
+
     def tolerant(base: Any) -> Any:
         def from_config(cls: Any, config: dict[str, Any]) -> Any:
             config = dict(config)
@@ -163,8 +182,14 @@ def _tolerant_layers(keras_module: Any) -> dict[str, Any]:
         made = type(base.__name__, (base,), {"from_config": classmethod(from_config)})
         return made
 
-    names = ("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D", "Conv1DTranspose",
-             "Conv2DTranspose")
+    names = (
+        "DepthwiseConv1D",
+        "DepthwiseConv2D",
+        "SeparableConv1D",
+        "SeparableConv2D",
+        "Conv1DTranspose",
+        "Conv2DTranspose",
+    )
     return {name: tolerant(getattr(keras_module.layers, name)) for name in names}
 
 
@@ -173,8 +198,11 @@ def _functional(model: Any) -> Any:
     inner = getattr(model, "_functional", None)  # Sequential keeps one once it is built
     found = inner if inner is not None else model
     if not hasattr(found, "_nodes_by_depth"):
-        what = "is not built yet; call it once or give it an Input" if hasattr(model, "layers") and \
-            type(model).__name__ == "Sequential" else "is neither functional nor sequential"
+        what = (
+            "is not built yet; call it once or give it an Input"
+            if hasattr(model, "layers") and type(model).__name__ == "Sequential"
+            else "is neither functional nor sequential"
+        )
         raise UnsupportedError(f"from_keras: model {model.name!r} ({type(model).__name__}) {what}")
     return found
 
@@ -183,8 +211,10 @@ def _input(builder: KerasBuilder, tensor: Any, shapes: Shapes) -> Tensor:
     shape = [None if d in (None, -1) else int(d) for d in shapes.get(tensor.name, tensor.shape)]
     if any(d is None for d in shape[1:]):
         axis = [d is None for d in shape].index(True, 1)
-        raise UnsupportedError(f"from_keras: input {tensor.name!r} leaves dimension {axis} open, only the leading batch may "
-                               f"be; fix it with shapes={{{tensor.name!r}: (None, ...)}}")
+        raise UnsupportedError(
+            f"from_keras: input {tensor.name!r} leaves dimension {axis} open, only the leading batch may "
+            f"be; fix it with shapes={{{tensor.name!r}: (None, ...)}}"
+        )
     if shape and shape[0] == 1:
         shape[0] = None
     dtype = str(tensor.dtype)
@@ -194,7 +224,9 @@ def _input(builder: KerasBuilder, tensor: Any, shapes: Shapes) -> Tensor:
     return Tensor(edge, tuple(-1 if d is None else d for d in shape))
 
 
-def _walk(builder: KerasBuilder, model: Any, inputs: list[Tensor], prefix: str = "") -> list[Tensor]:
+def _walk(
+    builder: KerasBuilder, model: Any, inputs: list[Tensor], prefix: str = ""
+) -> list[Tensor]:
     """Convert the nodes of a functional model, sources first."""
     values: dict[int, Tensor] = {id(t): v for t, v in zip(model.inputs, inputs, strict=True)}
 
@@ -206,7 +238,9 @@ def _walk(builder: KerasBuilder, model: Any, inputs: list[Tensor], prefix: str =
         if isinstance(argument, dict):
             return {k: resolve(a) for k, a in argument.items()}
         if type(argument).__name__ == "KerasTensor":
-            raise GraphError(f"from_keras: tensor {argument.name!r} is made by no layer of model {model.name!r}")
+            raise GraphError(
+                f"from_keras: tensor {argument.name!r} is made by no layer of model {model.name!r}"
+            )
         return argument
 
     for depth in sorted(model._nodes_by_depth, reverse=True):
@@ -220,8 +254,13 @@ def _walk(builder: KerasBuilder, model: Any, inputs: list[Tensor], prefix: str =
     return [values[id(t)] for t in model.outputs]
 
 
-def _call(builder: KerasBuilder, operation: Any, arguments: list[Any], options: dict[str, Any],
-          prefix: str) -> list[Tensor]:
+def _call(
+    builder: KerasBuilder,
+    operation: Any,
+    arguments: list[Any],
+    options: dict[str, Any],
+    prefix: str,
+) -> list[Tensor]:
     name = f"{prefix}{operation.name}"
     if hasattr(operation, "_nodes_by_depth") or getattr(operation, "_functional", None) is not None:
         return _walk(builder, _functional(operation), _flat(arguments), f"{name}/")
@@ -231,8 +270,10 @@ def _call(builder: KerasBuilder, operation: Any, arguments: list[Any], options: 
             builder.layer = name
             result = table[base.__name__](builder, operation, *arguments, **options)
             return list(result) if isinstance(result, (list, tuple)) else [result]
-    raise UnsupportedError(f"from_keras: layer {name!r} ({type(operation).__name__}) is not supported; supported layers: "
-                           f"{', '.join(sorted(LAYERS))}")
+    raise UnsupportedError(
+        f"from_keras: layer {name!r} ({type(operation).__name__}) is not supported; supported layers: "
+        f"{', '.join(sorted(LAYERS))}"
+    )
 
 
 def _flat(arguments: Any) -> list[Tensor]:

@@ -21,15 +21,27 @@ def _project(b: KerasBuilder, layer: Any, x: int, scale: float = 1.0) -> int:
     return b.node("transpose", [y], {"perm": [0, 2, 1, 3]})
 
 
-def multi_head_attention(b: KerasBuilder, layer: Any, query: Tensor, value: Tensor, key: Tensor | None = None,
-                         **options: Any) -> Tensor:
+def multi_head_attention(
+    b: KerasBuilder,
+    layer: Any,
+    query: Tensor,
+    value: Tensor,
+    key: Tensor | None = None,
+    **options: Any,
+) -> Tensor:
     """softmax(q k^T / sqrt(size)) v over axis 1 of [N, time, width]."""
-    given = sorted(k for k, v in options.items() if k not in ("training", "use_causal_mask") and v not in (None, False))
+    given = sorted(
+        k
+        for k, v in options.items()
+        if k not in ("training", "use_causal_mask") and v not in (None, False)
+    )
     if given or query.rank != 3:
-        raise UnsupportedError(f"from_keras: layer {b.layer!r} is supported on [N, time, width] without {given or 'masks'}")
+        raise UnsupportedError(
+            f"from_keras: layer {b.layer!r} is supported on [N, time, width] without {given or 'masks'}"
+        )
     key = value if key is None else key
     size = int(layer.key_dim)
-    q = _project(b, layer._query_dense, b.source_order(query), size ** -0.5)
+    q = _project(b, layer._query_dense, b.source_order(query), size**-0.5)
     k = _project(b, layer._key_dense, b.source_order(key))
     v = _project(b, layer._value_dense, b.source_order(value))
     scores = b.node("matmul", [q, b.node("transpose", [k], {"perm": [0, 1, 3, 2]})])

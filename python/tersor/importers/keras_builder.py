@@ -113,20 +113,26 @@ class KerasBuilder:
 
     def binary(self, op: str, x: Any, y: Any) -> Tensor:
         """An operator on two operands, tensors or arrays, in a common order."""
-        if not isinstance(x, (Tensor, float, int, np.ndarray, np.generic)) or \
-                not isinstance(y, (Tensor, float, int, np.ndarray, np.generic)):
-            raise UnsupportedError(f"from_keras: {self.layer!r} has operands of type {type(x).__name__} and {type(y).__name__}")
+        if not isinstance(x, (Tensor, float, int, np.ndarray, np.generic)) or not isinstance(
+            y, (Tensor, float, int, np.ndarray, np.generic)
+        ):
+            raise UnsupportedError(
+                f"from_keras: {self.layer!r} has operands of type {type(x).__name__} and {type(y).__name__}"
+            )
         tensors = [t for t in (x, y) if isinstance(t, Tensor)]
         rank = max(t.rank for t in tensors)
         first = any(t.first for t in tensors) and all(
-            t.rank == rank if isinstance(t, Tensor) else np.ndim(t) in (0, rank) for t in (x, y))
+            t.rank == rank if isinstance(t, Tensor) else np.ndim(t) in (0, rank) for t in (x, y)
+        )
         edges = []
         for t in (x, y):
             if isinstance(t, Tensor):
                 edges.append(self.channels_first(t) if first else self.source_order(t))
             else:
                 array = np.asarray(t, np.float32)
-                edges.append(self.constant(np.moveaxis(array, -1, 1) if first and array.ndim else array))
+                edges.append(
+                    self.constant(np.moveaxis(array, -1, 1) if first and array.ndim else array)
+                )
         return self.tensor(self.node(op, edges), first)
 
 
@@ -134,7 +140,8 @@ def value_of(variable: Any) -> Array:
     """A Keras variable or backend tensor as a float32 array."""
     import keras
 
-    return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
+    value = getattr(variable, "value", variable)
+    return np.asarray(keras.ops.convert_to_numpy(value), np.float32)
 
 
 __all__ = ["Array", "KerasBuilder", "Tensor", "value_of"]

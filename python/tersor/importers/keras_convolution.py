@@ -25,8 +25,13 @@ def _several(value: Any, count: int) -> list[int]:
     return [int(v) for v in values]
 
 
-def _padding(mode: str, sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int],
-             dilations: Sequence[int]) -> list[int]:
+def _padding(
+    mode: str,
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> list[int]:
     """Pads in front of all axes, then behind."""
     front, behind = [], []
     for size, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
@@ -52,29 +57,62 @@ def _depthwise(kernel: Array) -> Array:
     return moved.reshape(-1, 1, *moved.shape[2:])
 
 
-def _conv_node(b: KerasBuilder, layer: Any, edge: int, weight: int, bias: Any, strides: Sequence[int],
-               dilations: Sequence[int], padding: str, groups: int) -> int:
+def _conv_node(
+    b: KerasBuilder,
+    layer: Any,
+    edge: int,
+    weight: int,
+    bias: Any,
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    padding: str,
+    groups: int,
+) -> int:
     sizes, kernel = b.shape(edge)[2:], b.shape(weight)[2:]
     edges = [edge, weight] + ([] if bias is None else [b.weight(bias)])
-    return b.node("conv", edges, {"strides": list(strides), "dilations": list(dilations), "groups": groups,
-                                  "pads": _padding(padding, sizes, kernel, strides, dilations)})
+    return b.node(
+        "conv",
+        edges,
+        {
+            "strides": list(strides),
+            "dilations": list(dilations),
+            "groups": groups,
+            "pads": _padding(padding, sizes, kernel, strides, dilations),
+        },
+    )
 
 
 def _conv(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
     edge, turned = _oriented(b, layer, x)
     weight = b.weight(layer.kernel, _out_in_first)
-    edge = _conv_node(b, layer, edge, weight, layer.bias if layer.use_bias else None,
-                      _several(layer.strides, x.rank - 2), _several(layer.dilation_rate, x.rank - 2),
-                      layer.padding, int(layer.groups))
+    edge = _conv_node(
+        b,
+        layer,
+        edge,
+        weight,
+        layer.bias if layer.use_bias else None,
+        _several(layer.strides, x.rank - 2),
+        _several(layer.dilation_rate, x.rank - 2),
+        layer.padding,
+        int(layer.groups),
+    )
     return b.tensor(edge, turned)
 
 
 def _depthwise_conv(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
     edge, turned = _oriented(b, layer, x)
     weight = b.weight(layer.kernel, _depthwise)
-    edge = _conv_node(b, layer, edge, weight, layer.bias if layer.use_bias else None,
-                      _several(layer.strides, x.rank - 2), _several(layer.dilation_rate, x.rank - 2),
-                      layer.padding, b.shape(edge)[1])
+    edge = _conv_node(
+        b,
+        layer,
+        edge,
+        weight,
+        layer.bias if layer.use_bias else None,
+        _several(layer.strides, x.rank - 2),
+        _several(layer.dilation_rate, x.rank - 2),
+        layer.padding,
+        b.shape(edge)[1],
+    )
     return b.tensor(edge, turned)
 
 
@@ -82,10 +120,29 @@ def _separable_conv(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
     edge, turned = _oriented(b, layer, x)
     rank = x.rank - 2
     weight = b.weight(layer.depthwise_kernel, _depthwise)
-    edge = _conv_node(b, layer, edge, weight, None, _several(layer.strides, rank),
-                      _several(layer.dilation_rate, rank), layer.padding, b.shape(edge)[1])
+    edge = _conv_node(
+        b,
+        layer,
+        edge,
+        weight,
+        None,
+        _several(layer.strides, rank),
+        _several(layer.dilation_rate, rank),
+        layer.padding,
+        b.shape(edge)[1],
+    )
     weight = b.weight(layer.pointwise_kernel, _out_in_first)
-    edge = _conv_node(b, layer, edge, weight, layer.bias if layer.use_bias else None, [1] * rank, [1] * rank, "valid", 1)
+    edge = _conv_node(
+        b,
+        layer,
+        edge,
+        weight,
+        layer.bias if layer.use_bias else None,
+        [1] * rank,
+        [1] * rank,
+        "valid",
+        1,
+    )
     return b.tensor(edge, turned)
 
 
@@ -93,10 +150,14 @@ def _conv_transpose(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
     edge, turned = _oriented(b, layer, x)
     rank = x.rank - 2
     strides, dilations = _several(layer.strides, rank), _several(layer.dilation_rate, rank)
-    weight = b.weight(layer.kernel, _out_in_first)  # Keras keeps [spatial..., out, in]; the IR [in, out, spatial...]
+    weight = b.weight(
+        layer.kernel, _out_in_first
+    )  # Keras keeps [spatial..., out, in]; the IR [in, out, spatial...]
     kernel = b.shape(weight)[2:]
     if layer.output_padding is not None:
-        raise UnsupportedError(f"from_keras: layer {b.layer!r} has an output_padding, which is not supported")
+        raise UnsupportedError(
+            f"from_keras: layer {b.layer!r} has an output_padding, which is not supported"
+        )
     front, behind, extra = [], [], []
     for k, s, d in zip(kernel, strides, dilations, strict=True):
         reach = d * (k - 1) + 1
@@ -106,8 +167,16 @@ def _conv_transpose(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
         behind.append(cut - cut // 2)
         extra.append(max(0, -total))
     edges = [edge, weight] + ([b.weight(layer.bias)] if layer.use_bias else [])
-    edge = b.node("conv_transpose", edges, {"strides": strides, "dilations": dilations, "pads": front + behind,
-                                            "output_padding": extra})
+    edge = b.node(
+        "conv_transpose",
+        edges,
+        {
+            "strides": strides,
+            "dilations": dilations,
+            "pads": front + behind,
+            "output_padding": extra,
+        },
+    )
     return b.tensor(edge, turned)
 
 
@@ -117,7 +186,10 @@ def _pool(op: str) -> Converter:
         rank = x.rank - 2
         kernel, strides = _several(layer.pool_size, rank), _several(layer.strides, rank)
         pads = _padding(layer.padding, b.shape(edge)[2:], kernel, strides, [1] * rank)
-        return b.tensor(b.node(op, [edge], {"kernel": kernel, "strides": strides, "pads": pads}), turned)
+        return b.tensor(
+            b.node(op, [edge], {"kernel": kernel, "strides": strides, "pads": pads}), turned
+        )
+
     return convert
 
 
@@ -141,9 +213,16 @@ def _cropping(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
     edge, turned = _oriented(b, layer, x)
     pairs = _pairs(layer.cropping, x.rank - 2)
     sizes = b.shape(edge)[2:]
-    edge = b.node("slice", [edge], {"axes": list(range(2, x.rank)), "starts": [p[0] for p in pairs],
-                                    "ends": [s - p[1] for s, p in zip(sizes, pairs, strict=True)],
-                                    "steps": [1] * len(pairs)})
+    edge = b.node(
+        "slice",
+        [edge],
+        {
+            "axes": list(range(2, x.rank)),
+            "starts": [p[0] for p in pairs],
+            "ends": [s - p[1] for s, p in zip(sizes, pairs, strict=True)],
+            "steps": [1] * len(pairs),
+        },
+    )
     return b.tensor(edge, turned)
 
 
@@ -151,11 +230,16 @@ def _up_sampling(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
     edge, turned = _oriented(b, layer, x)
     mode = getattr(layer, "interpolation", "nearest")
     if mode not in ("nearest", "bilinear"):
-        raise UnsupportedError(f"from_keras: layer {b.layer!r} has interpolation {mode!r}; nearest and bilinear are supported")
+        raise UnsupportedError(
+            f"from_keras: layer {b.layer!r} has interpolation {mode!r}; nearest and bilinear are supported"
+        )
     factors = _several(layer.size, x.rank - 2)
     attributes = {"sizes": [s * f for s, f in zip(b.shape(edge)[2:], factors, strict=True)]}
-    kind = {"mode": "nearest", "coordinates": "asymmetric", "nearest": "floor"} if mode == "nearest" else \
-        {"mode": "linear", "coordinates": "half_pixel"}
+    kind = (
+        {"mode": "nearest", "coordinates": "asymmetric", "nearest": "floor"}
+        if mode == "nearest"
+        else {"mode": "linear", "coordinates": "half_pixel"}
+    )
     return b.tensor(b.node("resize", [edge], {**attributes, **kind}), turned)
 
 

@@ -25,12 +25,27 @@ def _first_argument(x: Any) -> Tensor:
 # -- activations --------------------------------------------------------------------------------------
 
 _UNARY: dict[str, tuple[str, dict[str, Any]]] = {
-    "relu": ("relu", {}), "relu6": ("clip", {"min": 0.0, "max": 6.0}), "sigmoid": ("sigmoid", {}),
-    "tanh": ("tanh", {}), "silu": ("silu", {}), "swish": ("silu", {}), "gelu": ("gelu", {}),
-    "elu": ("elu", {"alpha": 1.0}), "leaky_relu": ("leaky_relu", {"alpha": 0.2}), "softplus": ("softplus", {}),
-    "hard_sigmoid": ("hard_sigmoid", {}), "hard_silu": ("hard_swish", {}), "hard_swish": ("hard_swish", {}),
-    "exponential": ("exp", {}), "exp": ("exp", {}), "sqrt": ("sqrt", {}), "absolute": ("abs", {}), "abs": ("abs", {}),
-    "negative": ("neg", {}), "log": ("log", {}), "erf": ("erf", {}),
+    "relu": ("relu", {}),
+    "relu6": ("clip", {"min": 0.0, "max": 6.0}),
+    "sigmoid": ("sigmoid", {}),
+    "tanh": ("tanh", {}),
+    "silu": ("silu", {}),
+    "swish": ("silu", {}),
+    "gelu": ("gelu", {}),
+    "elu": ("elu", {"alpha": 1.0}),
+    "leaky_relu": ("leaky_relu", {"alpha": 0.2}),
+    "softplus": ("softplus", {}),
+    "hard_sigmoid": ("hard_sigmoid", {}),
+    "hard_silu": ("hard_swish", {}),
+    "hard_swish": ("hard_swish", {}),
+    "exponential": ("exp", {}),
+    "exp": ("exp", {}),
+    "sqrt": ("sqrt", {}),
+    "absolute": ("abs", {}),
+    "abs": ("abs", {}),
+    "negative": ("neg", {}),
+    "log": ("log", {}),
+    "erf": ("erf", {}),
 }
 
 
@@ -48,19 +63,29 @@ def activate(b: KerasBuilder, name: str, x: Tensor) -> Tensor:
         return b.binary("mul", b.unary("elu", x, {"alpha": 1.6732632423543772}), 1.0507009873554805)
     if name == "softsign":
         return b.binary("div", x, b.binary("add", b.unary("abs", x), 1.0))
-    raise UnsupportedError(f"from_keras: layer {b.layer!r} has the activation {name!r}, which is not supported; "
-                           f"supported: {', '.join(sorted([*_UNARY, 'softmax', 'log_softmax', 'mish', 'selu', 'softsign']))}")
+    raise UnsupportedError(
+        f"from_keras: layer {b.layer!r} has the activation {name!r}, which is not supported; "
+        f"supported: {', '.join(sorted([*_UNARY, 'softmax', 'log_softmax', 'mish', 'selu', 'softsign']))}"
+    )
 
 
 def activation_name(function: Any) -> str:
     """Name of an activation function."""
-    return "linear" if function is None else str(getattr(function, "__name__", type(function).__name__))
+    return (
+        "linear"
+        if function is None
+        else str(getattr(function, "__name__", type(function).__name__))
+    )
 
 
 def _with_activation(convert: Converter) -> Converter:
     """The layer itself, then its `activation`."""
+
     def both(b: KerasBuilder, layer: Any, x: Any, *rest: Any, **options: Any) -> Tensor:
-        return activate(b, activation_name(layer.activation), convert(b, layer, x, *rest, **options))
+        return activate(
+            b, activation_name(layer.activation), convert(b, layer, x, *rest, **options)
+        )
+
     return both
 
 
@@ -70,12 +95,16 @@ def _activation(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
 
 def _relu(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
     if float(layer.threshold or 0):
-        raise UnsupportedError(f"from_keras: layer {b.layer!r} has a threshold, which is not supported")
+        raise UnsupportedError(
+            f"from_keras: layer {b.layer!r} has a threshold, which is not supported"
+        )
     slope, top = float(layer.negative_slope or 0), layer.max_value
     if slope:
         y = b.unary("leaky_relu", x, {"alpha": slope})
         return y if top is None else b.binary("minimum", y, float(top))
-    return b.unary("relu", x) if top is None else b.unary("clip", x, {"min": 0.0, "max": float(top)})
+    return (
+        b.unary("relu", x) if top is None else b.unary("clip", x, {"min": 0.0, "max": float(top)})
+    )
 
 
 def _prelu(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
@@ -108,13 +137,20 @@ def _batch_norm(b: KerasBuilder, layer: Any, x: Tensor, **options: Any) -> Tenso
     axes = list(layer.axis) if isinstance(layer.axis, (list, tuple)) else [layer.axis]
     axis = axes[0] + x.rank if axes[0] < 0 else axes[0]
     if len(axes) != 1 or axis not in (1, x.rank - 1):
-        raise UnsupportedError(f"from_keras: layer {b.layer!r} normalises axes {axes}; the channel axis is supported")
+        raise UnsupportedError(
+            f"from_keras: layer {b.layer!r} normalises axes {axes}; the channel axis is supported"
+        )
     first = axis == x.rank - 1 and x.rank > 2
     size = x.shape[axis]
     scale = b.weight(layer.gamma) if layer.scale else b.constant(np.ones(size))
     shift = b.weight(layer.beta) if layer.center else b.constant(np.zeros(size))
-    edges = [b.channels_first(x) if first else b.source_order(x), scale, shift, b.weight(layer.moving_mean),
-             b.weight(layer.moving_variance)]
+    edges = [
+        b.channels_first(x) if first else b.source_order(x),
+        scale,
+        shift,
+        b.weight(layer.moving_mean),
+        b.weight(layer.moving_variance),
+    ]
     return b.tensor(b.node("batch_norm", edges, {"epsilon": float(layer.epsilon)}), first)
 
 
@@ -122,23 +158,33 @@ def _layer_norm(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
     axes = list(layer.axis) if isinstance(layer.axis, (list, tuple)) else [layer.axis]
     chosen = sorted(a + x.rank if a < 0 else a for a in axes)
     if chosen != list(range(chosen[0], x.rank)) or getattr(layer, "rms_scaling", False):
-        raise UnsupportedError(f"from_keras: layer {b.layer!r} normalises axes {axes}; trailing axes are supported")
-    shape = x.shape[chosen[0]:]
+        raise UnsupportedError(
+            f"from_keras: layer {b.layer!r} normalises axes {axes}; trailing axes are supported"
+        )
+    shape = x.shape[chosen[0] :]
     scale = b.weight(layer.gamma) if layer.scale else b.constant(np.ones(shape))
     edges = [b.source_order(x), scale]
     if layer.center:
         edges.append(b.weight(layer.beta))
-    return b.tensor(b.node("layer_norm", edges, {"axis": chosen[0] - x.rank, "epsilon": float(layer.epsilon)}))
+    return b.tensor(
+        b.node("layer_norm", edges, {"axis": chosen[0] - x.rank, "epsilon": float(layer.epsilon)})
+    )
 
 
 def _embedding(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
     if "float" in str(b.graph.edge(x.edge).dtype):
-        raise UnsupportedError(f"from_keras: layer {b.layer!r} looks up float indices; give the input an integer dtype")
+        raise UnsupportedError(
+            f"from_keras: layer {b.layer!r} looks up float indices; give the input an integer dtype"
+        )
     return b.tensor(b.node("gather", [b.weight(layer._embeddings), b.source_order(x)], {"axis": 0}))
 
 
 def _rescaling(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
-    return b.binary("add", b.binary("mul", x, np.asarray(layer.scale, np.float32)), np.asarray(layer.offset, np.float32))
+    return b.binary(
+        "add",
+        b.binary("mul", x, np.asarray(layer.scale, np.float32)),
+        np.asarray(layer.offset, np.float32),
+    )
 
 
 def _normalization(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
@@ -159,6 +205,7 @@ def _merge(op: str) -> Converter:
         for x in operands[1:]:
             result = b.binary(op, result, x)
         return result
+
     return convert
 
 
@@ -186,7 +233,9 @@ def reshape(b: KerasBuilder, x: Tensor, shape: Sequence[int]) -> Tensor:
     if -1 in wanted:
         wanted[wanted.index(-1)] = size // -math.prod(wanted)
     flat = x.rank >= 3 and (math.prod(x.shape[1:-1]) == 1 or x.shape[-1] == 1)
-    edge = x.edge if flat else b.source_order(x)  # one pixel or one channel: both orders hold the same numbers
+    edge = (
+        x.edge if flat else b.source_order(x)
+    )  # one pixel or one channel: both orders hold the same numbers
     return b.tensor(b.node("reshape", [edge], {"shape": [x.shape[0], *wanted]}))
 
 
@@ -207,7 +256,9 @@ def _repeat_vector(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
     return b.tensor(b.node("expand", [edge], {"shape": [-1, layer.n, x.shape[1]]}))
 
 
-def reduce(b: KerasBuilder, op: str, x: Tensor, axes: Sequence[int] | int | None, keepdims: bool) -> Tensor:
+def reduce(
+    b: KerasBuilder, op: str, x: Tensor, axes: Sequence[int] | int | None, keepdims: bool
+) -> Tensor:
     """Reduce axes of Keras's shape."""
     if axes is None:
         raise UnsupportedError(f"from_keras: {b.layer!r} reduces over the batch")
@@ -217,7 +268,9 @@ def reduce(b: KerasBuilder, op: str, x: Tensor, axes: Sequence[int] | int | None
     whole = set(chosen) == set(range(1, x.rank - 1))  # all spatial axes: [N, C] whatever the order
     if not keepdims and not whole and x.first:
         x = Tensor(b.source_order(x), x.shape)
-    edge = b.node(op, [x.edge], {"axes": sorted(x.axis(a) for a in chosen), "keepdims": int(keepdims)})
+    edge = b.node(
+        op, [x.edge], {"axes": sorted(x.axis(a) for a in chosen), "keepdims": int(keepdims)}
+    )
     return b.tensor(edge, x.first and keepdims)
 
 
@@ -228,6 +281,7 @@ def _global_pool(op: str) -> Converter:
         if not first:
             x = Tensor(b.channels_first(x), x.shape, True)
         return reduce(b, op, x, list(axes), bool(layer.keepdims))
+
     return convert
 
 
@@ -238,6 +292,7 @@ def _op_binary(op: str) -> Converter:
     def convert(b: KerasBuilder, operation: Any, x1: Any, x2: Any) -> Tensor:
         values = [t if isinstance(t, (Tensor, float, int)) else value_of(t) for t in (x1, x2)]
         return b.binary(op, *values)
+
     return convert
 
 
@@ -250,12 +305,14 @@ def _op_unary(name: str) -> Converter:
         if name == "leaky_relu":
             attributes["alpha"] = float(operation.negative_slope)
         return b.unary(op, _first_argument(x), attributes)
+
     return convert
 
 
 def _op_reduce(op: str) -> Converter:
     def convert(b: KerasBuilder, operation: Any, x: Any, *rest: Any, **options: Any) -> Tensor:
         return reduce(b, op, _first_argument(x), operation.axis, bool(operation.keepdims))
+
     return convert
 
 
@@ -269,15 +326,21 @@ def _op_reshape(b: KerasBuilder, operation: Any, x: Any, *rest: Any, **options: 
     x = _first_argument(x)
     if shape and shape[0] == -1 and -1 not in shape[1:]:
         return reshape(b, x, shape[1:])
-    raise UnsupportedError(f"from_keras: {b.layer!r} reshapes to {shape}; the batch must stay in front")
+    raise UnsupportedError(
+        f"from_keras: {b.layer!r} reshapes to {shape}; the batch must stay in front"
+    )
 
 
 def _op_transpose(b: KerasBuilder, operation: Any, x: Any, *rest: Any, **options: Any) -> Tensor:
-    return b.tensor(b.node("transpose", [b.source_order(_first_argument(x))], {"perm": list(operation.axes)}))
+    return b.tensor(
+        b.node("transpose", [b.source_order(_first_argument(x))], {"perm": list(operation.axes)})
+    )
 
 
 def _op_clip(b: KerasBuilder, operation: Any, x: Any, *rest: Any, **options: Any) -> Tensor:
-    return b.unary("clip", _first_argument(x), {"min": float(operation.x_min), "max": float(operation.x_max)})
+    return b.unary(
+        "clip", _first_argument(x), {"min": float(operation.x_min), "max": float(operation.x_max)}
+    )
 
 
 def _op_square(b: KerasBuilder, operation: Any, x: Any) -> Tensor:
@@ -293,34 +356,86 @@ def _op_softmax(b: KerasBuilder, operation: Any, x: Any, *rest: Any, **options: 
 
 
 LAYERS: dict[str, Converter] = {
-    "Activation": _activation, "ActivityRegularization": _same, "Add": _merge("add"), "AlphaDropout": _same,
-    "Average": _average, "BatchNormalization": _batch_norm, "Concatenate": _concatenate,
-    "Dense": _with_activation(_dense), "Dropout": _same,
-    "ELU": lambda b, layer, x: b.unary("elu", x, {"alpha": float(layer.alpha)}), "Embedding": _embedding,
-    "Flatten": _flatten, "GaussianDropout": _same, "GaussianNoise": _same,
-    "GlobalAveragePooling1D": _global_pool("reduce_mean"), "GlobalAveragePooling2D": _global_pool("reduce_mean"),
-    "GlobalMaxPooling1D": _global_pool("reduce_max"), "GlobalMaxPooling2D": _global_pool("reduce_max"),
-    "Identity": _same, "LayerNormalization": _layer_norm,
-    "LeakyReLU": lambda b, layer, x: b.unary("leaky_relu", x, {"alpha": float(layer.negative_slope)}),
-    "Maximum": _merge("maximum"), "Minimum": _merge("minimum"), "MultiHeadAttention": multi_head_attention,
-    "Multiply": _merge("mul"), "Normalization": _normalization, "PReLU": _prelu, "Permute": _permute,
-    "ReLU": _relu, "RepeatVector": _repeat_vector, "Rescaling": _rescaling, "Reshape": _reshape,
-    "Softmax": _softmax, "SpatialDropout1D": _same, "SpatialDropout2D": _same, "Subtract": _merge("sub"),
-    **{name: _with_activation(convert) if activated else convert
-       for name, (convert, activated) in CONVOLUTIONS.items()},
+    "Activation": _activation,
+    "ActivityRegularization": _same,
+    "Add": _merge("add"),
+    "AlphaDropout": _same,
+    "Average": _average,
+    "BatchNormalization": _batch_norm,
+    "Concatenate": _concatenate,
+    "Dense": _with_activation(_dense),
+    "Dropout": _same,
+    "ELU": lambda b, layer, x: b.unary("elu", x, {"alpha": float(layer.alpha)}),
+    "Embedding": _embedding,
+    "Flatten": _flatten,
+    "GaussianDropout": _same,
+    "GaussianNoise": _same,
+    "GlobalAveragePooling1D": _global_pool("reduce_mean"),
+    "GlobalAveragePooling2D": _global_pool("reduce_mean"),
+    "GlobalMaxPooling1D": _global_pool("reduce_max"),
+    "GlobalMaxPooling2D": _global_pool("reduce_max"),
+    "Identity": _same,
+    "LayerNormalization": _layer_norm,
+    "LeakyReLU": lambda b, layer, x: b.unary(
+        "leaky_relu", x, {"alpha": float(layer.negative_slope)}
+    ),
+    "Maximum": _merge("maximum"),
+    "Minimum": _merge("minimum"),
+    "MultiHeadAttention": multi_head_attention,
+    "Multiply": _merge("mul"),
+    "Normalization": _normalization,
+    "PReLU": _prelu,
+    "Permute": _permute,
+    "ReLU": _relu,
+    "RepeatVector": _repeat_vector,
+    "Rescaling": _rescaling,
+    "Reshape": _reshape,
+    "Softmax": _softmax,
+    "SpatialDropout1D": _same,
+    "SpatialDropout2D": _same,
+    "Subtract": _merge("sub"),
+    **{
+        name: _with_activation(convert) if activated else convert
+        for name, (convert, activated) in CONVOLUTIONS.items()
+    },
 }
 
 OPERATIONS: dict[str, Converter] = {
-    "Absolute": _op_unary("absolute"), "Add": _op_binary("add"), "Clip": _op_clip, "Concatenate": _op_concatenate,
-    "Divide": _op_binary("div"), "Elu": _op_unary("elu"), "Erf": _op_unary("erf"), "Exp": _op_unary("exp"),
-    "Gelu": _op_unary("gelu"), "HardSigmoid": _op_unary("hard_sigmoid"), "HardSilu": _op_unary("hard_silu"),
-    "LeakyRelu": _op_unary("leaky_relu"), "Log": _op_unary("log"), "Matmul": _op_matmul, "Max": _op_reduce("reduce_max"),
-    "Maximum": _op_binary("maximum"), "Mean": _op_reduce("reduce_mean"), "Minimum": _op_binary("minimum"),
-    "Multiply": _op_binary("mul"), "Negative": _op_unary("negative"), "Power": _op_binary("pow"),
-    "Relu": _op_unary("relu"), "Relu6": _op_unary("relu6"), "Reshape": _op_reshape, "Sigmoid": _op_unary("sigmoid"),
-    "Silu": _op_unary("silu"), "Softmax": _op_softmax, "Softplus": _op_unary("softplus"), "Sqrt": _op_unary("sqrt"),
-    "Square": _op_square, "Subtract": _op_binary("sub"), "Sum": _op_reduce("reduce_sum"), "Tanh": _op_unary("tanh"),
-    "Transpose": _op_transpose, "TrueDivide": _op_binary("div"),
+    "Absolute": _op_unary("absolute"),
+    "Add": _op_binary("add"),
+    "Clip": _op_clip,
+    "Concatenate": _op_concatenate,
+    "Divide": _op_binary("div"),
+    "Elu": _op_unary("elu"),
+    "Erf": _op_unary("erf"),
+    "Exp": _op_unary("exp"),
+    "Gelu": _op_unary("gelu"),
+    "HardSigmoid": _op_unary("hard_sigmoid"),
+    "HardSilu": _op_unary("hard_silu"),
+    "LeakyRelu": _op_unary("leaky_relu"),
+    "Log": _op_unary("log"),
+    "Matmul": _op_matmul,
+    "Max": _op_reduce("reduce_max"),
+    "Maximum": _op_binary("maximum"),
+    "Mean": _op_reduce("reduce_mean"),
+    "Minimum": _op_binary("minimum"),
+    "Multiply": _op_binary("mul"),
+    "Negative": _op_unary("negative"),
+    "Power": _op_binary("pow"),
+    "Relu": _op_unary("relu"),
+    "Relu6": _op_unary("relu6"),
+    "Reshape": _op_reshape,
+    "Sigmoid": _op_unary("sigmoid"),
+    "Silu": _op_unary("silu"),
+    "Softmax": _op_softmax,
+    "Softplus": _op_unary("softplus"),
+    "Sqrt": _op_unary("sqrt"),
+    "Square": _op_square,
+    "Subtract": _op_binary("sub"),
+    "Sum": _op_reduce("reduce_sum"),
+    "Tanh": _op_unary("tanh"),
+    "Transpose": _op_transpose,
+    "TrueDivide": _op_binary("div"),
 }
 
 __all__ = ["LAYERS", "OPERATIONS"]

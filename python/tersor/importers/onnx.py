@@ -205,18 +205,18 @@ class _Import:
             )
         self.builder = SampleBuilder(Graph(), batched)
         self.values: dict[int, Operand] = {}  # by id of the onnx_ir value
+        self.outputs: list[int] = []
 
     def run(self) -> Graph:
         for value in self.network.graph.inputs:
             if value.name in self.inputs:
                 self.values[id(value)] = self._input(value.name, *self.inputs[value.name])
         self._walk(self.network.graph)
-        outputs = []
         for value in self.network.graph.outputs:
             if id(value) not in self.values:
                 raise ImportFormatError(f"import: output {value.name!r} is made by no node")
-            outputs.append(self._output(value.name or "", value.dtype, self.values[id(value)]))
-        self.builder.graph.set_outputs(outputs)
+            self.outputs.append(self._output(value.name or "", value.dtype, self.values[id(value)]))
+        self.builder.graph.set_outputs(self.outputs)
         return self.builder.graph
 
     def _input(self, name: str, dtype: np.dtype[Any], dims: list[int | None]) -> Value:
@@ -237,12 +237,16 @@ class _Import:
                 f"import: output {name!r} of shape {value.shape} for one sample has no leading batch"
             )
         edge = b.arranged(value, b.natural(value.shape).native)
-        made = {o for n in b.graph.nodes for o in n.outputs}
-        if edge not in made or b.graph.edge(edge).name != name:
+        graph = b.graph
+        taken = {i for i in (*graph.input_ids, *self.outputs)}
+        if edge in taken:  # an input, or a value that is returned twice
             edge = b.node("identity", [edge], {}, "", name)
+        elif name not in {graph.edge(i).name for i in taken}:
+            graph.rename(edge, name)
         wanted = None if dtype is None else numpy_dtype(int(dtype), f"output {name!r}").name
         if wanted in ("float16", "float64", "bfloat16"):
-            edge = b.node("cast", [edge], {"to": wanted}, "", name)
+            edge = b.node("cast", [edge], {"to": wanted})
+            graph.rename(edge, name)
         return edge
 
     def _walk(self, graph: onnx_ir.Graph) -> None:
