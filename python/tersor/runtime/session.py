@@ -77,6 +77,7 @@ class Session:
         edges = graph.edges
         inputs = [edges[i] for i in graph.input_ids]
         self._dtypes = [_dtype(edge.dtype) for edge in inputs]
+        self._only_dtype = self._dtypes[0] if len(self._dtypes) == 1 else None
         self._edge_dtypes = {edge.name: _dtype(edge.dtype) for edge in edges}
         self.input_names: tuple[str, ...] = tuple(edge.name for edge in inputs)
         self.output_names: tuple[str, ...] = tuple(edges[i].name for i in graph.output_ids)
@@ -112,7 +113,11 @@ class Session:
         outs = None
         if out is not None:
             outs = [out] if isinstance(out, np.ndarray) else list(out)
-        results = self._native.run(self._arrays(inputs), outs)
+        first = inputs[0] if len(inputs) == 1 else None
+        if type(first) is np.ndarray and first.dtype is self._only_dtype:
+            results = self._native.run(inputs, outs)  # nothing to convert
+        else:
+            results = self._native.run(self._arrays(inputs), outs)
         return results[0] if len(results) == 1 else results
 
     def _arrays(self, inputs: Sequence[Any]) -> list[Array]:
