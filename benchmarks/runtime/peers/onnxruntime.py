@@ -1,0 +1,16 @@
+"""ONNX Runtime on the CPU: fp32, and its own static int8 quantization."""
+
+import onnxruntime
+
+PRECISIONS = ("fp32", "int8")
+
+
+def load(folder, precision, x, threads):
+    """See the package."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        str(folder / f"{precision}.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+    return lambda: session.run(None, {"input": x}), lambda x: session.run(None, {"input": x})[0]

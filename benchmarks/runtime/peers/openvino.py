@@ -1,0 +1,30 @@
+"""OpenVINO on the CPU: fp32 (its default is bf16 where the processor has it) and the QDQ model in int8."""
+
+import numpy as np
+import openvino
+
+PRECISIONS = ("fp32", "int8")
+
+
+def load(folder, precision, x, threads):
+    """See the package."""
+    core = openvino.Core()
+    options = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+
+    def request(batch):
+        model = core.read_model(folder / f"{precision}.onnx")
+        model.reshape([batch, *x.shape[1:]])
+        return core.compile_model(model, "CPU", options).create_infer_request()
+
+    main = request(len(x))
+
+    def predict(images):
+        other = request(len(images))
+        return np.array(next(iter(other.infer([images]).values())))
+
+    return lambda: main.infer([x], share_inputs=True, share_outputs=True), predict
