@@ -14,6 +14,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +40,25 @@ class Contender:
         self.name = f"{peer} {precision}"
         self.peer, self.precision = peer, precision
         self.times: list[int] = []
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TERSOR_THREADS": str(threads)}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            "TERSOR_THREADS": str(threads),
+        }
         command = [sys.executable, "-m", "benchmarks.runtime.worker", peer, precision, str(folder)]
+        self.errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [*command, f"--batch={batch}", f"--threads={threads}"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, env=environment,
         )  # fmt: skip
 
     def read(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        return json.loads(line) if line else {"skip": "failed to run"}
+        if line:
+            return dict(json.loads(line))
+        self.errors.seek(0)
+        return {"skip": (self.errors.read().strip().splitlines() or ["it died"])[-1]}
 
     def ask(self, text: str) -> dict[str, Any]:
         assert self.process.stdin is not None
@@ -63,7 +72,9 @@ class Contender:
         self.process.wait(60)
 
 
-def measure(network: str, folder: Path, batch: int, threads: int, rounds: int, seconds: float, only: str) -> list[dict[str, Any]]:
+def measure(
+    network: str, folder: Path, batch: int, threads: int, rounds: int, seconds: float, only: str
+) -> list[dict[str, Any]]:
     """One row per contender."""
     contenders = []
     skipped = []
@@ -149,7 +160,12 @@ def markdown(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
              "signal-to-noise ratio to the float network.", ""]  # fmt: skip
     for key, group in _groups(rows).items():
         best = _fastest(group, ("fp32", "eager", "compile"))
-        lines += [f"### {_title(*key)}", "", "| " + " | ".join(COLUMNS) + " |", "|---" + "|--:" * 6 + "|"]
+        lines += [
+            f"### {_title(*key)}",
+            "",
+            "| " + " | ".join(COLUMNS) + " |",
+            "|---" + "|--:" * 6 + "|",
+        ]
         for row in sorted(group, key=lambda r: r["median_ms"]):
             cells = _cells(row, best)
             if row["peer"] == "tersor":
@@ -168,7 +184,9 @@ def main() -> None:
     parser.add_argument("--peers", default="", help="only these, comma-separated")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=3.0, help="of counted calls per contender")
-    parser.add_argument("--folder", type=Path, default=Path.home() / ".cache" / "tersor" / "benchmarks")
+    parser.add_argument(
+        "--folder", type=Path, default=Path.home() / ".cache" / "tersor" / "benchmarks"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()
@@ -177,12 +195,22 @@ def main() -> None:
     for network in args.networks.split(","):
         # In a process of its own: exporting and quantizing leave a lot of memory behind.
         code = "import sys, pathlib; from benchmarks.runtime import networks; networks.prepare(sys.argv[1], pathlib.Path(sys.argv[2]))"
-        subprocess.run([sys.executable, "-c", code, network, str(args.folder)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-c", code, network, str(args.folder)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         batches = [int(b) for b in args.batches.split(",")] if args.batches else BATCHES[network]
         for batch in batches:
             for threads in map(int, args.threads.split(",")):
                 group = measure(
-                    network, args.folder / network, batch, threads, args.rounds, args.seconds, args.peers
+                    network,
+                    args.folder / network,
+                    batch,
+                    threads,
+                    args.rounds,
+                    args.seconds,
+                    args.peers,
                 )
                 show(group)
                 rows += group

@@ -63,7 +63,9 @@ def _resnet8() -> nn.Module:
     module = ResNet8()
     with h5py.File(datasets.find("models/resnet8-cifar10.h5")) as file:
         weights = file["model_weights"]
-        layers = {n: {k.split(":")[0]: np.array(v) for k, v in _datasets(weights[n])} for n in weights}
+        layers = {
+            n: {k.split(":")[0]: np.array(v) for k, v in _datasets(weights[n])} for n in weights
+        }
     convs = sorted((n for n in layers if n.startswith("conv2d")), key=_number)
     norms = sorted((n for n in layers if n.startswith("batch_normalization")), key=_number)
     plain = [n for n in convs if layers[n]["kernel"].shape[0] == 3]
@@ -91,7 +93,9 @@ def _number(name: str) -> int:
 
 def _datasets(group) -> Iterator[tuple[str, object]]:
     found = []
-    group.visititems(lambda path, v: found.append((path.rsplit("/", 1)[-1], v)) if hasattr(v, "dtype") else None)
+    group.visititems(
+        lambda path, v: found.append((path.rsplit("/", 1)[-1], v)) if hasattr(v, "dtype") else None
+    )
     return iter(found)
 
 
@@ -142,7 +146,11 @@ def prepare(name: str, folder: Path) -> Path:
         calibration = rng.normal(size=(CALIBRATION, *shape)).astype(np.float32)
         x = rng.normal(size=(16, *shape)).astype(np.float32)
         with torch.no_grad():
-            data = {"calibration": calibration, "x": x, "reference": module(torch.from_numpy(x)).numpy()}
+            data = {
+                "calibration": calibration,
+                "x": x,
+                "reference": module(torch.from_numpy(x)).numpy(),
+            }
     np.savez(target / "data.npz", **data)
     torch.save(module, target / "module.pt")
     _export(module, shape, target / "fp32.onnx")
@@ -163,7 +171,12 @@ def _export(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
 
 
 def _quantize_onnx(target: Path, calibration: NDArray[np.float32]) -> None:
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):
