@@ -1,7 +1,7 @@
 """Whole networks: tersor beside ONNX Runtime, OpenVINO, PyTorch and LiteRT.
 
-Every contender lives in its own process. After ten calls of warm-up they take turns, a few calls at a
-time, so that a busy neighbour or a change of clock meets all of them; the table shows medians.
+Every contender lives in its own process. After ten calls of warm-up they take turns, a few calls at
+a time, so that a busy neighbour or a change of clock meets all of them; the table shows medians.
 
     python -m benchmarks.runtime.bench_networks --json networks.json --markdown networks.md
 """
@@ -46,11 +46,15 @@ class Contender:
             "TERSOR_THREADS": str(threads),
         }
         command = [sys.executable, "-m", "benchmarks.runtime.worker", peer, precision, str(folder)]
-        self.errors = tempfile.TemporaryFile("w+")
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, read after the process ended
         self.process = subprocess.Popen(
             [*command, f"--batch={batch}", f"--threads={threads}"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, env=environment,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env=environment,
+        )
 
     def read(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -100,10 +104,18 @@ def measure(
     for c in contenders:
         times = sorted(t / 1e6 for t in c.times)
         row = {
-            "network": network, "batch": batch, "threads": threads, "contender": c.name, "peer": c.peer,
-            "precision": c.precision, "median_ms": statistics.median(times), "min_ms": times[0],
-            "p95_ms": times[int(0.95 * (len(times) - 1))], "calls": len(times), **c.ask("end"),
-        }  # fmt: skip
+            "network": network,
+            "batch": batch,
+            "threads": threads,
+            "contender": c.name,
+            "peer": c.peer,
+            "precision": c.precision,
+            "median_ms": statistics.median(times),
+            "min_ms": times[0],
+            "p95_ms": times[int(0.95 * (len(times) - 1))],
+            "calls": len(times),
+            **c.ask("end"),
+        }
         row["samples_per_s"] = 1000 * batch / row["median_ms"]
         c.close()
         rows.append(row)
@@ -119,9 +131,14 @@ def _fastest(rows: list[dict[str, Any]], precisions: tuple[str, ...]) -> float:
 def _cells(row: dict[str, Any], best: float) -> list[str]:
     quality = f"{row['top1']:.2f} %" if "top1" in row else f"{row['snr_db']:.1f} dB"
     return [
-        row["contender"], f"{row['median_ms']:.3f}", f"{row['p95_ms']:.3f}", f"{row['samples_per_s']:,.0f}",
-        f"{best / row['median_ms']:.2f}", f"{row['peak_bytes'] / 2**20:.1f}", quality,
-    ]  # fmt: skip
+        row["contender"],
+        f"{row['median_ms']:.3f}",
+        f"{row['p95_ms']:.3f}",
+        f"{row['samples_per_s']:,.0f}",
+        f"{best / row['median_ms']:.2f}",
+        f"{row['peak_bytes'] / 2**20:.1f}",
+        quality,
+    ]
 
 
 COLUMNS = ["contender", "median ms", "p95 ms", "samples/s", "x fastest fp32", "peak MiB", "quality"]
@@ -154,10 +171,15 @@ def show(rows: list[dict[str, Any]]) -> None:
 def markdown(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
     """The section for docs/benchmarks.md."""
     versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items())
-    lines = ["## Whole networks", "", f"{machine['cpu']}; {versions}. Medians of interleaved rounds, one process per",
-             "contender; peak memory is what loading and running add to the process; int8 of ONNX Runtime and OpenVINO",
-             "is quantize_static (QDQ, per channel, 128 images). Quality: top-1 of 2,000 CIFAR-10 test images, or the",
-             "signal-to-noise ratio to the float network.", ""]  # fmt: skip
+    lines = [
+        "## Whole networks",
+        "",
+        f"{machine['cpu']}; {versions}. Medians of interleaved rounds, one process per contender.",
+        "Peak memory is what loading and running add to the process. ONNX Runtime and OpenVINO run",
+        "quantize_static's int8 (QDQ, per channel, 128 images). Quality: top-1 of 2,000 CIFAR-10",
+        "test images, or the signal-to-noise ratio to the float network.",
+        "",
+    ]
     for key, group in _groups(rows).items():
         best = _fastest(group, ("fp32", "eager", "compile"))
         lines += [

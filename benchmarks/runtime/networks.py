@@ -9,6 +9,7 @@ images with labels, or random ones with the float network's outputs.
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,11 +93,11 @@ def _number(name: str) -> int:
 
 
 def _datasets(group) -> Iterator[tuple[str, object]]:
-    found = []
-    group.visititems(
-        lambda path, v: found.append((path.rsplit("/", 1)[-1], v)) if hasattr(v, "dtype") else None
-    )
-    return iter(found)
+    for name, item in group.items():
+        if hasattr(item, "dtype"):
+            yield name, item
+        else:
+            yield from _datasets(item)
 
 
 def _resnet20() -> nn.Module:
@@ -165,9 +166,16 @@ def prepare(name: str, folder: Path) -> Path:
 def _export(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
     batch = torch.export.Dim("batch", min=1, max=4096)
     torch.onnx.export(
-        module, (torch.zeros(2, *shape),), path, dynamo=True, dynamic_shapes=({0: batch},), input_names=["input"],
-        output_names=["logits"], external_data=False, verbose=False,
-    )  # fmt: skip
+        module,
+        (torch.zeros(2, *shape),),
+        path,
+        dynamo=True,
+        dynamic_shapes=({0: batch},),
+        input_names=["input"],
+        output_names=["logits"],
+        external_data=False,
+        verbose=False,
+    )
 
 
 def _quantize_onnx(target: Path, calibration: NDArray[np.float32]) -> None:
@@ -191,9 +199,14 @@ def _quantize_onnx(target: Path, calibration: NDArray[np.float32]) -> None:
     quant_pre_process(str(target / "fp32.onnx"), str(prepared))
     start = time.perf_counter()
     quantize_static(
-        str(prepared), str(target / "int8.onnx"), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
-        activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
-    )  # fmt: skip
+        str(prepared),
+        str(target / "int8.onnx"),
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+    )
     (target / "int8.onnx.seconds").write_text(f"{time.perf_counter() - start:.3f}\n")
 
 
@@ -206,3 +219,7 @@ def _write_tersor(target: Path, calibration: NDArray[np.float32]) -> None:
         compressed = tersor.compress(graph, recipe=recipe, calibration=calibration, progress=False)
         compressed.save(target / f"{recipe}.tersor")
         (target / f"{recipe}.tersor.seconds").write_text(f"{time.perf_counter() - start:.3f}\n")
+
+
+if __name__ == "__main__":
+    prepare(sys.argv[1], Path(sys.argv[2]))

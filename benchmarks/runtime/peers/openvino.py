@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: fp32 (its default is bf16 where the processor has it) and the QDQ model in int8."""
+"""OpenVINO on the CPU: fp32 (asked for: its default is bf16 where it can) and the QDQ model."""
 
 import numpy as np
 import openvino
