@@ -53,7 +53,7 @@ def test_keep_takes_a_quantized_network_as_it_is(graph):
     int8 = tersor.compress(graph, calibration=x)
     kept = tersor.compress(int8.graph, recipe="keep")
     np.testing.assert_array_equal(outputs(kept, x), outputs(int8, x))
-    with pytest.raises(ValueError, match="quantized already .*: use recipe='keep'"):
+    with pytest.raises(ValueError, match=r"quantized already .*: use recipe='keep'"):
         tersor.compress(int8.graph, calibration=x)
 
 

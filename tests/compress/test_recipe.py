@@ -67,5 +67,5 @@ def test_layers_must_be_a_mapping():
 
 
 def test_a_missing_file():
-    with pytest.raises(FileNotFoundError, match="recipe file not found: nowhere.yaml"):
+    with pytest.raises(FileNotFoundError, match=r"recipe file not found: nowhere\.yaml"):
         Recipe.parse("nowhere.yaml")

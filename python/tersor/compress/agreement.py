@@ -47,9 +47,9 @@ def check_agreement(
             f"{name} ({db:.1f} dB)" for name, db in _steepest(graph, compressed, inputs)
         )
         warnings.warn(
-            f"compress: the int8 network differs from the float one on the calibration samples "
-            f"({ratio:.1f} dB signal to noise); most is lost at {worst}. Keep such layers in fp32 in "
-            "the recipe, or give samples that are closer to real ones",
+            "compress: the int8 network differs from the float one on the calibration samples "
+            f"({ratio:.1f} dB signal to noise); most is lost at {worst}. Keep such layers in fp32 "
+            "in the recipe, or give samples that are closer to real ones",
             stacklevel=3,
         )
     return ratio

@@ -1,4 +1,4 @@
-"""Calibration: which values flow through a network. Native half: ``cpp/tersor/runtime/calibrate.h``."""
+"""Which values flow through a network. Native half: ``cpp/tersor/runtime/calibrate.h``."""
 
 from __future__ import annotations
 

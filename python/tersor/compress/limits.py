@@ -25,7 +25,8 @@ def check_limits(
     ----------
     model : CompressedModel
     target : Target or None
-        Latency and memory are measured here where this machine has its instruction set, else modelled.
+        Latency and memory are measured here where this machine has its instruction set, else
+        modelled.
     budget : Budget
         Goes before the target's constraints.
     figures : mapping
@@ -36,7 +37,8 @@ def check_limits(
     BudgetError
         If a line does not hold; the message says by how much.
     ValueError
-        If the budget asks for an accuracy drop and nothing was evaluated, or for energy without a target.
+        If the budget asks for an accuracy drop and nothing was evaluated, or for energy without a
+        target.
     """
     drop = None
     if "accuracy" in figures:

@@ -137,7 +137,8 @@ class CompressedModel:
         return table
 
     def _rows(self) -> list[tuple[str, ...]]:
-        edges, seen, rows = self.graph.edges, set[int](), []
+        edges, seen = self.graph.edges, set[int]()
+        rows: list[tuple[str, ...]] = []
         reasons = self.notes.get("float_layers", {})
         for node in self.graph.nodes:
             constants = [i for i in node.inputs if i >= 0 and edges[i].is_constant]
@@ -160,7 +161,8 @@ class CompressedModel:
     def _totals(self) -> str:
         parameters = sum(math.prod(e.shape) for e in self.graph.edges if e.is_constant)
         lines = [
-            f"{len(self.graph.nodes)} nodes, {parameters:,} parameters, file {format_bytes(self.nbytes)}",
+            f"{len(self.graph.nodes)} nodes, {parameters:,} parameters, "
+            f"file {format_bytes(self.nbytes)}",
             f"content {self.content_hash[:16]}, parent {str(self.lineage.get('parent', ''))[:16]}",
         ]
         for name, value in self.provenance.get("figures", {}).items():
@@ -168,7 +170,10 @@ class CompressedModel:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"CompressedModel(recipe {self.recipe.name}, {self.nbytes:,} bytes, {self.content_hash[:16]})"
+        return (
+            f"CompressedModel(recipe {self.recipe.name}, {self.nbytes:,} bytes, "
+            f"{self.content_hash[:16]})"
+        )
 
     def __str__(self) -> str:
         from rich.console import Console

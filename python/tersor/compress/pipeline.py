@@ -46,19 +46,19 @@ def compress(
         From :func:`tersor.load`, :func:`tersor.from_torch` or :func:`tersor.from_keras`. It is not
         changed.
     target : str, Path or Target, optional
-        Name of a device profile (``"cloud"``, ``"edge"``, ``"mcu"``), path of a YAML profile, or Target.
-        Its constraints must hold.
+        Name of a device profile (``"cloud"``, ``"edge"``, ``"mcu"``), path of a YAML profile, or
+        Target. Its constraints must hold.
     budget : mapping, str, Path or Budget, optional
-        What must hold, such as ``{"size": "128 KB", "accuracy_drop": 0.01}``; size is that of the saved
-        file. Goes before the target's constraints.
+        What must hold, such as ``{"size": "128 KB", "accuracy_drop": 0.01}``; size is that of the
+        saved file. Goes before the target's constraints.
     recipe : str, mapping, Path or Recipe, optional
         ``"int8"`` (default), ``"bf16"``, ``"fp32"``, ``"keep"``, or a Recipe.
     calibration : array, path, mapping of arrays, or iterable of batches
-        Unlabeled samples, for "int8". Bytes (uint8) are raw samples and go through `preprocess`; floats
-        are what the network takes.
+        Unlabeled samples, for "int8". Bytes (uint8) are raw samples and go through `preprocess`;
+        floats are what the network takes.
     evaluate : (x, y) or callable, optional
-        Labeled samples for top-1 accuracy, or a function of a session that returns a score (higher is
-        better). Measured before and after.
+        Labeled samples for top-1 accuracy, or a function of a session that returns a score (higher
+        is better). Measured before and after.
     preprocess : Preprocess, mapping or path, optional
         How raw samples become the network's input; saved with the model. By default what the graph
         carries.
@@ -78,8 +78,8 @@ def compress(
     BudgetError
         If the budget is not met; the message says by how much.
     ValueError
-        If an argument is out of range, calibration samples are missing, empty or not finite (DataError),
-        or the network is quantized already.
+        If an argument is out of range, calibration samples are missing, empty or not finite
+        (DataError), or the network is quantized already.
 
     Warns
     -----

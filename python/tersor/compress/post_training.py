@@ -1,4 +1,4 @@
-"""Int8 post-training quantization of a whole network. Native half: ``cpp/tersor/graph/quantize.h``."""
+"""Int8 post-training quantization. Native half: ``cpp/tersor/graph/quantize.h``."""
 
 from __future__ import annotations
 

@@ -55,8 +55,8 @@ class Recipe:
     name : str, optional
         What tables call it; `values` by default.
     layers : mapping of str to {"int8", "fp32"}
-        Exceptions for "int8": patterns with ``*`` and ``?`` on the names of layers, of their outputs or
-        of their weights in the source framework. The last pattern that matches counts.
+        Exceptions for "int8": patterns with ``*`` and ``?`` on the names of layers, of their
+        outputs or of their weights in the source framework. The last pattern that matches counts.
     activations : RangeSearch
         For the activations of "int8".
     weights : RangeSearch
@@ -162,7 +162,8 @@ class Recipe:
         layers = fields.get("layers", {})
         if not isinstance(layers, Mapping):
             raise TypeError(
-                f"recipe layers must be a mapping of patterns to values, got {type(layers).__name__}"
+                "recipe layers must be a mapping of patterns to values, "
+                f"got {type(layers).__name__}"
             )
         fields["layers"] = {str(pattern): values for pattern, values in layers.items()}
         return cls(**fields)

@@ -32,7 +32,8 @@ def load(
     FileNotFoundError
         There is no such file.
     ValueError
-        The suffix is unknown, or the file is broken (:class:`tersor.GraphError`, :class:`tersor.ArtifactError`).
+        The suffix is unknown, or the file is broken (:class:`tersor.GraphError`,
+        :class:`tersor.ArtifactError`).
     ImportError
         A package that reads this format is missing; the message names the pip command.
 

@@ -1,4 +1,4 @@
-"""Observers: parameters from values that go by. Native half: ``cpp/tersor/quantization/observer.h``."""
+"""Parameters from values that go by. Native half: ``cpp/tersor/quantization/observer.h``."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ class MovingAverageObserver:
 class HistogramObserver:
     """Count values in at most 2,048 bins and search the best range over them.
 
-    Bin edges are multiples of a power of two that grows with the range, so counts are exact, need one
-    pass, and do not depend on the order in which values came or observers were merged.
+    Bin edges are multiples of a power of two that grows with the range, so counts are exact, need
+    one pass, and do not depend on the order in which values came or observers were merged.
 
     Parameters
     ----------
@@ -151,7 +151,8 @@ class HistogramObserver:
     def edges(self) -> NDArray[np.float64]:
         """Bin edges, one more than bins."""
         first = self._native.first
-        return (first + np.arange(len(self.counts) + 1)) * float(self._native.width)
+        index = np.arange(len(self.counts) + 1, dtype=np.float64)
+        return np.asarray((index + float(first)) * float(self._native.width))
 
     def qparams(self, bits: int = 8, symmetric: bool = False, *, signed: bool = True) -> QParams:
         """Return parameters for what was seen; ValueError while nothing was."""

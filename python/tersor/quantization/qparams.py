@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _core
 from .affine import dequantize_affine, quantize_affine
 
-QParams = _core.quantization.QParams
+if TYPE_CHECKING:
+    QParams = Any
+else:
+    QParams = _core.quantization.QParams
 
 Method = Literal["minmax", "percentile", "mse"]
 
@@ -35,25 +38,27 @@ def choose_qparams(
     bits : int, default 8
         Width of a code, in [2, 8].
     symmetric : bool, default True
-        Zero point 0 and codes in ``[-(2**(bits-1) - 1), 2**(bits-1) - 1]``, as for weights. Otherwise
-        all codes are used, as for activations.
+        Zero point 0 and codes in ``[-(2**(bits-1) - 1), 2**(bits-1) - 1]``, as for weights.
+        Otherwise all codes are used, as for activations.
     axis : int, optional
-        Axis of the channels, each with its own scale; without it one scale holds for the whole array.
+        Axis of the channels, each with its own scale; without it one scale holds for the whole
+        array.
     group_size : int, optional
         With ``axis=0``: one scale per row and group of so many values of the flattened rest.
     method : {"minmax", "percentile", "mse"}
-        The whole range; the range without the outermost values (see `percentile`); or the range whose
-        squared quantization error is least.
+        The whole range; the range without the outermost values (see `percentile`); or the range
+        whose squared quantization error is least.
     signed : bool, default True
         Whether codes are signed; unsigned ones must be asymmetric.
     percentile : float, default 0.9999
-        Share of the values at or below the upper end of the range, in (0.5, 1]; likewise for the lower.
+        Share of the values at or below the upper end of the range, in (0.5, 1]; likewise for the
+        lower.
 
     Returns
     -------
     QParams
-        ``scale`` (float32), ``zero_point`` (int32), ``bits``, ``signed``, ``axis``, ``group_size``. Zero is
-        exactly a code. Channels that are all zero take the median scale of the others.
+        ``scale`` (float32), ``zero_point`` (int32), ``bits``, ``signed``, ``axis``, ``group_size``.
+        Zero is exactly a code. Channels that are all zero take the median scale of the others.
 
     Raises
     ------
@@ -100,7 +105,8 @@ def quantize(x: ArrayLike, q: QParams, *, out: NDArray[Any] | None = None) -> ND
     Returns
     -------
     ndarray of int8, or uint8 for unsigned codes, shape (...)
-        ``clip(rint(x / scale) + zero_point, code_min, code_max)``, ties to even; `out` if it was given.
+        ``clip(rint(x / scale) + zero_point, code_min, code_max)``, ties to even; `out` if it
+        was given.
 
     Raises
     ------
@@ -196,7 +202,7 @@ def _group(group_size: int | None) -> int:
         return 0
     if group_size < 1:
         raise ValueError(f"choose_qparams: group_size must be at least 1, got {group_size}")
-    return cast(int, group_size)
+    return group_size
 
 
 __all__ = ["QParams", "choose_qparams", "dequantize", "quantize"]
