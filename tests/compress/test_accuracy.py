@@ -1,0 +1,102 @@
+"""Int8 accuracy of trained networks on CIFAR-10 (JPEG), calibrated on training images."""
+
+import numpy as np
+import pytest
+
+import tersor
+from tests import datasets
+
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+def normalised(x):
+    return np.ascontiguousarray(((x.astype(np.float32) / 255 - MEAN) / STD).transpose(0, 3, 1, 2))
+
+
+def raw(x):
+    return x.astype(np.float32)
+
+
+def top1(model, images, prepare):
+    session = tersor.Session(model, tersor.get_threads())
+    right = 0
+    for start in range(0, len(images.y), 500):
+        logits = session(prepare(images.x[start : start + 500]))
+        right += int((logits.argmax(1) == images.y[start : start + 500]).sum())
+    return 100 * right / len(images.y)
+
+
+def calibration(seed):
+    train = datasets.cifar10("train")
+    return train.x[np.random.default_rng(seed).choice(len(train.y), 128, replace=False)]
+
+
+def mean_top1(graph, prepare, subsets, images):
+    accuracies = []
+    for seed in range(subsets):
+        model = tersor.compress(graph, calibration=prepare(calibration(seed)))
+        accuracies.append(top1(model, images, prepare))
+    return float(np.mean(accuracies))
+
+
+def every(images, step):
+    return datasets.Images(images.x[::step], images.y[::step])
+
+
+@pytest.fixture(scope="module")
+def resnet20():
+    return tersor.load(datasets.find("models/resnet20-cifar10.onnx"))
+
+
+def test_resnet20_on_a_tenth_of_the_images(resnet20, cifar10_test):
+    images = every(cifar10_test, 10)
+    model = tersor.compress(resnet20, calibration=normalised(calibration(0)))
+    assert model.nbytes <= 284_000
+    wanted = top1(resnet20, images, normalised)
+    assert abs(top1(model, images, normalised) - wanted) <= 0.8
+
+
+@pytest.mark.slow
+def test_resnet20_keeps_its_accuracy(resnet20, cifar10_test):
+    assert mean_top1(resnet20, normalised, 5, cifar10_test) >= 87.55
+
+
+@pytest.mark.slow
+def test_resnet8_keeps_its_accuracy(cifar10_test):
+    pytest.importorskip("h5py", reason="reading the .h5 file needs h5py")
+    graph = tersor.load(datasets.find("models/resnet8-cifar10.h5"))
+    assert tersor.compress(graph, calibration=raw(calibration(0))).nbytes <= 88_000
+    assert mean_top1(graph, raw, 5, cifar10_test) >= 75.35
+
+
+def test_uneven_channels_do_not_collapse(resnet20, cifar10_test):
+    # The inner channels of each block are scaled by 1/32 to 32, and back by the next layer.
+    graph = resnet20.clone()
+    nodes = {node.outputs[0]: node for node in graph.nodes}
+    reads = [i for node in graph.nodes for i in node.inputs]
+    rng = np.random.default_rng(0)
+    for node in graph.nodes:
+        first = nodes.get(node.inputs[0])
+        inner = first is not None and first.op == node.op == "conv"
+        if not inner or reads.count(node.inputs[0]) > 1:
+            continue
+        w, b, v = first.inputs[1], first.inputs[2], node.inputs[1]
+        scale = rng.permutation(2.0 ** np.linspace(-5, 5, len(graph.edge(b).constant)))
+        column = scale.reshape(-1, 1, 1, 1)
+        graph.set_constant(w, (graph.edge(w).constant * column).astype(np.float32))
+        graph.set_constant(b, (graph.edge(b).constant * scale).astype(np.float32))
+        graph.set_constant(v, (graph.edge(v).constant / scale[:, None, None]).astype(np.float32))
+    images = every(cifar10_test, 10)
+    model = tersor.compress(graph, calibration=normalised(calibration(0)))
+    assert abs(top1(model, images, normalised) - top1(resnet20, images, normalised)) <= 0.8
+    with pytest.warns(UserWarning, match="differs from the float one on the calibration samples"):
+        tersor.compress(graph, calibration=normalised(calibration(0)), recipe={"equalize": False})
+
+
+def test_exact_and_fast_arithmetic_agree(resnet20, cifar10_test):
+    x = normalised(every(cifar10_test, 20).x)
+    model = tersor.compress(resnet20, calibration=normalised(calibration(0)))
+    fast = tersor.Session(model, tersor.get_threads())(x)
+    exact = tersor.Session(model, tersor.get_threads(), arithmetic="exact")(x)
+    assert (fast.argmax(1) == exact.argmax(1)).mean() >= 0.985
