@@ -32,7 +32,7 @@ enum class UnaryFunction : uint8_t {
 // y[i] = f(x[i]) as in graph/unary_function.h, with its one or two parameters a, b: clip(min, max; relu has 0 and
 // infinity), leaky_relu and elu (alpha), hard_sigmoid (alpha, beta). NaN gives NaN. Error at most 4 units in the
 // last place of the result (gelu, gelu_tanh, silu and hard_swish: or 4 eps |x|, whichever is more); results
-// below 2^-126 may lose bits. y may be x.
+// below 2^-125 may become 0. y may be x.
 using unary_float32_sig = void(UnaryFunction function, const float* x, float* y, size_t n, float a, float b) noexcept;
 
 }  // namespace tersor::runtime

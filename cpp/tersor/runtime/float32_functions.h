@@ -58,6 +58,13 @@ inline float exp_of(float x) {
   return (1.0f + e.p) * power_of_two(half) * power_of_two(e.n - half);
 }
 
+// exp(x) for x <= 0; below -87 (2^-125.5) it is 0, which saves the second step.
+inline float exp_of_negative(float x) {
+  const ExpParts e = exp_parts(clip(x, -87.0f, 0.0f));
+  const float power = (1.0f + e.p) * power_of_two(e.n);
+  return x < -87.0f ? 0.0f : power;
+}
+
 // exp(x) - 1 for x <= 80.
 inline float exp_minus_1(float x) {
   const ExpParts e = exp_parts(clip(x, -80.0f, 80.0f));
@@ -66,9 +73,8 @@ inline float exp_minus_1(float x) {
 }
 
 inline float sigmoid_of(float x) {
-  const float e = exp_of(-absolute(x));
-  const float positive = 1.0f / (1.0f + e);
-  return x < 0 ? e * positive : positive;
+  const float e = exp_of_negative(-absolute(x));
+  return (x < 0 ? e : 1.0f) / (1.0f + e);
 }
 
 // expm1(2|x|) / (expm1(2|x|) + 2); beyond 10 it is 1.
@@ -108,7 +114,7 @@ inline float log_of(float x) {
 
 // log(1 + exp(-|x|)) + max(x, 0). With u = fl(1 + e), log(1 + e) = log(u) + (e - (u - 1)) / u to first order.
 inline float softplus_of(float x) {
-  const float e = exp_of(-absolute(x));
+  const float e = exp_of_negative(-absolute(x));
   const float u = 1.0f + e;
   const float log_1p = log_normal(u) + (e - (u - 1.0f)) / u;
   return (x < 0 ? 0.0f : x) + log_1p;
@@ -132,7 +138,7 @@ inline float erf_of(float x) {
   q = fma_of(q, t, -0.6382256746292114f);
   q = fma_of(q, t, -1.1270400285720825f);
   q = fma_of(q, t, -0.00035371974809095263f);
-  const float outer = 1.0f - exp_of(q);
+  const float outer = 1.0f - exp_of_negative(q);
   return with_sign(t < 1.0f ? inner : outer, x) + (x - x);
 }
 

@@ -1,10 +1,11 @@
 // Operators that only move values: concat, slice, pad with a constant, reshape, transpose, expand, identity,
-// resize to the nearest pixel.
+// resize (to the nearest pixel, and float32 interpolation).
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "tersor/runtime/function_step.h"
+#include "tersor/runtime/kernels.h"
 #include "tersor/runtime/native.h"
 #include "tersor/runtime/native_support.h"
 #include "tersor/runtime/resize_taps.h"
@@ -96,9 +97,46 @@ std::vector<int64_t> nearest_offsets(const StepSpec& spec, int64_t in, int64_t o
   return offsets;
 }
 
+std::unique_ptr<Step> make_linear_resize(const StepSpec& spec) {
+  const SpatialView xv = spatial_view(spec, *spec.inputs[0]), yv = spatial_view(spec, *spec.outputs[0]);
+  std::vector<std::vector<Tap>> taps[3];
+  for (int i = 0; i < 3; ++i) taps[i] = resize_taps(spec, xv.size[i], yv.size[i]);
+  return std::make_unique<FunctionStep>(
+      native_kernel_name(blend_pixels_float32_table),
+      [=, in = operand(spec, 0), blend = blend_pixels_float32_table.pick()](const StepBuffers& buffers) {
+        const auto* image = in.data<float>(buffers);
+        auto* out = static_cast<float*>(buffers.outputs[0]);
+        const int64_t lines = yv.batch * yv.size[0] * yv.size[1];
+        const int64_t line = yv.size[2] * yv.channels;
+        split(buffers.threads, lines, kElementGrain / std::max<int64_t>(line, 1) + 1, [&](int64_t begin, int64_t end) {
+          for (int64_t l = begin; l < end; ++l) {
+            const float* source = image + l / yv.size[1] / yv.size[0] * xv.batch_stride;
+            float* y = out + l * line;
+            for (int64_t ow = 0; ow < yv.size[2]; ++ow, y += yv.channels) {
+              const float* rows[8];
+              float weights[8];
+              size_t count = 0;
+              for (const Tap& d : taps[0][static_cast<size_t>(l / yv.size[1] % yv.size[0])]) {
+                for (const Tap& h : taps[1][static_cast<size_t>(l % yv.size[1])]) {
+                  for (const Tap& w : taps[2][static_cast<size_t>(ow)]) {
+                    rows[count] = source + xv.at(0, 0, d.index, h.index, w.index);
+                    weights[count++] = static_cast<float>(d.weight * h.weight * w.weight);
+                  }
+                }
+              }
+              blend(rows, weights, count, static_cast<size_t>(yv.channels), y);
+            }
+          }
+        });
+      });
+}
+
 std::unique_ptr<Step> make_resize(const StepSpec& spec) {
   const PlanEdge &x = *spec.inputs[0], &y = *spec.outputs[0];
-  if (spec.attributes.text("mode") != "nearest" || y.layout != Layout::channels_last) return nullptr;
+  if (y.layout != Layout::channels_last) return nullptr;
+  if (spec.attributes.text("mode") == "linear") {
+    return values_of(spec, 1) == Values::float32 ? make_linear_resize(spec) : nullptr;
+  }
   check_same_parameters(spec, 1);
   const SpatialView xv = spatial_view(spec, x), yv = spatial_view(spec, y);
   const int64_t width = width_of(y);

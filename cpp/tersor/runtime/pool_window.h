@@ -21,4 +21,8 @@ using mean_window_float32_sig = void(const float* x, ptrdiff_t row_stride, ptrdi
 using sum_window_int8_sig = void(const int8_t* x, ptrdiff_t row_stride, ptrdiff_t pixel_stride, size_t rows, size_t columns, size_t channels,
                                  int32_t* sums) noexcept;
 
+// y[c] = sum_t weights[t] * rows[t][c] in order of t: one output pixel of an interpolation.
+using blend_pixels_float32_sig = void(const float* const* rows, const float* weights, size_t taps, size_t channels,
+                                      float* y) noexcept;
+
 }  // namespace tersor::runtime

@@ -48,4 +48,13 @@ void sum_window_int8_ref(const int8_t* x, ptrdiff_t row_stride, ptrdiff_t pixel_
   }
 }
 
+void blend_pixels_float32_ref(const float* const* rows, const float* weights, size_t taps, size_t channels,
+                              float* y) noexcept {
+  for (size_t c = 0; c < channels; ++c) {
+    float sum = 0;
+    for (size_t t = 0; t < taps; ++t) sum += weights[t] * rows[t][c];
+    y[c] = sum;
+  }
+}
+
 }  // namespace tersor::runtime

@@ -61,4 +61,20 @@ void TERSOR_SIMD_NAME(sum_window_int8)(const int8_t* x, ptrdiff_t row_stride, pt
              [=](size_t c, int32_t v) { sums[c] = v; });
 }
 
+void TERSOR_SIMD_NAME(blend_pixels_float32)(const float* const* rows, const float* weights, size_t taps,
+                                            size_t channels, float* __restrict y) noexcept {
+  if (taps == 4) {  // two dimensions
+    const float *a = rows[0], *b = rows[1], *c = rows[2], *d = rows[3];
+    const float wa = weights[0], wb = weights[1], wc = weights[2], wd = weights[3];
+    for (size_t i = 0; i < channels; ++i) y[i] = ((wa * a[i] + wb * b[i]) + wc * c[i]) + wd * d[i];
+    return;
+  }
+  for (size_t i = 0; i < channels; ++i) y[i] = weights[0] * rows[0][i];
+  for (size_t t = 1; t < taps; ++t) {
+    const float* row = rows[t];
+    const float w = weights[t];
+    for (size_t i = 0; i < channels; ++i) y[i] += w * row[i];
+  }
+}
+
 }  // namespace tersor::runtime

@@ -8,7 +8,7 @@ namespace tersor::runtime {
 
 // y[r, i] = exp(x[r, i] - m) / sum_i exp(x[r, i] - m), m = max_i x[r, i]; logarithm: x[r, i] - m - log(sum).
 // A NaN anywhere makes its row NaN. Relative error (absolute with logarithm, plus eps |y|) at most
-// (n / 16 + 16) eps. y may be x.
+// (n / 16 + 16) eps, plus 2^-125 (smaller exponentials count as 0). y may be x.
 using softmax_float32_sig = void(const float* x, float* y, size_t rows, size_t n, bool logarithm) noexcept;
 
 // y[r, i] = (x[r, i] - mean) / sqrt(variance + epsilon) * gamma[i] + beta[i], variance = mean of squared

@@ -38,13 +38,13 @@ void TERSOR_SIMD_NAME(softmax_float32)(const float* x, float* y, size_t rows, si
     const float largest = reduce_row(x, n, -kInfinity, [](float v) { return v; },
                                      [](float a, float b) { return larger(a, b); });
     if (logarithm) {
-      const float sum = sum_row(x, n, [=](float v) { return exp_of(v - largest); });
+      const float sum = sum_row(x, n, [=](float v) { return exp_of_negative(v - largest); });
       const float log_sum = log_of(sum);
 #pragma GCC ivdep
       for (size_t i = 0; i < n; ++i) y[i] = (x[i] - largest) - log_sum;
     } else {
 #pragma GCC ivdep
-      for (size_t i = 0; i < n; ++i) y[i] = exp_of(x[i] - largest);
+      for (size_t i = 0; i < n; ++i) y[i] = exp_of_negative(x[i] - largest);
       const float sum = sum_row(y, n, [](float v) { return v; });
       const float factor = 1.0f / sum;
 #pragma GCC ivdep
