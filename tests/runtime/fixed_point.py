@@ -45,7 +45,9 @@ def _limits(case: Any, q: Any) -> tuple[int, int]:
     zero, scale = int(q.output.zero_point[0]), np.float32(q.output.scale[0])
     name = case.attributes.get("activation", "none")
     low = max(-128, zero) if name != "none" else -128
-    high = min(127, zero + int(math.floor(float(np.float32(6) / scale) + 0.5))) if name == "relu6" else 127
+    high = (
+        min(127, zero + math.floor(float(np.float32(6) / scale) + 0.5)) if name == "relu6" else 127
+    )
     return low, high
 
 
@@ -70,18 +72,24 @@ def affine(case: Any, q: Any) -> Codes:
 
 
 def add(case: Any, q: Any) -> Codes:
-    """add and sub."""
-    a, b = (c.astype(np.int64) - int(p.zero_point[0]) for c, p in zip(q.codes, q.qparams, strict=True))
+    """Add and sub."""
+    a, b = (
+        c.astype(np.int64) - int(p.zero_point[0]) for c, p in zip(q.codes, q.qparams, strict=True)
+    )
     scale_a, scale_b = (float(p.scale[0]) for p in q.qparams)
     twice = 2 * max(scale_a, scale_b)
     left = scaled(a << 20, quantize_multiplier(scale_a / twice))
     right = scaled(b << 20, quantize_multiplier(scale_b / twice))
     total = left + right if case.op == "add" else left - right
-    return _finish(case, q, scaled(total, quantize_multiplier(twice / (2**20 * float(q.output.scale[0])))))
+    return _finish(
+        case, q, scaled(total, quantize_multiplier(twice / (2**20 * float(q.output.scale[0]))))
+    )
 
 
 def mul(case: Any, q: Any) -> Codes:
-    a, b = (c.astype(np.int64) - int(p.zero_point[0]) for c, p in zip(q.codes, q.qparams, strict=True))
+    a, b = (
+        c.astype(np.int64) - int(p.zero_point[0]) for c, p in zip(q.codes, q.qparams, strict=True)
+    )
     real = float(q.qparams[0].scale[0]) * float(q.qparams[1].scale[0]) / float(q.output.scale[0])
     return _finish(case, q, scaled(a * b, quantize_multiplier(real)))
 
@@ -93,17 +101,23 @@ def average(sums: Codes, count: Codes) -> Codes:
 
 
 def avg_pool(case: Any, q: Any) -> Codes:
-    values, inside, padded = operator_truth._windows(case.attributes, q.codes[0].astype(np.int64), 0)
+    values, inside, padded = operator_truth._windows(
+        case.attributes, q.codes[0].astype(np.int64), 0
+    )
     count = (padded if case.attributes["count_include_pad"] else inside).sum(-1)
     outside = count - inside.sum(-1)
-    return average(values.sum(-1) + outside * int(q.qparams[0].zero_point[0]), count).astype(np.int8)
+    return average(values.sum(-1) + outside * int(q.qparams[0].zero_point[0]), count).astype(
+        np.int8
+    )
 
 
 def reduce_mean(case: Any, q: Any) -> Codes:
     axes = tuple(case.attributes["axes"])
     x = q.codes[0].astype(np.int64) - int(q.qparams[0].zero_point[0])
     count = math.prod(x.shape[a] for a in axes)
-    mantissa, exponent = quantize_multiplier(float(q.qparams[0].scale[0]) / float(q.output.scale[0]))
+    mantissa, exponent = quantize_multiplier(
+        float(q.qparams[0].scale[0]) / float(q.output.scale[0])
+    )
     shift = min(count.bit_length() - 1, 32, 31 + exponent)
     sums = x.sum(axes, keepdims=bool(case.attributes["keepdims"]))
     return _finish(case, q, scaled(sums, ((mantissa << shift) // count, exponent - shift)))
@@ -112,7 +126,9 @@ def reduce_mean(case: Any, q: Any) -> Codes:
 def softmax(case: Any, q: Any) -> Codes:
     """Quotients of the 23-bit exponentials, rounded half up."""
     x, axis = q.codes[0].astype(np.int64), case.attributes["axis"]
-    table = np.rint(2.0**23 * np.exp(-float(np.float32(q.qparams[0].scale[0])) * np.arange(256))).astype(np.int64)
+    table = np.rint(
+        2.0**23 * np.exp(-float(np.float32(q.qparams[0].scale[0])) * np.arange(256))
+    ).astype(np.int64)
     e = table[x.max(axis, keepdims=True) - x]
     total = e.sum(axis, keepdims=True)
     return (np.minimum((e * 256 + total // 2) // total, 255) - 128).astype(np.int8)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tersor._core.quantization import QParams
 
 import tersor
-from tersor._core.quantization import QParams
 
 from .operator_truth import TRUTH, Array, Attributes
 
@@ -44,7 +44,12 @@ def _conv(
     rank = len(w) - 2
     groups = a.get("groups", 1)
     out = w[1] * groups if op == "conv_transpose" else w[0]
-    attributes = {"strides": [1] * rank, "pads": [0] * 2 * rank, "dilations": [1] * rank, "groups": 1}
+    attributes = {
+        "strides": [1] * rank,
+        "pads": [0] * 2 * rank,
+        "dilations": [1] * rank,
+        "groups": 1,
+    }
     if op == "conv_transpose":
         attributes["output_padding"] = [0] * rank
     return Case(op, (x,), (w, (out,)) if bias else (w,), attributes | a)
@@ -52,7 +57,12 @@ def _conv(
 
 def _pool(op: str, x: tuple[int, ...], kernel: list[int], **a: Any) -> Case:
     rank = len(kernel)
-    attributes: Attributes = {"kernel": kernel, "strides": [1] * rank, "pads": [0] * 2 * rank, "ceil_mode": 0}
+    attributes: Attributes = {
+        "kernel": kernel,
+        "strides": [1] * rank,
+        "pads": [0] * 2 * rank,
+        "ceil_mode": 0,
+    }
     if op == "avg_pool":
         attributes["count_include_pad"] = 0
     return Case(op, (x,), (), attributes | a)
@@ -70,7 +80,14 @@ CASES = [
     _conv((6, 8, 8), (6, 1, 3, 3), groups=6, strides=[2, 2], pads=[0, 0, 1, 1], activation="relu6"),
     _conv((3, 11), (4, 3, 5), strides=[2], pads=[2, 2]),
     _conv((2, 4, 5, 3), (3, 2, 2, 3, 2), pads=[1, 0, 0, 0, 1, 1]),
-    _conv((3, 5, 4), (3, 4, 3, 3), op="conv_transpose", strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 0]),
+    _conv(
+        (3, 5, 4),
+        (3, 4, 3, 3),
+        op="conv_transpose",
+        strides=[2, 2],
+        pads=[1, 1, 1, 1],
+        output_padding=[1, 0],
+    ),
     _conv((4, 5, 5), (4, 3, 2, 2), op="conv_transpose", groups=2, strides=[2, 1], dilations=[1, 2]),
     _conv((3, 6), (3, 2, 4), op="conv_transpose", strides=[3], activation="relu"),
     Case("dense", ((13,),), ((7, 13), (7,)), {"activation": "none"}),
@@ -118,7 +135,15 @@ CASES = [
     _pool("max_pool", (3, 4, 5, 6), [2, 2, 2]),
     _pool("avg_pool", (5, 9, 8), [3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
     _pool("avg_pool", (5, 9, 8), [3, 3], strides=[2, 2], pads=[0, 1, 1, 1], count_include_pad=1),
-    _pool("avg_pool", (3, 7, 7), [3, 2], strides=[3, 2], ceil_mode=1, pads=[1, 0, 1, 1], count_include_pad=1),
+    _pool(
+        "avg_pool",
+        (3, 7, 7),
+        [3, 2],
+        strides=[3, 2],
+        ceil_mode=1,
+        pads=[1, 0, 1, 1],
+        count_include_pad=1,
+    ),
     _pool("avg_pool", (600, 5, 4), [5, 4]),
     _pool("avg_pool", (3, 12), [4], strides=[3]),
     *(
@@ -134,16 +159,38 @@ CASES = [
     ),
     Case("concat", ((3, 4, 5), (2, 4, 5), (1, 4, 5)), (), {"axis": 1}),
     Case("concat", ((3, 4), (3, 2)), (), {"axis": -1}),
-    Case("slice", ((5, 6, 7),), (), {"axes": [1, 3], "starts": [1, -6], "ends": [4, 100], "steps": [1, 2]}),
+    Case(
+        "slice",
+        ((5, 6, 7),),
+        (),
+        {"axes": [1, 3], "starts": [1, -6], "ends": [4, 100], "steps": [1, 2]},
+    ),
     Case("slice", ((9,),), (), {"axes": [1], "starts": [2], "ends": [7], "steps": [3]}),
-    Case("pad", ((3, 4, 5),), (), {"pads": [0, 0, 1, 2, 0, 0, 0, 1], "mode": "constant", "value": 0.25}),
-    Case("pad", ((3, 4, 5),), (), {"pads": [0, 1, -1, 0, 0, 2, 1, -2], "mode": "constant", "value": 0.0}),
-    Case("pad", ((3, 4, 5),), (), {"pads": [0, 0, 1, 2, 0, 0, 2, 3], "mode": "reflect", "value": 0.0}),
+    Case(
+        "pad",
+        ((3, 4, 5),),
+        (),
+        {"pads": [0, 0, 1, 2, 0, 0, 0, 1], "mode": "constant", "value": 0.25},
+    ),
+    Case(
+        "pad",
+        ((3, 4, 5),),
+        (),
+        {"pads": [0, 1, -1, 0, 0, 2, 1, -2], "mode": "constant", "value": 0.0},
+    ),
+    Case(
+        "pad", ((3, 4, 5),), (), {"pads": [0, 0, 1, 2, 0, 0, 2, 3], "mode": "reflect", "value": 0.0}
+    ),
     Case("pad", ((3, 4, 5),), (), {"pads": [0, 0, 1, 2, 0, 0, 2, 3], "mode": "edge", "value": 0.0}),
     Case("gather", ((6, 5),), ((4,),), {"axis": 1}, "indices"),
     Case("gather", ((6, 5),), ((2, 3),), {"axis": -1}, "indices"),
     *(
-        Case("resize", ((3, 5, 4),), (), {"sizes": sizes, "mode": mode, "coordinates": c, "nearest": n})
+        Case(
+            "resize",
+            ((3, 5, 4),),
+            (),
+            {"sizes": sizes, "mode": mode, "coordinates": c, "nearest": n},
+        )
         for mode, c, n, sizes in (
             ("nearest", "half_pixel", "round_prefer_floor", [10, 8]),
             ("nearest", "asymmetric", "floor", [10, 9]),
@@ -218,7 +265,9 @@ def per_tensor(lo: float, hi: float) -> QParams:
     """int8 parameters of a range that is widened to hold 0."""
     lo, hi = min(float(lo), 0.0), max(float(hi), 1e-3)
     scale = np.float32((hi - lo) / 255)
-    return QParams(scale=[float(scale)], zero_point=[int(np.clip(round(-128 - lo / float(scale)), -128, 127))])
+    return QParams(
+        scale=[float(scale)], zero_point=[int(np.clip(round(-128 - lo / float(scale)), -128, 127))]
+    )
 
 
 def encode(x: Array, q: QParams) -> NDArray[np.int8]:
@@ -253,7 +302,7 @@ class Quantized:
 
 
 def _weight_qparams(case: Case, w: Array) -> QParams:
-    """Per output channel; grouped conv_transpose, whose axis 1 counts within a group, per tensor."""
+    """Per output channel; a grouped conv_transpose, whose axis 1 is within a group, per tensor."""
     transposed = case.op == "conv_transpose"
     if transposed and case.attributes["groups"] > 1:
         return QParams(scale=[np.abs(w).max() / 127], zero_point=[0], narrow=True)
@@ -263,13 +312,15 @@ def _weight_qparams(case: Case, w: Array) -> QParams:
 
 
 def quantized(case: Case, seed: int = 0, batch: int = BATCH) -> Quantized:
-    """The int8 form of a case: weights per channel, bias int32, parameters by the operator's constraint."""
+    """The int8 form of a case: weights per channel, parameters by the operator's constraint."""
     inputs, constants = draw(case, seed, batch)
     operands = [*inputs, *constants]
     affine = case.constraint == "affine"
     qparams: list[Any] = []
     if case.constraint == "same" and case.op != "gather":
-        everything = np.concatenate([x.ravel() for x in operands]) if batch else np.array([-2.0, 3.0])
+        everything = (
+            np.concatenate([x.ravel() for x in operands]) if batch else np.array([-2.0, 3.0])
+        )
         shared = per_tensor(everything.min(), everything.max())
         qparams = [shared] * len(operands)
     for i, x in enumerate(operands[len(qparams) :], len(qparams)):

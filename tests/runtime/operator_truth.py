@@ -1,4 +1,4 @@
-"""Every operator in NumPy float64, channels first: the independent truth of the reference kernels."""
+"""Every operator in NumPy float64, channels first: the truth of the reference kernels."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def dense(a: Attributes, x: Array, w: Array, b: Array | None = None) -> Array:
     return _activation(y if b is None else y + b, a)
 
 
-def batch_norm(a: Attributes, x: Array, scale: Array, bias: Array, mean: Array, var: Array) -> Array:
+def batch_norm(
+    a: Attributes, x: Array, scale: Array, bias: Array, mean: Array, var: Array
+) -> Array:
     s, b, m, v = (p.reshape(-1, *[1] * (x.ndim - 2)) for p in (scale, bias, mean, var))
     return (x - m) / np.sqrt(v + a["epsilon"]) * s + b
 
@@ -112,7 +114,15 @@ def _windows(a: Attributes, x: Array, fill: float) -> tuple[Array, Array, Array]
     x = np.pad(x, slack, constant_values=fill)
 
     def cut(v: Array, k: tuple[int, ...]) -> Array:
-        return v[(..., *(slice(o, o + (n - 1) * s + 1, s) for o, n, s in zip(k, size, strides, strict=True)))]
+        return v[
+            (
+                ...,
+                *(
+                    slice(o, o + (n - 1) * s + 1, s)
+                    for o, n, s in zip(k, size, strides, strict=True)
+                ),
+            )
+        ]
 
     taps = list(np.ndindex(*kernel))
     return tuple(np.stack([cut(v, k) for k in taps], -1) for v in (x, inside, padded))  # type: ignore[return-value]
@@ -140,7 +150,12 @@ def slice_(a: Attributes, x: Array) -> Array:
 
 def pad(a: Attributes, x: Array) -> Array:
     before, after = a["pads"][: x.ndim], a["pads"][x.ndim :]
-    x = x[tuple(slice(max(0, -b), n - max(0, -e)) for b, e, n in zip(before, after, x.shape, strict=True))]
+    x = x[
+        tuple(
+            slice(max(0, -b), n - max(0, -e))
+            for b, e, n in zip(before, after, x.shape, strict=True)
+        )
+    ]
     widths = [(max(0, b), max(0, e)) for b, e in zip(before, after, strict=True)]
     if a["mode"] == "constant":
         return np.pad(x, widths, constant_values=a["value"])

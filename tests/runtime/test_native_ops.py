@@ -32,7 +32,7 @@ def tolerance(case: Case, operands: list[np.ndarray], y: np.ndarray) -> np.ndarr
     """Bound of |native - reference| from the kernels' headers; both sides round."""
     size = np.abs(y)
     if case.op in ("conv", "conv_transpose", "dense", "matmul"):
-        # |error| <= (n + 2) eps sum |x w|, bounded by norms; Winograd's transforms cost a factor of 8.
+        # |error| <= (n + 2) eps sum |x w|, bounded by norms; Winograd's transforms: a factor of 8.
         terms = np.prod(operands[1].shape[1:] if case.op != "matmul" else operands[1].shape[-2:-1])
         return np.full(y.shape, 8 * (terms + 2) * EPS * largest(operands[0]) * largest(operands[1]))
     if case.op == "hard_sigmoid":  # a product and a sum that may cancel
@@ -40,7 +40,11 @@ def tolerance(case: Case, operands: list[np.ndarray], y: np.ndarray) -> np.ndarr
     if case.op in ("gelu", "silu", "hard_swish"):
         return 4 * EPS * np.maximum(size, np.abs(operands[0])) + EPS * size
     if case.op in ("softmax", "log_softmax"):
-        return (operands[0].shape[case.attributes["axis"]] / 16 + 17) * EPS * (size + (case.op != "softmax"))
+        return (
+            (operands[0].shape[case.attributes["axis"]] / 16 + 17)
+            * EPS
+            * (size + (case.op != "softmax"))
+        )
     if case.op == "resize":
         return 6 * EPS * np.full(y.shape, largest(operands[0]))
     if case.op in ("layer_norm", "avg_pool") or case.op.startswith("reduce"):
@@ -56,7 +60,8 @@ def test_float_equals_reference(isa: str, case: Case, batch: int) -> None:
     graph = build(case, inputs, constants)
     y = tersor.Session(graph)(*inputs)
     expected = tersor.Session(graph, provider="reference")(*inputs)
-    assert y.dtype == expected.dtype and y.shape == expected.shape
+    assert y.dtype == expected.dtype
+    assert y.shape == expected.shape
     assert (np.abs(y - expected) <= tolerance(case, [*inputs, *constants], expected)).all()
 
 
@@ -92,7 +97,9 @@ def test_unary_over_sizes_and_extremes(isa: str, case: Case) -> None:
         assert (np.abs(y - expected) <= bound).all(), (n, x, y, expected)
 
 
-@pytest.mark.parametrize("op", ["sigmoid", "tanh", "exp", "erf", "gelu", "silu", "log", "softplus", "elu"])
+@pytest.mark.parametrize(
+    "op", ["sigmoid", "tanh", "exp", "erf", "gelu", "silu", "log", "softplus", "elu"]
+)
 def test_dense_sweep_stays_within_four_units(isa: str, op: str) -> None:
     case = next(c for c in CASES if c.op == op)
     x = np.linspace(-20, 20, 200_001, dtype=np.float32)[None]
@@ -150,7 +157,9 @@ def test_operators_have_a_native_step(case: Case) -> None:
 @pytest.fixture
 def scalar_kernels() -> Iterator[None]:
     """Every table of the room picks its `ref` row."""
-    rows = [r for r in tersor._core.base.kernels() if r["room"] == "runtime" and r["variant"] == "ref"]
+    rows = [
+        r for r in tersor._core.base.kernels() if r["room"] == "runtime" and r["variant"] == "ref"
+    ]
     for row in rows:
         tersor._core.base.force_kernel("runtime", row["op"], "ref")
     yield
@@ -163,7 +172,9 @@ def test_scalar_kernels_equal_reference(scalar_kernels: None) -> None:
         inputs, constants = draw(case)
         graph = build(case, inputs, constants)
         y, expected = (tersor.Session(graph, provider=p)(*inputs) for p in ("", "reference"))
-        assert (np.abs(y - expected) <= tolerance(case, [*inputs, *constants], expected)).all(), case
+        assert (np.abs(y - expected) <= tolerance(case, [*inputs, *constants], expected)).all(), (
+            case
+        )
     for case in QUANTIZED:
         q = quantized(case)
         for arithmetic in ("fast", "exact"):

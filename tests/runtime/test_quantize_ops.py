@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tersor._core.quantization import QParams
 
 import tersor
-from tersor._core.quantization import QParams
 
 from .fixed_point import quantize_multiplier, scaled
 
@@ -14,7 +14,9 @@ PROVIDERS = ["", "reference"]
 SIZES = [0, 1, 15, 16, 17, 33, 1000]
 
 
-def one_node(op: str, dtype: str, n: int, given: QParams | None, made: QParams | None) -> tersor.Graph:
+def one_node(
+    op: str, dtype: str, n: int, given: QParams | None, made: QParams | None
+) -> tersor.Graph:
     graph = tersor.Graph()
     x = graph.add_input("x", dtype, (None, n))
     if given is not None:
@@ -51,7 +53,10 @@ def test_dequantize(isa: str, provider: str, n: int) -> None:
 def test_requantize_every_code(
     isa: str, provider: str, arithmetic: str, scales: tuple[float, float]
 ) -> None:
-    given, made = QParams(scale=[scales[0]], zero_point=[3]), QParams(scale=[scales[1]], zero_point=[-20])
+    given, made = (
+        QParams(scale=[scales[0]], zero_point=[3]),
+        QParams(scale=[scales[1]], zero_point=[-20]),
+    )
     x = np.arange(-128, 128, dtype=np.int8)[None]
     session = tersor.Session(
         one_node("requantize", "int8", 256, given, made), provider=provider, arithmetic=arithmetic
@@ -76,7 +81,9 @@ def test_per_channel_quantization_is_the_reference_s() -> None:
     np.testing.assert_array_equal(tersor.Session(graph)(values), expected)
 
 
-@pytest.mark.parametrize("op", ["relu", "sigmoid", "tanh", "gelu", "hard_swish", "silu", "elu", "exp", "abs"])
+@pytest.mark.parametrize(
+    "op", ["relu", "sigmoid", "tanh", "gelu", "hard_swish", "silu", "elu", "exp", "abs"]
+)
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_unary_functions_of_every_code(isa: str, op: str, provider: str) -> None:
     from .operator_truth import TRUTH
@@ -94,4 +101,6 @@ def test_unary_functions_of_every_code(isa: str, op: str, provider: str) -> None
     codes = np.arange(-128, 128, dtype=np.int8)[None]
     real = TRUTH[op](attributes, (codes.astype(np.float64) - 10) * float(np.float32(0.05)))
     expected = np.clip(np.rint(real / float(made.scale[0])) + made.zero_point[0], -128, 127)
-    np.testing.assert_array_equal(tersor.Session(graph, provider=provider)(codes), expected.astype(np.int8))
+    np.testing.assert_array_equal(
+        tersor.Session(graph, provider=provider)(codes), expected.astype(np.int8)
+    )

@@ -1,4 +1,4 @@
-"""The reference provider against NumPy float64, and its int8 arithmetic against TFLite's formulas."""
+"""The reference provider against NumPy float64, its int8 against TFLite's formulas."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def test_empty_batch(case: Case) -> None:
 def test_bfloat16_rounds_operands() -> None:
     case = next(c for c in CASES if c.op == "dense")
     inputs, constants = draw(case)
-    y = tersor.Session(build(case, inputs, constants), provider="reference", precision="bf16")(*inputs)
+    y = tersor.Session(build(case, inputs, constants), provider="reference", precision="bf16")(
+        *inputs
+    )
 
     def rounded(x: np.ndarray) -> np.ndarray:
         bits = x.view(np.uint32).astype(np.uint64)
