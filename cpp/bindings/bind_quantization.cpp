@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "arrays.h"
+#include "quantization_conv.h"
 #include "quantization_observers.h"
 #include "quantization_qparams.h"
 #include "tersor/quantization/affine.h"
@@ -101,4 +102,5 @@ void bind_quantization(py::module_& m) {
   bind_affine(m);
   tersor::bindings::bind_qparams(m);
   tersor::bindings::bind_observers(m);
+  tersor::bindings::bind_conv_int8(m);
 }

@@ -105,6 +105,15 @@ Int8Epilogue make_epilogue(const ConvInt8Epilogue& from, const int32_t* bias, co
 
 }  // namespace
 
+const char* name_of(ConvInt8Algorithm algorithm) {
+  switch (algorithm) {
+    case ConvInt8Algorithm::direct: return "direct";
+    case ConvInt8Algorithm::winograd: return "winograd";
+    case ConvInt8Algorithm::depthwise: return "depthwise";
+    default: return "automatic";
+  }
+}
+
 struct ConvInt8::State {
   ConvInt8Shape shape;  // a pointwise layer is seen as one row of pixels: height pixels of width 1
   ConvInt8Algorithm algorithm;

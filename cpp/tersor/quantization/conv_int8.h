@@ -44,6 +44,8 @@ enum class ConvInt8Algorithm : uint8_t {
   depthwise,  // groups == channels == out_channels, at most 128 taps
 };
 
+TERSOR_API const char* name_of(ConvInt8Algorithm algorithm);
+
 struct ConvInt8Epilogue {
   std::vector<Requantizer> requantizers;  // one per output channel: one zero point and range for all
   std::optional<CodeAdder> adder;

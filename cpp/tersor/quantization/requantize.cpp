@@ -39,6 +39,13 @@ Requantizer requantizer(double multiplier, const QParams& output, CodeRange rang
   return {static_cast<float>(multiplier), fixed_multiplier(multiplier), output.zero_point.at(0), range};
 }
 
+void requantize(const int32_t* sums, int8_t* codes, size_t n, const std::vector<Requantizer>& requantizers,
+                bool exact) {
+  for (size_t i = 0, c = 0; i < n; ++i, c = c + 1 == requantizers.size() ? 0 : c + 1) {
+    codes[i] = static_cast<int8_t>(exact ? requantizers[c].exact(sums[i]) : requantizers[c].fast(sums[i]));
+  }
+}
+
 CodeAdder code_adder(const QParams& a, const QParams& b, const QParams& output, bool subtract, CodeRange range) {
   const double scale_a = a.scale.at(0);
   const double scale_b = b.scale.at(0);

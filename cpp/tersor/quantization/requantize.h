@@ -10,6 +10,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "tersor/base/export.h"
 #include "tersor/quantization/qparams.h"
@@ -63,6 +64,10 @@ struct Requantizer {
   }
 };
 TERSOR_API Requantizer requantizer(double multiplier, const QParams& output, CodeRange range = {});
+
+// n accumulators to codes; requantizers[i % size] belongs to element i (channels last).
+TERSOR_API void requantize(const int32_t* sums, int8_t* codes, size_t n, const std::vector<Requantizer>& requantizers,
+                           bool exact);
 
 // Two codes to the code of a +- b:
 //   fast   clamp(rint(m_a * float(a - z_a) +- m_b * float(b - z_b)) + zero_point), m_a = s_a / s_out

@@ -18,11 +18,15 @@ static inline int32_t tersor_divide_by_power(int32_t x, int32_t exponent) {
   return (x >> exponent) + (remainder > threshold ? 1 : 0);
 }
 
-/* x * mantissa * 2^(shift - 31), rounded twice. A left shift wraps: callers keep x * 2^shift in range. */
+/* x * mantissa * 2^(shift - 31), rounded twice. A left shift saturates, so that a sum far outside of the
+ * codes keeps its sign. */
 static inline int32_t tersor_scale(int32_t x, int32_t mantissa, int32_t shift) {
-  const int32_t left = shift > 0 ? shift : 0;
-  const int32_t right = shift > 0 ? 0 : -shift;
-  return tersor_divide_by_power(tersor_multiply_high((int32_t)((uint32_t)x << left), mantissa), right);
+  if (shift > 0) {
+    const int64_t wide = (int64_t)x * ((int64_t)1 << shift);
+    x = wide > INT32_MAX ? INT32_MAX : wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
+    return tersor_multiply_high(x, mantissa);
+  }
+  return tersor_divide_by_power(tersor_multiply_high(x, mantissa), -shift);
 }
 
 static inline int32_t tersor_clamp(int32_t x, int32_t low, int32_t high) {
