@@ -31,34 +31,46 @@ TERSOR_INLINE void zero_run(int16_t* y, int64_t n) {
   for (; i < n; ++i) y[i] = 0;
 }
 
-template <int kRows, Finish kFinish>
-void direct_tile(const ConvInt8Direct& a, const Finisher& f, int64_t first, int64_t panel) {
+template <int kRows, Finish kFinish, int kUsed, bool kWhole>
+TERSOR_INLINE void direct_tile(const ConvInt8Direct& a, const Finisher& f, int64_t first, int64_t panel, int count) {
   const int16_t* rows[kRows];
   for (int r = 0; r < kRows; ++r) rows[r] = a.image + a.pixels[first + r];
   I32 acc[kRows][kParts];
+#pragma GCC unroll 4
   for (int i = 0; i < kParts; ++i) {
     const I32 bias = load<I32>(a.epilogue.bias + 16 * panel + kLanes * i);
+#pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r) acc[r][i] = bias;
   }
   const int16_t* weights = a.weights + panel * a.segment_count * a.pairs * 32;
-  for (int64_t s = 0; s < a.segment_count; ++s, weights += a.pairs * 32) {
-    multiply_panel<kRows>(acc, rows, a.segments[s], a.pairs, weights);
-  }
-  const int64_t rest = a.out_channels - 16 * panel;
-  const int count = rest < 16 ? static_cast<int>(rest) : 16;
-  int64_t at = first * a.out.stride + 16 * panel;
-  for (int r = 0; r < kRows; ++r, at += a.out.stride) finish<kFinish>(acc[r], f, count, a.out, at);
+  int64_t s = 0;
+  do {
+    multiply_panel<kRows, kUsed>(acc, rows, a.segments[s], a.pairs, weights);
+    weights += a.pairs * 32;
+  } while (++s < a.segment_count);
+  const int64_t at = first * a.out.stride + 16 * panel;
+#pragma GCC unroll 12
+  for (int r = 0; r < kRows; ++r) finish<kFinish, kWhole>(acc[r], f, count, a.out, at + r * a.out.stride);
 }
 
-template <int kRows, Finish kFinish>
-void direct_rest(const ConvInt8Direct& a, const Finisher& f, int64_t first, int64_t panel) {
+template <int kRows, Finish kFinish, int kUsed, bool kWhole>
+TERSOR_INLINE void direct_rest(const ConvInt8Direct& a, const Finisher& f, int64_t first, int64_t panel, int count) {
   if constexpr (kRows > 0) {
     if (a.count - first >= kRows) {
-      direct_tile<kRows, kFinish>(a, f, first, panel);
+      direct_tile<kRows, kFinish, kUsed, kWhole>(a, f, first, panel, count);
     } else {
-      direct_rest<kRows - 1, kFinish>(a, f, first, panel);
+      direct_rest<kRows - 1, kFinish, kUsed, kWhole>(a, f, first, panel, count);
     }
   }
+}
+
+template <Finish kFinish, int kUsed, bool kWhole>
+void direct_panel(const ConvInt8Direct& a, const Finisher& f, int64_t panel, int count) {
+  int64_t first = 0;
+  for (; first + kTile <= a.count; first += kTile) {
+    direct_tile<kTile, kFinish, kUsed, kWhole>(a, f, first, panel, count);
+  }
+  direct_rest<kTile - 1, kFinish, kUsed, kWhole>(a, f, first, panel, count);
 }
 
 // Panel by panel, so that a panel's weights stay in L1 while the band's pixels pass.
@@ -69,9 +81,14 @@ struct Direct {
     Finisher f = make_finisher(a.epilogue, kFinish == Finish::add);
     for (int64_t panel = 0; 16 * panel < a.out_channels; ++panel) {
       set_panel(f, a.epilogue, 16 * panel);
-      int64_t first = 0;
-      for (; first + kTile <= a.count; first += kTile) direct_tile<kTile, kFinish>(a, f, first, panel);
-      direct_rest<kTile - 1, kFinish>(a, f, first, panel);
+      const int64_t rest = a.out_channels - 16 * panel;
+      if (rest >= 16) {
+        direct_panel<kFinish, kParts, true>(a, f, panel, 16);
+      } else if (kParts > 1 && rest <= 8) {
+        direct_panel<kFinish, (kParts + 1) / 2, false>(a, f, panel, static_cast<int>(rest));
+      } else {
+        direct_panel<kFinish, kParts, false>(a, f, panel, static_cast<int>(rest));
+      }
     }
   }
 };

@@ -36,29 +36,23 @@ TERSOR_INLINE J32 dot_half(J32 acc, J32 a, J32 b) {
 #endif
 }
 
-// The interleaved order of AVX2, channels 0-3 8-11 | 4-7 12-15, and back.
-struct Pairs {
-  J32 part[kHalves][2];
-};
-
-TERSOR_INLINE Pairs load_ordered(const int32_t* p) {
-  Pairs r;
+// Sixteen int32 in the order that interleaving makes (AVX2: 0-3 8-11 | 4-7 12-15), and back.
+TERSOR_INLINE void load_ordered(const int32_t* p, J32 out[kHalves][2]) {
 #if defined(__AVX2__)
   const __m256i a = (__m256i)load<J32>(p), b = (__m256i)load<J32>(p + 8);
-  r.part[0][0] = (J32)_mm256_permute2x128_si256(a, b, 0x20);
-  r.part[0][1] = (J32)_mm256_permute2x128_si256(a, b, 0x31);
+  out[0][0] = (J32)_mm256_permute2x128_si256(a, b, 0x20);
+  out[0][1] = (J32)_mm256_permute2x128_si256(a, b, 0x31);
 #else
   for (int h = 0; h < kHalves; ++h) {
-    for (int i = 0; i < 2; ++i) r.part[h][i] = load<J32>(p + 8 * h + 4 * i);
+    for (int i = 0; i < 2; ++i) out[h][i] = load<J32>(p + 8 * h + 4 * i);
   }
 #endif
-  return r;
 }
 
-TERSOR_INLINE void natural_order(const Pairs& acc, I32 out[kParts]) {
+TERSOR_INLINE void natural_order(const J32 acc[kHalves][2], I32 out[kParts]) {
 #if defined(__AVX2__)
-  const __m256i a = _mm256_permute2x128_si256((__m256i)acc.part[0][0], (__m256i)acc.part[0][1], 0x20);
-  const __m256i b = _mm256_permute2x128_si256((__m256i)acc.part[0][0], (__m256i)acc.part[0][1], 0x31);
+  const __m256i a = _mm256_permute2x128_si256((__m256i)acc[0][0], (__m256i)acc[0][1], 0x20);
+  const __m256i b = _mm256_permute2x128_si256((__m256i)acc[0][0], (__m256i)acc[0][1], 0x31);
 #if defined(__AVX512BW__)
   out[0] = (I32)_mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
 #else
@@ -66,31 +60,174 @@ TERSOR_INLINE void natural_order(const Pairs& acc, I32 out[kParts]) {
   out[1] = (I32)b;
 #endif
 #else
-  for (int i = 0; i < kParts; ++i) out[i] = acc.part[i / 2][i % 2];
+  for (int i = 0; i < kParts; ++i) out[i] = acc[i / 2][i % 2];
 #endif
 }
 
-template <int kPixels, Finish kFinish>
-TERSOR_INLINE void depthwise_pixels(const DepthwiseInt8& a, const Finisher& f, const int16_t* image,
-                                    const Pairs* weights, const Pairs& bias, int count, int64_t at) {
-  Pairs acc[kPixels];
-  for (int p = 0; p < kPixels; ++p) acc[p] = bias;
+// One block of 16 channels, in the interleaved order.
+struct Block {
+  J32 weights[kDepthwisePairs][kHalves][2];
+  J32 bias[kHalves][2];
+  int count;  // channels that exist
+};
+
+TERSOR_INLINE void load_block(const DepthwiseInt8& a, int64_t channel, Block& block) {
   for (int64_t k = 0; k < a.pairs; ++k) {
-    const int16_t* x0 = image + a.taps[2 * k];
-    const int16_t* x1 = image + a.taps[2 * k + 1];
+    int32_t pair[16];  // one int32 holds the two weights of a channel
+    __builtin_memcpy(pair, a.weights + (channel / 16 * a.pairs + k) * 32, sizeof pair);
+    load_ordered(pair, block.weights[k]);
+  }
+  load_ordered(a.epilogue.bias + channel, block.bias);
+  block.count = a.channels - channel < 16 ? static_cast<int>(a.channels - channel) : 16;
+}
+
+template <int kPixels, Finish kFinish, bool kWhole>
+TERSOR_INLINE void depthwise_pixels(const DepthwiseInt8& a, const Finisher& f, const int16_t* image,
+                                    const Block& block, const int32_t* taps, int64_t at) {
+  J32 acc[kPixels][kHalves][2];
+#pragma GCC unroll 4
+  for (int p = 0; p < kPixels; ++p) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 2 * kHalves; ++i) acc[p][i / 2][i % 2] = block.bias[i / 2][i % 2];
+  }
+  const int64_t step = a.column_step;
+  for (int64_t k = 0; k < a.pairs; ++k) {
+    const int16_t* x0 = image + taps[2 * k];
+    const int16_t* x1 = image + taps[2 * k + 1];
+#pragma GCC unroll 2
     for (int h = 0; h < kHalves; ++h) {
-      const J32 low = weights[k].part[h][0], high = weights[k].part[h][1];
+      const J32 low = block.weights[k][h][0], high = block.weights[k][h][1];
+#pragma GCC unroll 4
       for (int p = 0; p < kPixels; ++p) {
-        const J16 u = load<J16>(x0 + p * a.column_step + 8 * h), v = load<J16>(x1 + p * a.column_step + 8 * h);
-        acc[p].part[h][0] = dot_half(acc[p].part[h][0], interleave_low(u, v), low);
-        acc[p].part[h][1] = dot_half(acc[p].part[h][1], interleave_high(u, v), high);
+        const J16 u = load<J16>(x0 + p * step + 8 * h), v = load<J16>(x1 + p * step + 8 * h);
+        acc[p][h][0] = dot_half(acc[p][h][0], interleave_low(u, v), low);
+        acc[p][h][1] = dot_half(acc[p][h][1], interleave_high(u, v), high);
       }
     }
   }
-  for (int p = 0; p < kPixels; ++p, at += a.out.stride) {
+#pragma GCC unroll 4
+  for (int p = 0; p < kPixels; ++p) {
     I32 sums[kParts];
     natural_order(acc[p], sums);
-    finish<kFinish>(sums, f, count, a.out, at);
+    finish<kFinish, kWhole>(sums, f, block.count, a.out, at + p * a.out.stride);
+  }
+}
+
+// 3 x 3 with neighbouring pixels kStride taps apart. Rows 0 and 1 of a column make a pair, and columns c and
+// c + 1 of row 2; pixels share the pairs of the columns that they share.
+template <int kPixels, int kStride, Finish kFinish, bool kWhole>
+TERSOR_INLINE void depthwise_square(const DepthwiseInt8& a, const Finisher& f, const int16_t* image,
+                                    const Block& block, int64_t column, int64_t row, int64_t at) {
+  constexpr int kColumns = kStride * (kPixels - 1) + 3;
+  const int16_t* second = image + row;
+  const int16_t* third = second + row;
+  J32 acc[kPixels][kHalves][2];
+#pragma GCC unroll 4
+  for (int part = 0; part < 2 * kHalves; ++part) {
+    const int h = part / 2, side = part % 2;
+    // Each part loads its pixels again: kept in registers for the next part, they would be spilled.
+    __asm__ volatile("" ::: "memory");
+    const auto pair_of = [&](const int16_t* x, const int16_t* y) __attribute__((always_inline)) {
+      const J16 u = load<J16>(x + 8 * h), v = load<J16>(y + 8 * h);
+      return side ? interleave_high(u, v) : interleave_low(u, v);
+    };
+    J32 pairs[kColumns];
+#pragma GCC unroll 16
+    for (int c = 0; c < kColumns; ++c) pairs[c] = pair_of(image + c * column, second + c * column);
+#pragma GCC unroll 4
+    for (int p = 0; p < kPixels; ++p) {
+      J32 sum = dot_half(block.bias[h][side], pairs[kStride * p], block.weights[0][h][side]);
+      sum = dot_half(sum, pairs[kStride * p + 1], block.weights[1][h][side]);
+      acc[p][h][side] = dot_half(sum, pairs[kStride * p + 2], block.weights[2][h][side]);
+    }
+    // The last column has no right neighbour; its second weight is 0.
+#pragma GCC unroll 16
+    for (int c = 0; c < kColumns; ++c) {
+      pairs[c] = pair_of(third + c * column, third + (c + 1 < kColumns ? c + 1 : c) * column);
+    }
+#pragma GCC unroll 4
+    for (int p = 0; p < kPixels; ++p) {
+      const J32 sum = dot_half(acc[p][h][side], pairs[kStride * p], block.weights[3][h][side]);
+      acc[p][h][side] = dot_half(sum, pairs[kStride * p + 2], block.weights[4][h][side]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int p = 0; p < kPixels; ++p) {
+    I32 sums[kParts];
+    natural_order(acc[p], sums);
+    finish<kFinish, kWhole>(sums, f, block.count, a.out, at + p * a.out.stride);
+  }
+}
+
+// Weights of depthwise_square: (w00, w10), (w01, w11), (w02, w12), (w20, w21), (w22, 0).
+TERSOR_INLINE void load_square(const DepthwiseInt8& a, int64_t channel, Block& block) {
+  static constexpr int kOrder[10] = {0, 3, 1, 4, 2, 5, 6, 7, 8, 9};
+  int16_t ordered[5 * 32];
+  const int16_t* w = a.weights + channel / 16 * 5 * 32;
+  for (int t = 0; t < 10; ++t) {
+    const int from = kOrder[t];
+    for (int c = 0; c < 16; ++c) ordered[t / 2 * 32 + 2 * c + t % 2] = w[from / 2 * 32 + 2 * c + from % 2];
+  }
+  for (int k = 0; k < 5; ++k) {
+    int32_t pair[16];
+    __builtin_memcpy(pair, ordered + 32 * k, sizeof pair);
+    load_ordered(pair, block.weights[k]);
+  }
+}
+
+template <int kStride, Finish kFinish, bool kWhole>
+TERSOR_INLINE void square_row(const DepthwiseInt8& a, const Finisher& f, const int16_t* image, const Block& block,
+                              int64_t at) {
+  const int64_t column = a.taps[1] - a.taps[0], row = a.taps[3] - a.taps[0];
+  int64_t p = 0;
+  while (p + 4 <= a.columns) {
+    depthwise_square<4, kStride, kFinish, kWhole>(a, f, image + p * a.column_step, block, column, row,
+                                          at + p * a.out.stride);
+    p += 4;
+    // The last four pixels, some of them again, rather than one by one.
+    if (p < a.columns && p + 4 > a.columns) p = a.columns - 4;
+  }
+  for (; p < a.columns; ++p) {
+    depthwise_square<1, kStride, kFinish, kWhole>(a, f, image + p * a.column_step, block, column, row,
+                                          at + p * a.out.stride);
+  }
+}
+
+template <Finish kFinish, bool kWhole>
+TERSOR_INLINE void window_row(const DepthwiseInt8& a, const Finisher& f, const int16_t* image, const Block& block,
+                              const int32_t* taps, int64_t at) {
+  int64_t p = 0;
+  for (; p + 2 <= a.columns; p += 2, image += 2 * a.column_step, at += 2 * a.out.stride) {
+    depthwise_pixels<2, kFinish, kWhole>(a, f, image, block, taps, at);
+  }
+  if (p < a.columns) depthwise_pixels<1, kFinish, kWhole>(a, f, image, block, taps, at);
+}
+
+// 0: any window; 1 or 2: 3 x 3 of that stride, dilation 1.
+int square_stride(const DepthwiseInt8& a) {
+  if (a.pairs != 5) return 0;
+  const int32_t* t = a.taps;
+  const int32_t column = t[1] - t[0], row = t[3] - t[0];
+  for (int i = 0; i < 9; ++i) {
+    if (t[i] != t[0] + i / 3 * row + i % 3 * column) return 0;
+  }
+  if (a.column_step == column) return 1;
+  return a.column_step == 2 * column ? 2 : 0;
+}
+
+template <Finish kFinish, bool kWhole>
+void depthwise_block(const DepthwiseInt8& a, const Finisher& f, const Block& block, int stride, const int32_t* taps,
+                     int64_t channel) {
+  for (int64_t r = 0; r < a.rows; ++r) {
+    const int16_t* image = a.image + r * a.row_step + channel + (stride ? taps[0] : 0);
+    const int64_t at = r * a.columns * a.out.stride + channel;
+    if (stride == 1) {
+      square_row<1, kFinish, kWhole>(a, f, image, block, at);
+    } else if (stride == 2) {
+      square_row<2, kFinish, kWhole>(a, f, image, block, at);
+    } else {
+      window_row<kFinish, kWhole>(a, f, image, block, taps, at);
+    }
   }
 }
 
@@ -99,24 +236,18 @@ struct Depthwise {
   template <Finish kFinish>
   void run() const {
     Finisher f = make_finisher(a.epilogue, kFinish == Finish::add);
-    Pairs weights[kDepthwisePairs];
+    int32_t taps[2 * kDepthwisePairs];
+    for (int64_t t = 0; t < 2 * a.pairs; ++t) taps[t] = a.taps[t];
+    const int stride = square_stride(a);
+    Block block;
     for (int64_t c = 0; c < a.channels; c += 16) {
-      for (int64_t k = 0; k < a.pairs; ++k) {
-        int32_t pair[16];  // one int32 holds the two weights of a channel
-        __builtin_memcpy(pair, a.weights + (c / 16 * a.pairs + k) * 32, sizeof pair);
-        weights[k] = load_ordered(pair);
-      }
-      const Pairs bias = load_ordered(a.epilogue.bias + c);
+      load_block(a, c, block);
+      if (stride) load_square(a, c, block);
       set_panel(f, a.epilogue, c);
-      const int count = a.channels - c < 16 ? static_cast<int>(a.channels - c) : 16;
-      for (int64_t r = 0; r < a.rows; ++r) {
-        const int16_t* image = a.image + r * a.row_step + c;
-        int64_t at = r * a.columns * a.out.stride + c;
-        int64_t p = 0;
-        for (; p + 2 <= a.columns; p += 2, image += 2 * a.column_step, at += 2 * a.out.stride) {
-          depthwise_pixels<2, kFinish>(a, f, image, weights, bias, count, at);
-        }
-        if (p < a.columns) depthwise_pixels<1, kFinish>(a, f, image, weights, bias, count, at);
+      if (block.count == 16) {
+        depthwise_block<kFinish, true>(a, f, block, stride, taps, c);
+      } else {
+        depthwise_block<kFinish, false>(a, f, block, stride, taps, c);
       }
     }
   }

@@ -251,7 +251,11 @@ TERSOR_INLINE void set_panel(Finisher& f, const Int8Epilogue& e, int64_t channel
 
 template <class T>
 TERSOR_INLINE void copy_some(T* to, const T* from, int count) {
-  for (int i = 0; i < count; ++i) to[i] = from[i];
+  if (count == 8) {  // 24 outputs are common
+    __builtin_memcpy(to, from, 8 * sizeof(T));
+  } else {
+    for (int i = 0; i < count; ++i) to[i] = from[i];
+  }
 }
 
 TERSOR_INLINE Codes codes_of(const I32 acc[kParts], const Finisher& f) {
@@ -272,21 +276,19 @@ TERSOR_INLINE Codes added_codes_of(const I32 acc[kParts], const Finisher& f, Cod
   return narrow(v, f.zero_point, f.least);
 }
 
-// Writes `count` of the 16 channels at out[at] (formula: int8_epilogue.h).
-template <Finish kFinish>
+// Writes `count` of the 16 channels at out[at] (formula: int8_epilogue.h); kWhole: all of them.
+template <Finish kFinish, bool kWhole>
 TERSOR_INLINE void finish(const I32 acc[kParts], const Finisher& f, int count, const Int8Output& out, int64_t at) {
   if constexpr (kFinish == Finish::sums) {
     int32_t some[16];
     for (int i = 0; i < kParts; ++i) store(some + i * kLanes, acc[i]);
     copy_some(out.accumulators + at, some, count);
-  } else if (count == 16) {
-    Codes codes;
+  } else if constexpr (kWhole) {
     if constexpr (kFinish == Finish::add) {
-      codes = added_codes_of(acc, f, load<Codes>(out.residual + at));
+      store(out.y + at, added_codes_of(acc, f, load<Codes>(out.residual + at)));
     } else {
-      codes = codes_of(acc, f);
+      store(out.y + at, codes_of(acc, f));
     }
-    store(out.y + at, codes);
   } else {
     int8_t some[16] = {};
     if constexpr (kFinish == Finish::add) {
@@ -299,19 +301,20 @@ TERSOR_INLINE void finish(const I32 acc[kParts], const Finisher& f, int count, c
   }
 }
 
-// acc[r][i] += rows[r][offset + 2k], rows[r][offset + 2k + 1] times panel weights, k < pairs.
-template <int kRows>
+// acc[r][i] += rows[r][offset + 2k], rows[r][offset + 2k + 1] times panel weights, k < pairs, i < kUsed: the
+// parts of the panel that have outputs.
+template <int kRows, int kUsed = kParts>
 TERSOR_INLINE void multiply_panel(I32 acc[kRows][kParts], const int16_t* const rows[kRows], int64_t offset,
                                   int64_t pairs, const int16_t* weights) {
   for (int64_t k = 0; k < pairs; ++k) {
-    I32 w[kParts];
+    I32 w[kUsed];
 #pragma GCC unroll 4
-    for (int i = 0; i < kParts; ++i) w[i] = load<I32>(weights + 32 * k + 2 * kLanes * i);
+    for (int i = 0; i < kUsed; ++i) w[i] = load<I32>(weights + 32 * k + 2 * kLanes * i);
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r) {
       const I32 x = broadcast_pair(rows[r] + offset + 2 * k);
 #pragma GCC unroll 4
-      for (int i = 0; i < kParts; ++i) acc[r][i] = dot(acc[r][i], x, w[i]);
+      for (int i = 0; i < kUsed; ++i) acc[r][i] = dot(acc[r][i], x, w[i]);
     }
   }
 }

@@ -111,32 +111,31 @@ TERSOR_INLINE I32 unscale(I32 y) {
   return times(y, 954437177) >> (kShift[kRow] + kShift[kColumn]);
 }
 
-template <int kRow, int kColumn, Finish kFinish>
+template <int kRow, int kColumn, Finish kFinish, bool kWhole>
 TERSOR_INLINE void finish_pixel(const WinogradInt8& a, const Finisher& f, const I32 y[kParts][4],
                                 const WinogradTile& tile, int64_t channel, int count) {
   if (kColumn >= tile.columns) return;
   I32 acc[kParts];
   for (int i = 0; i < kParts; ++i) acc[i] = unscale<kRow, kColumn>(y[i][kColumn]);
-  finish<kFinish>(acc, f, count, a.out, tile.output + kRow * a.out_row + kColumn * a.out.stride + channel);
+  finish<kFinish, kWhole>(acc, f, count, a.out, tile.output + kRow * a.out_row + kColumn * a.out.stride + channel);
 }
 
-template <int kRow, Finish kFinish>
+template <int kRow, Finish kFinish, bool kWhole>
 TERSOR_INLINE void finish_row(const WinogradInt8& a, const Finisher& f, const I32 columns[kParts][4][6],
                               const WinogradTile& tile, int64_t channel, int count) {
   if (kRow >= tile.rows) return;
   I32 y[kParts][4];
   for (int i = 0; i < kParts; ++i) transform_output(columns[i][kRow], y[i]);
-  finish_pixel<kRow, 0, kFinish>(a, f, y, tile, channel, count);
-  finish_pixel<kRow, 1, kFinish>(a, f, y, tile, channel, count);
-  finish_pixel<kRow, 2, kFinish>(a, f, y, tile, channel, count);
-  finish_pixel<kRow, 3, kFinish>(a, f, y, tile, channel, count);
+  finish_pixel<kRow, 0, kFinish, kWhole>(a, f, y, tile, channel, count);
+  finish_pixel<kRow, 1, kFinish, kWhole>(a, f, y, tile, channel, count);
+  finish_pixel<kRow, 2, kFinish, kWhole>(a, f, y, tile, channel, count);
+  finish_pixel<kRow, 3, kFinish, kWhole>(a, f, y, tile, channel, count);
 }
 
-template <Finish kFinish>
+template <Finish kFinish, bool kWhole>
 void output_tiles(const WinogradInt8& a, const Finisher& f, const int32_t* products, const WinogradTile* tiles,
-                  int64_t count, int64_t panel) {
+                  int64_t count, int64_t panel, int present) {
   const int64_t channel = 16 * panel;
-  const int present = a.out_channels - channel < 16 ? static_cast<int>(a.out_channels - channel) : 16;
   for (int64_t t = 0; t < count; ++t) {
     I32 columns[kParts][4][6];  // [part][row of A^T m][column]
     for (int i = 0; i < kParts; ++i) {
@@ -147,10 +146,10 @@ void output_tiles(const WinogradInt8& a, const Finisher& f, const int32_t* produ
         for (int r = 0; r < 4; ++r) columns[i][r][j] = y[r];
       }
     }
-    finish_row<0, kFinish>(a, f, columns, tiles[t], channel, present);
-    finish_row<1, kFinish>(a, f, columns, tiles[t], channel, present);
-    finish_row<2, kFinish>(a, f, columns, tiles[t], channel, present);
-    finish_row<3, kFinish>(a, f, columns, tiles[t], channel, present);
+    finish_row<0, kFinish, kWhole>(a, f, columns, tiles[t], channel, present);
+    finish_row<1, kFinish, kWhole>(a, f, columns, tiles[t], channel, present);
+    finish_row<2, kFinish, kWhole>(a, f, columns, tiles[t], channel, present);
+    finish_row<3, kFinish, kWhole>(a, f, columns, tiles[t], channel, present);
   }
 }
 
@@ -167,7 +166,12 @@ struct Winograd {
       for (int64_t panel = 0; 16 * panel < a.out_channels; ++panel) {
         set_panel(f, a.epilogue, 16 * panel);
         multiply_tiles(a, values, count, panel, products);
-        output_tiles<kFinish>(a, f, products, a.tiles + first, count, panel);
+        const int64_t rest = a.out_channels - 16 * panel;
+        if (rest >= 16) {
+          output_tiles<kFinish, true>(a, f, products, a.tiles + first, count, panel, 16);
+        } else {
+          output_tiles<kFinish, false>(a, f, products, a.tiles + first, count, panel, static_cast<int>(rest));
+        }
       }
     }
   }
