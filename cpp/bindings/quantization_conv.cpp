@@ -129,8 +129,8 @@ py::array run(const Layer& layer, const Array<std::int8_t>& x, const std::option
   TERSOR_CHECK(residual.has_value() == layer.add && (!residual || tersor::bindings::shape_of(*residual) == shape),
                "conv_int8: residual must be given with add, in the shape of the output ",
                tersor::bindings::shape_text(shape));
-  auto y = output_array<std::int8_t>("conv_int8", out, shape);
-  auto* codes = y.mutable_data();
+  py::array y = output_array("conv_int8", out, py::dtype::of<std::int8_t>(), shape);
+  auto* codes = static_cast<std::int8_t*>(y.mutable_data());
   const int threads = tersor::threads();
   tersor::Buffer scratch(layer.conv->scratch_bytes(threads));
   without_gil([&] {
@@ -141,8 +141,8 @@ py::array run(const Layer& layer, const Array<std::int8_t>& x, const std::option
 
 py::array accumulate(const Layer& layer, const Array<std::int8_t>& x, const py::object& out) {
   check_input(layer, x);
-  auto y = output_array<std::int32_t>("conv_int8", out, output_shape(layer.shape));
-  auto* sums = y.mutable_data();
+  py::array y = output_array("conv_int8", out, py::dtype::of<std::int32_t>(), output_shape(layer.shape));
+  auto* sums = static_cast<std::int32_t*>(y.mutable_data());
   const int threads = tersor::threads();
   tersor::Buffer scratch(layer.conv->scratch_bytes(threads));
   without_gil([&] { layer.conv->accumulate(x.data(), sums, scratch.data(), threads); });
@@ -174,7 +174,7 @@ void tersor::bindings::bind_conv_int8(py::module_& m) {
         TERSOR_CHECK(-128 <= lo && lo <= hi && hi <= 127,
                      "requantize: lo and hi must satisfy -128 <= lo <= hi <= 127, got ", lo, " and ", hi);
         const bool exact = is_exact(arithmetic);
-        auto y = output_array<std::int8_t>("requantize", out, tersor::bindings::shape_of(sums));
+        auto y = output_array<std::int8_t>("requantize", out, sums);
         auto* codes = y.mutable_data();
         std::vector<quantization::Requantizer> requantizers;
         for (py::ssize_t c = 0; c < multiplier.size(); ++c) {
