@@ -244,3 +244,26 @@ def test_the_graph_is_not_changed(graph):
     for recipe in ("int8", "bf16", "fp32", "keep"):
         tersor.compress(graph, recipe=recipe, calibration=images(8))
     assert tersor.artifact.content_hash(graph) == before
+
+
+def test_equalization_through_relu6_is_kept_only_where_it_helps():
+    graph = tersor.Graph()
+    x = graph.add_input("x", "float32", (None, 3, 8, 8))
+    rng = np.random.default_rng(0)
+    scale = 2.0 ** np.linspace(-6, 1, 8)
+    w = graph.add_constant(
+        "w", (rng.normal(size=(8, 3, 1, 1)) * scale[:, None, None, None]).astype("f4")
+    )
+    h = graph.add_node("conv", [x, w], {"activation": "relu6"}, "first")
+    v = graph.add_constant("v", (rng.normal(size=(4, 8, 1, 1)) / scale[:, None, None]).astype("f4"))
+    graph.set_outputs([graph.add_node("conv", [h, v], {}, "second")])
+    samples = (0.5 * rng.normal(size=(64, 3, 8, 8))).astype(np.float32)
+    model = tersor.compress(graph, calibration=samples, recipe={"equalize_relu6": True})
+    tried = model.notes["equalize_relu6"]
+    assert tried["kept"]
+    assert tried["db"][1] > tried["db"][0] + 3
+    # Values beyond 6 must be cut: then the function changes, and the trial is dropped.
+    model = tersor.compress(graph, calibration=40 * samples, recipe={"equalize_relu6": True})
+    assert not model.notes["equalize_relu6"]["kept"]
+    activations = {n.name: n.attributes.get("activation") for n in model.graph.nodes}
+    assert activations["first"] == "relu6"

@@ -11,6 +11,7 @@ FULL = Recipe(
     weights=RangeSearch("mse"),
     dense_per_channel=True,
     equalize=False,
+    equalize_relu6=True,
     correct_bias=False,
     samples=64,
 )

@@ -13,10 +13,12 @@ from ..quantization import dequantize
 from ..runtime import Session
 
 _MOST_SAMPLES = 64
+# Noise of 17 dB on ResNet-20's outputs costs one point of top-1 on training images.
+LEAST_DB = 17.0
 
 
 def check_agreement(
-    graph: Any, compressed: Any, batch: list[NDArray[Any]], *, least_db: float = 12.0
+    graph: Any, compressed: Any, batch: list[NDArray[Any]], *, least_db: float = LEAST_DB
 ) -> float:
     """Compare outputs on a few samples, and warn where the signal is lost.
 
@@ -26,7 +28,7 @@ def check_agreement(
         The float network and the quantized one.
     batch : list of ndarray
         One array per input; the first 64 samples are used.
-    least_db : float, default 12
+    least_db : float, default 17
         Signal-to-noise ratio of the first output below which the warning comes.
 
     Returns
@@ -39,10 +41,9 @@ def check_agreement(
     UserWarning
         Naming the three layers after which most of the signal is lost.
     """
-    inputs = [x[:_MOST_SAMPLES] for x in batch]
-    wanted = _first(Session(graph, get_threads())(*inputs))
-    ratio = signal_to_noise_db(wanted, _first(Session(compressed, get_threads())(*inputs)))
+    ratio = output_ratio_db(graph, compressed, batch)
     if ratio < least_db:
+        inputs = [x[:_MOST_SAMPLES] for x in batch]
         worst = ", ".join(
             f"{name} ({db:.1f} dB)" for name, db in _steepest(graph, compressed, inputs)
         )
@@ -53,6 +54,26 @@ def check_agreement(
             stacklevel=3,
         )
     return ratio
+
+
+def output_ratio_db(graph: Any, compressed: Any, batch: list[NDArray[Any]]) -> float:
+    """Return the signal-to-noise ratio of the first output on the first 64 samples of a batch.
+
+    Parameters
+    ----------
+    graph, compressed : Graph
+        The float network and the quantized one.
+    batch : list of ndarray
+        One array per input.
+
+    Returns
+    -------
+    float
+        Decibels, infinite where the outputs are equal.
+    """
+    inputs = [x[:_MOST_SAMPLES] for x in batch]
+    wanted = _first(Session(graph, get_threads())(*inputs))
+    return signal_to_noise_db(wanted, _first(Session(compressed, get_threads())(*inputs)))
 
 
 def signal_to_noise_db(wanted: NDArray[Any], got: NDArray[Any]) -> float:
@@ -103,4 +124,4 @@ def _steepest(graph: Any, compressed: Any, inputs: list[NDArray[Any]]) -> list[t
     return [(name, db) for name, db, _ in falls[:3]]
 
 
-__all__ = ["check_agreement", "signal_to_noise_db"]
+__all__ = ["LEAST_DB", "check_agreement", "output_ratio_db", "signal_to_noise_db"]

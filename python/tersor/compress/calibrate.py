@@ -83,12 +83,15 @@ class Calibration:
 
     Attributes
     ----------
+    placement : Placement
+        Of the quantizers.
     observed : Calibrator
         Histograms of edges and mean inputs of layers.
     first_batch : list of ndarray
         One array per input of the network.
     """
 
+    placement: Any
     observed: Any
     first_batch: list[NDArray[Any]]
 
@@ -157,7 +160,7 @@ def calibrate(
             progress("calibrate", int(calibrator.samples), None)
         if end is not None and time.monotonic() >= end:
             break
-    return Calibration(calibrator, first)
+    return Calibration(placement, calibrator, first)
 
 
 def _raw_only(preprocess: Preprocess) -> Callable[[NDArray[Any]], NDArray[np.float32]]:

@@ -157,7 +157,10 @@ def _apply(
             progress=report,
         )
         check_agreement(graph, done.graph, done.first_batch)
-        notes = {"samples": done.samples, "float_layers": done.float_layers}
+        notes: dict[str, Any] = {"samples": done.samples, "float_layers": done.float_layers}
+        if done.relu6_db is not None:
+            before, after = done.relu6_db
+            notes["equalize_relu6"] = {"kept": after >= before, "db": [before, after]}
         return CompressedModel(done.graph, recipe, {}, notes)
     copy: Any = graph.clone()
     if recipe.values != "keep":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from .. import _core
 from ..data.preprocess import Preprocess
 from ..graph import Graph
-from .calibrate import Progress, calibrate
+from .agreement import output_ratio_db
+from .calibrate import Calibration, Progress, calibrate
 from .recipe import Recipe
 
 
@@ -32,6 +33,9 @@ class QuantizedGraph:
         Calibration samples seen.
     first_batch : list of ndarray
         The first of them, one array per input.
+    relu6_db : (float, float), optional
+        Signal-to-noise ratio of the outputs on the first batch without and with equalization
+        through ReLU6, where that was tried; the better one was kept.
     """
 
     graph: Graph
@@ -40,6 +44,7 @@ class QuantizedGraph:
     not_equalized: list[str]
     samples: int
     first_batch: list[NDArray[Any]]
+    relu6_db: tuple[float, float] | None = None
 
 
 def quantize_post_training(
@@ -88,23 +93,46 @@ def quantize_post_training(
        ICCV 2019.
     """
     recipe = recipe or Recipe()
-    native: Any = graph.clone()
-    native.canonicalize()
-    equalized: list[dict[str, Any]] = []
-    not_equalized: list[str] = []
-    if recipe.equalize:
-        native, equalized, not_equalized = _core.graph.equalize(native)
-    placement = _core.graph.place_quantizers(native, list(recipe.layers.items()))
-    seen = calibrate(
-        native,
-        placement,
-        data,
-        preprocess=preprocess,
-        samples=recipe.samples,
-        seed=seed,
-        time_budget=time_budget,
-        progress=progress,
-    )
+    plain: Any = graph.clone()
+    plain.canonicalize()
+    # A generator gives its batches once, and both attempts must see the same.
+    taken = data if hasattr(data, "__len__") or not recipe.equalize_relu6 else list(data)
+
+    def attempt(through_relu6: bool) -> QuantizedGraph:
+        native, pairs, left = plain, [], []
+        if recipe.equalize:
+            native, pairs, left = _core.graph.equalize(plain, through_relu6)
+        seen = calibrate(
+            native,
+            _core.graph.place_quantizers(native, list(recipe.layers.items())),
+            taken,
+            preprocess=preprocess,
+            samples=recipe.samples,
+            seed=seed,
+            time_budget=time_budget,
+            progress=progress,
+        )
+        return _apply(graph, native, recipe, seen, pairs, left)
+
+    exact = attempt(through_relu6=False)
+    if not (recipe.equalize_relu6 and any("relu6 stands" in why for why in exact.not_equalized)):
+        return exact
+    trial = attempt(through_relu6=True)
+    before = output_ratio_db(graph, exact.graph, exact.first_batch)
+    after = output_ratio_db(graph, trial.graph, exact.first_batch)
+    chosen = trial if after >= before else exact
+    return replace(chosen, relu6_db=(before, after))
+
+
+def _apply(
+    source: Graph,
+    native: Any,
+    recipe: Recipe,
+    seen: Calibration,
+    pairs: list[dict[str, Any]],
+    left: list[str],
+) -> QuantizedGraph:
+    placement = seen.placement
     search = recipe.activations
     ranges = seen.observed.ranges(placement, search.method, search.percentile)
     qparams = _core.graph.group_qparams(native, placement, ranges)
@@ -112,7 +140,7 @@ def quantize_post_training(
     if recipe.correct_bias:
         native = seen.observed.correct_biases(native, placement, qparams, *weights)
     quantized = Graph(_core.graph.apply_quantization(native, placement, qparams, *weights))
-    quantized.preprocess = dict(graph.preprocess)
+    quantized.preprocess = dict(source.preprocess)
     return QuantizedGraph(
         graph=quantized,
         float_layers={
@@ -120,8 +148,8 @@ def quantize_post_training(
             for node, reason in zip(native.nodes, placement.reasons, strict=True)
             if reason
         },
-        equalized=equalized,
-        not_equalized=not_equalized,
+        equalized=pairs,
+        not_equalized=left,
         samples=seen.samples,
         first_batch=seen.first_batch,
     )

@@ -65,6 +65,9 @@ class Recipe:
         A scale per output of dense layers too; TFLite's scheme has one for the layer.
     equalize : bool, default True
         Even out the channels of neighbouring layers first; keeps the function.
+    equalize_relu6 : bool, default False
+        Try also through ReLU6, which becomes ReLU there, and keep it where the error on calibration
+        samples does not rise. Takes twice the time.
     correct_bias : bool, default True
         Give back to the biases the mean that rounding the weights takes away.
     samples : int, default 512
@@ -84,6 +87,7 @@ class Recipe:
     weights: RangeSearch = field(default_factory=lambda: RangeSearch("minmax"))
     dense_per_channel: bool = False
     equalize: bool = True
+    equalize_relu6: bool = False
     correct_bias: bool = True
     samples: int = 512
 
@@ -99,7 +103,7 @@ class Recipe:
             _check_choice(values, _LAYER_VALUES, f"recipe layer {pattern!r}")
         if isinstance(self.samples, bool) or not isinstance(self.samples, int) or self.samples < 1:
             raise ValueError(f"recipe: samples must be an integer >= 1, got {self.samples!r}")
-        for flag in ("dense_per_channel", "equalize", "correct_bias"):
+        for flag in ("dense_per_channel", "equalize", "equalize_relu6", "correct_bias"):
             if not isinstance(getattr(self, flag), bool):
                 raise ValueError(
                     f"recipe: {flag} must be true or false, got {getattr(self, flag)!r}"
@@ -183,6 +187,7 @@ class Recipe:
                 "weights": self.weights.to_dict(),
                 "dense_per_channel": self.dense_per_channel,
                 "equalize": self.equalize,
+                "equalize_relu6": self.equalize_relu6,
                 "correct_bias": self.correct_bias,
                 "samples": self.samples,
             }
