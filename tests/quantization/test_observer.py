@@ -33,7 +33,9 @@ def state(observer):
 
 
 @pytest.mark.parametrize("n", [1, 3, 4, 5, 511, 512, 513, 300_000])
-@pytest.mark.parametrize("kind", ["normal", "relu", "uniform", "constant", "zero", "tiny", "huge"])
+@pytest.mark.parametrize(
+    "kind", ["normal", "relu", "uniform", "constant", "zero", "tiny", "huge", "both"]
+)
 def test_histogram_counts_match_numpy(isa, n, kind):
     rng = np.random.default_rng(n)
     x = {
@@ -43,6 +45,7 @@ def test_histogram_counts_match_numpy(isa, n, kind):
         "constant": lambda: np.full(n, -7.3),
         "zero": lambda: np.zeros(n),
         "tiny": lambda: rng.normal(size=n) * 1e-42,
+        "both": lambda: np.resize([3e38, -1e-45, 0.0, -2e-11, 1e-45], n),
         "huge": lambda: rng.uniform(-3e38, 3e38, n),
     }[kind]().astype(np.float32)
     observer = HistogramObserver().observe(x)

@@ -192,7 +192,6 @@ Tensor dequantize_tensor(const Tensor& codes, const QParams& q) {
 QuantizedBias quantize_bias(const Graph& graph, const Node& node, float input_scale,
                             const QParams& weight) {
   const Tensor& bias = graph.edge(node.inputs[2]).constant;
-  const Tensor& w = graph.edge(node.inputs[1]).constant;
   const int64_t channels = bias.size();
   QuantizedBias out{Tensor(DType::int32, bias.shape()), {}};
   const size_t scales = weight.per_tensor() ? 1 : static_cast<size_t>(channels);

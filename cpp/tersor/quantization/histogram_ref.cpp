@@ -8,7 +8,9 @@ void histogram_ref(const float* x, size_t n, float inverse_width, int32_t first,
                    uint64_t* counts) noexcept {
   (void)bins;
   for (size_t i = 0; i < n; ++i) {
-    counts[static_cast<int32_t>(std::floor(x[i] * inverse_width)) - first] += 1;
+    // In double: the product of a tiny negative value would vanish in float, and with it its sign.
+    const double v = static_cast<double>(x[i]) * static_cast<double>(inverse_width);
+    counts[static_cast<int32_t>(std::floor(v)) - first] += 1;
   }
 }
 

@@ -22,7 +22,9 @@ void TERSOR_SIMD_NAME(histogram)(const float* x, size_t n, float inverse_width, 
       for (size_t i = 0; i < m; ++i) {
         const float v = x[i] * inverse_width;
         const int32_t towards_zero = static_cast<int32_t>(v);
-        index[i] = towards_zero - (static_cast<float>(towards_zero) > v) - first;
+        // The product of a tiny negative value may vanish; its bin is still the one below 0.
+        const int32_t below = (static_cast<float>(towards_zero) > v) | ((v == 0) & (x[i] < 0));
+        index[i] = towards_zero - below - first;
       }
       size_t i = 0;
       for (; i + kTables <= m; i += kTables) {
