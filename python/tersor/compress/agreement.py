@@ -18,7 +18,12 @@ LEAST_DB = 17.0
 
 
 def check_agreement(
-    graph: Any, compressed: Any, batch: list[NDArray[Any]], *, least_db: float = LEAST_DB
+    graph: Any,
+    compressed: Any,
+    batch: list[NDArray[Any]],
+    *,
+    equalized: Any = None,
+    least_db: float = LEAST_DB,
 ) -> float:
     """Compare outputs on a few samples, and warn where the signal is lost.
 
@@ -28,6 +33,8 @@ def check_agreement(
         The float network and the quantized one.
     batch : list of ndarray
         One array per input; the first 64 samples are used.
+    equalized : Graph, optional
+        The float network with the channels scaled as in the quantized one, to compare layers with.
     least_db : float, default 17
         Signal-to-noise ratio of the first output below which the warning comes.
 
@@ -44,9 +51,8 @@ def check_agreement(
     ratio = output_ratio_db(graph, compressed, batch)
     if ratio < least_db:
         inputs = [x[:_MOST_SAMPLES] for x in batch]
-        worst = ", ".join(
-            f"{name} ({db:.1f} dB)" for name, db in _steepest(graph, compressed, inputs)
-        )
+        layers = _steepest(equalized or graph, compressed, inputs)
+        worst = ", ".join(f"{name} ({db:.1f} dB)" for name, db in layers)
         warnings.warn(
             "compress: the int8 network differs from the float one on the calibration samples "
             f"({ratio:.1f} dB signal to noise); most is lost at {worst}. Keep such layers in fp32 "

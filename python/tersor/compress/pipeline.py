@@ -156,7 +156,7 @@ def _apply(
             time_budget=time_budget,
             progress=report,
         )
-        check_agreement(graph, done.graph, done.first_batch)
+        check_agreement(graph, done.graph, done.first_batch, equalized=done.equalized_graph)
         notes: dict[str, Any] = {"samples": done.samples, "float_layers": done.float_layers}
         if done.relu6_db is not None:
             before, after = done.relu6_db

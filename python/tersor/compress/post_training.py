@@ -33,6 +33,8 @@ class QuantizedGraph:
         Calibration samples seen.
     first_batch : list of ndarray
         The first of them, one array per input.
+    equalized_graph : Graph
+        The float network after equalization, which the quantized one rounds.
     relu6_db : (float, float), optional
         Signal-to-noise ratio of the outputs on the first batch without and with equalization
         through ReLU6, where that was tried; the better one was kept.
@@ -44,6 +46,7 @@ class QuantizedGraph:
     not_equalized: list[str]
     samples: int
     first_batch: list[NDArray[Any]]
+    equalized_graph: Graph
     relu6_db: tuple[float, float] | None = None
 
 
@@ -137,9 +140,10 @@ def _apply(
     ranges = seen.observed.ranges(placement, search.method, search.percentile)
     qparams = _core.graph.group_qparams(native, placement, ranges)
     weights = (recipe.dense_per_channel, recipe.weights.method == "mse")
+    corrected = native
     if recipe.correct_bias:
-        native = seen.observed.correct_biases(native, placement, qparams, *weights)
-    quantized = Graph(_core.graph.apply_quantization(native, placement, qparams, *weights))
+        corrected = seen.observed.correct_biases(native, placement, qparams, *weights)
+    quantized = Graph(_core.graph.apply_quantization(corrected, placement, qparams, *weights))
     quantized.preprocess = dict(source.preprocess)
     return QuantizedGraph(
         graph=quantized,
@@ -152,6 +156,7 @@ def _apply(
         not_equalized=left,
         samples=seen.samples,
         first_batch=seen.first_batch,
+        equalized_graph=Graph(native),
     )
 
 
