@@ -24,21 +24,4 @@ void conv_line_float32_ref(const ConvLineFloat32& l) noexcept {
   }
 }
 
-void depthwise_line_float32_ref(const DepthwiseLineFloat32& l) noexcept {
-  for (int64_t i = 0; i < l.pixels; ++i) {
-    for (int64_t c = 0; c < l.channels; ++c) {
-      float sum = l.bias ? l.bias[c] : 0.0f;
-      for (int r = 0; r < l.rows; ++r) {
-        for (int s = 0; s < l.columns; ++s) {
-          sum += l.input[i * l.input_stride + r * l.row_stride + s * l.column_stride + c] *
-                 l.weights[(r * l.weight_row + s) * l.weight_stride + c];
-        }
-      }
-      float y = clamp(sum, l.low, l.high);
-      if (l.residual) y = clamp(y + l.residual[i * l.residual_stride + c], l.post_low, l.post_high);
-      l.output[i * l.output_stride + c] = y;
-    }
-  }
-}
-
 }  // namespace tersor::runtime
