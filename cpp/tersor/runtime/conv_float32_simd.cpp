@@ -1,4 +1,5 @@
-// Compiled once per instruction set: TERSOR_SIMD_NAME(op) is the name, vector_float32.h the vectors.
+// Compiled once per instruction set: TERSOR_SIMD_NAME(op) is the name, vector_float32.h the
+// vectors.
 #include "tersor/runtime/kernels.h"
 #include "tersor/runtime/vector_float32.h"
 
@@ -7,9 +8,9 @@ namespace {
 
 constexpr int kVecs = kPanel / kLanes;  // vectors of one panel
 
-// Accumulators of a block of kMostRows pixels and one panel (two with AVX-512, whose panel is one vector)
-// fill the registers but for the weights and one broadcast: 6 x 2 of 16 (AVX2), 12 x 2 of 32 (AVX-512),
-// 6 x 4 of 32 (NEON), 2 x 4 of 16 (SSE2).
+// Accumulators of a block of kMostRows pixels and one panel (two with AVX-512, whose panel is one
+// vector) fill the registers but for the weights and one broadcast: 6 x 2 of 16 (AVX2), 12 x 2 of
+// 32 (AVX-512), 6 x 4 of 32 (NEON), 2 x 4 of 16 (SSE2).
 #if defined(__AVX512F__)
 constexpr int kMostRows = 12, kMostPanels = 2;
 #elif defined(__AVX2__) || defined(__aarch64__)
@@ -18,8 +19,8 @@ constexpr int kMostRows = 6, kMostPanels = 1;
 constexpr int kMostRows = 2, kMostPanels = 1;
 #endif
 
-// Panels that a block of few rows takes together: an FMA's latency is 4 cycles at 2 a cycle, so at least 8
-// accumulators must be in flight.
+// Panels that a block of few rows takes together: an FMA's latency is 4 cycles at 2 a cycle, so at
+// least 8 accumulators must be in flight.
 constexpr int panels_of([[maybe_unused]] int rows) {
 #if defined(__AVX512F__)
   return rows == 1 ? 8 : rows == 2 ? 4 : kMostPanels;
@@ -34,7 +35,8 @@ constexpr int panels_of([[maybe_unused]] int rows) {
 
 // The epilogue of a block of Rows x Wide vectors, whose first output is at `row`, `channel`.
 template <int Rows, int Wide>
-inline void finish(const ConvLineFloat32& l, Vec (&sum)[Rows][Wide], int64_t row, int64_t channel) noexcept {
+inline void finish(const ConvLineFloat32& l, Vec (&sum)[Rows][Wide], int64_t row,
+                   int64_t channel) noexcept {
   const Vec low = broadcast(l.low), high = broadcast(l.high);
   const Vec post_low = broadcast(l.post_low), post_high = broadcast(l.post_high);
   const ptrdiff_t output_stride = l.output_stride, residual_stride = l.residual_stride;
@@ -47,7 +49,8 @@ inline void finish(const ConvLineFloat32& l, Vec (&sum)[Rows][Wide], int64_t row
 #pragma GCC unroll 16
       for (int j = 0; j < Wide; ++j) {
         Vec y = clamp(sum[i][j], low, high);
-        if (residual) y = clamp(y + load(residual + i * residual_stride + j * kLanes), post_low, post_high);
+        if (residual)
+          y = clamp(y + load(residual + i * residual_stride + j * kLanes), post_low, post_high);
         store(out + j * kLanes, y);
       }
     }
@@ -59,7 +62,9 @@ inline void finish(const ConvLineFloat32& l, Vec (&sum)[Rows][Wide], int64_t row
       if (valid <= 0) break;
       const int n = valid < kLanes ? static_cast<int>(valid) : kLanes;
       Vec y = clamp(sum[i][j], low, high);
-      if (residual) y = clamp(y + load_some(residual + i * residual_stride + j * kLanes, n), post_low, post_high);
+      if (residual)
+        y = clamp(y + load_some(residual + i * residual_stride + j * kLanes, n), post_low,
+                  post_high);
       store_some(out + j * kLanes, y, n);
     }
   }
@@ -84,7 +89,8 @@ inline void block(const ConvLineFloat32& l, int64_t row, int64_t panel) noexcept
       x[i] = l.input + l.tap_input[t] + (row + 3 * i) * stride;
     }
     const float* w[kPanels];
-    for (int p = 0; p < kPanels; ++p) w[p] = l.weights + (panel + p) * l.panel_stride + l.tap_weight[t];
+    for (int p = 0; p < kPanels; ++p)
+      w[p] = l.weights + (panel + p) * l.panel_stride + l.tap_weight[t];
     for (int64_t k = 0; k < l.depth; ++k) {
       Vec v[Wide];
 #pragma GCC unroll 16
@@ -102,7 +108,8 @@ inline void block(const ConvLineFloat32& l, int64_t row, int64_t panel) noexcept
 
 // The last panel, of which `vectors` vectors are in use.
 template <int Rows, int Vectors>
-inline void last_panel(const ConvLineFloat32& l, int64_t row, int64_t panel, int64_t vectors) noexcept {
+inline void last_panel(const ConvLineFloat32& l, int64_t row, int64_t panel,
+                       int64_t vectors) noexcept {
   if constexpr (Vectors == 1) {
     block<Rows, 1>(l, row, panel);
   } else {
@@ -134,7 +141,7 @@ void rows_of(const ConvLineFloat32& l, int64_t row, int64_t panel, int64_t end) 
 
 using RowsFunction = void (*)(const ConvLineFloat32&, int64_t, int64_t, int64_t) noexcept;
 constexpr RowsFunction kRows[] = {
-    nullptr, rows_of<1>, rows_of<2>,
+    nullptr,    rows_of<1>, rows_of<2>,
 #if defined(__AVX2__) || defined(__aarch64__)
     rows_of<3>, rows_of<4>, rows_of<5>, rows_of<6>,
 #endif
@@ -147,10 +154,11 @@ constexpr RowsFunction kRows[] = {
 
 void TERSOR_SIMD_NAME(conv_line_float32)(const ConvLineFloat32& line) noexcept {
   const int64_t panels = (line.channels + kPanel - 1) / kPanel;
-  // Blocks of nearly equal height (32 = 6 + 6 + 5 + 5 + 5 + 5): a short one would run at a fraction of the speed.
+  // Blocks of nearly equal height (32 = 6 + 6 + 5 + 5 + 5 + 5): a short one would run at a fraction
+  // of the speed.
   const int64_t blocks = (line.pixels + kMostRows - 1) / kMostRows;
-  // Either all weights stay in the first-level cache, and whole pixels are written one after the other; or
-  // one panel's, while all pixels pass by.
+  // Either all weights stay in the first-level cache, and whole pixels are written one after the
+  // other; or one panel's, while all pixels pass by.
   const bool small = panels * line.taps * line.depth * kPanel * 4 <= 24 * 1024;
   const int64_t step = blocks == 1 || small ? panels : kMostPanels;
   for (int64_t panel = 0; panel < panels; panel += step) {

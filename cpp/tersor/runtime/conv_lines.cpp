@@ -8,8 +8,8 @@ namespace tersor::runtime {
 namespace {
 
 // Taps of one output coordinate that meet the input.
-std::vector<AxisRun::Tap> taps_at(int64_t output, int64_t inputs, int64_t kernel, int64_t stride, int64_t dilation,
-                                  int64_t pad, bool transposed) {
+std::vector<AxisRun::Tap> taps_at(int64_t output, int64_t inputs, int64_t kernel, int64_t stride,
+                                  int64_t dilation, int64_t pad, bool transposed) {
   std::vector<AxisRun::Tap> taps;
   for (int64_t k = 0; k < kernel; ++k) {
     int64_t at = transposed ? output + pad - k * dilation : output * stride + k * dilation - pad;
@@ -25,7 +25,8 @@ std::vector<AxisRun::Tap> taps_at(int64_t output, int64_t inputs, int64_t kernel
 bool continues(const AxisRun& run, const std::vector<AxisRun::Tap>& taps) {
   return std::equal(taps.begin(), taps.end(), run.taps.begin(), run.taps.end(),
                     [&](const AxisRun::Tap& next, const AxisRun::Tap& first) {
-                      return next.kernel == first.kernel && next.input == first.input + run.count * run.input_step;
+                      return next.kernel == first.kernel &&
+                             next.input == first.input + run.count * run.input_step;
                     });
 }
 
@@ -63,7 +64,8 @@ LineGroup group_of(const ConvShapeFloat32& g, const AxisRun& rows, const AxisRun
   group.input_pixel = along_row ? in_column : in_row;
   group.output_line = along_row ? out_row : out_column;
   group.output_pixel = along_row ? out_column : out_row;
-  if (group.input_line == group.pixels * group.input_pixel && group.output_line == group.pixels * group.output_pixel) {
+  if (group.input_line == group.pixels * group.input_pixel &&
+      group.output_line == group.pixels * group.output_pixel) {
     group.pixels *= group.lines;
     group.lines = 1;
   }
@@ -74,12 +76,13 @@ LineGroup group_of(const ConvShapeFloat32& g, const AxisRun& rows, const AxisRun
 
 int64_t ConvShapeFloat32::macs() const {
   const int64_t pixels = transposed ? input_height * input_width : output_height * output_width;
-  const int64_t channels = transposed ? input_channels * group_outputs() : output_channels * group_inputs();
+  const int64_t channels =
+      transposed ? input_channels * group_outputs() : output_channels * group_inputs();
   return batch * pixels * kernel_height * kernel_width * channels;
 }
 
-std::vector<AxisRun> axis_runs(int64_t outputs, int64_t inputs, int64_t kernel, int64_t stride, int64_t dilation,
-                               int64_t pad, bool transposed) {
+std::vector<AxisRun> axis_runs(int64_t outputs, int64_t inputs, int64_t kernel, int64_t stride,
+                               int64_t dilation, int64_t pad, bool transposed) {
   const int64_t step = transposed ? stride : 1;
   std::vector<AxisRun> runs;
   for (int64_t phase = 0; phase < std::min(step, outputs); ++phase) {
@@ -98,10 +101,10 @@ std::vector<AxisRun> axis_runs(int64_t outputs, int64_t inputs, int64_t kernel, 
 }
 
 std::vector<LineGroup> line_groups(const ConvShapeFloat32& g) {
-  const auto rows = axis_runs(g.output_height, g.input_height, g.kernel_height, g.stride_y, g.dilation_y, g.pad_top,
-                              g.transposed);
-  const auto columns = axis_runs(g.output_width, g.input_width, g.kernel_width, g.stride_x, g.dilation_x, g.pad_left,
-                                 g.transposed);
+  const auto rows = axis_runs(g.output_height, g.input_height, g.kernel_height, g.stride_y,
+                              g.dilation_y, g.pad_top, g.transposed);
+  const auto columns = axis_runs(g.output_width, g.input_width, g.kernel_width, g.stride_x,
+                                 g.dilation_x, g.pad_left, g.transposed);
   std::vector<LineGroup> groups;
   for (const AxisRun& row : rows) {
     for (const AxisRun& column : columns) groups.push_back(group_of(g, row, column));

@@ -1,5 +1,5 @@
-// How a convolution becomes lines of output pixels with one list of taps each (conv_float32.h): borders are
-// lines with fewer taps, so that nothing is padded and nothing multiplied by zero.
+// How a convolution becomes lines of output pixels with one list of taps each (conv_float32.h):
+// borders are lines with fewer taps, so that nothing is padded and nothing multiplied by zero.
 #pragma once
 
 #include <cstdint>
@@ -22,11 +22,13 @@ struct ConvShapeFloat32 {
   int64_t group_inputs() const { return input_channels / groups; }
   int64_t group_outputs() const { return output_channels / groups; }
   int64_t macs() const;
-  bool depthwise() const { return groups == input_channels && groups == output_channels && groups > 1; }
+  bool depthwise() const {
+    return groups == input_channels && groups == output_channels && groups > 1;
+  }
 };
 
-// Output coordinates first, first + step, ... (count of them) of one axis that use the same kernel taps; the
-// tap's input coordinate advances by input_step from one output to the next.
+// Output coordinates first, first + step, ... (count of them) of one axis that use the same kernel
+// taps; the tap's input coordinate advances by input_step from one output to the next.
 struct AxisRun {
   struct Tap {
     int64_t kernel;
@@ -35,8 +37,8 @@ struct AxisRun {
   int64_t first, step, count, input_step;
   std::vector<Tap> taps;
 };
-std::vector<AxisRun> axis_runs(int64_t outputs, int64_t inputs, int64_t kernel, int64_t stride, int64_t dilation,
-                               int64_t pad, bool transposed);
+std::vector<AxisRun> axis_runs(int64_t outputs, int64_t inputs, int64_t kernel, int64_t stride,
+                               int64_t dilation, int64_t pad, bool transposed);
 
 // `lines` lines of `pixels` output pixels each; offsets in floats from the start of an image.
 struct LineGroup {
@@ -47,7 +49,8 @@ struct LineGroup {
   std::vector<int64_t> tap_input;   // of the first pixel of the first line
   std::vector<int64_t> tap_weight;  // in floats of a packed panel
 };
-// All groups of one image; with one image per batch where rows and images follow each other seamlessly (1 x 1).
+// All groups of one image; with one image per batch where rows and images follow each other
+// seamlessly (1 x 1).
 std::vector<LineGroup> line_groups(const ConvShapeFloat32& g);
 
 // A piece of a group that one kernel call computes.

@@ -55,22 +55,27 @@ bool read_window(const StepSpec& spec, ConvShapeFloat32* s) {
 std::optional<EpilogueFloat32> read_epilogue_float32(const StepSpec& spec) {
   EpilogueFloat32 e{};
   const bool has = spec.attributes.has("activation");
-  if (!limits_of(has ? spec.attributes.text("activation") : "none", &e.low, &e.high)) return std::nullopt;
+  if (!limits_of(has ? spec.attributes.text("activation") : "none", &e.low, &e.high))
+    return std::nullopt;
   if (!limits_of(spec.post_activation, &e.post_low, &e.post_high)) return std::nullopt;
   e.residual = spec.post_add ? static_cast<int>(spec.inputs.size()) - 1 : -1;
   return e;
 }
 
 std::optional<ConvSpecFloat32> read_conv_float32(const StepSpec& spec) {
-  if (spec.op != Op::conv && spec.op != Op::conv_transpose && spec.op != Op::dense) return std::nullopt;
+  if (spec.op != Op::conv && spec.op != Op::conv_transpose && spec.op != Op::dense)
+    return std::nullopt;
   const size_t inputs = spec.inputs.size() - (spec.post_add ? 1 : 0);
   const PlanEdge* bias = inputs > 2 ? spec.inputs[2] : nullptr;
-  if (!plain_float(spec.inputs.at(0)) || !plain_float(spec.inputs.at(1)) || !plain_float(spec.outputs.at(0))) {
+  if (!plain_float(spec.inputs.at(0)) || !plain_float(spec.inputs.at(1)) ||
+      !plain_float(spec.outputs.at(0))) {
     return std::nullopt;
   }
-  if (!spec.inputs[1]->constant || (bias && (!plain_float(bias) || !bias->constant))) return std::nullopt;
+  if (!spec.inputs[1]->constant || (bias && (!plain_float(bias) || !bias->constant)))
+    return std::nullopt;
   // A residual that is constant would have no buffer.
-  if (spec.post_add && (!plain_float(spec.inputs.back()) || spec.inputs.back()->constant)) return std::nullopt;
+  if (spec.post_add && (!plain_float(spec.inputs.back()) || spec.inputs.back()->constant))
+    return std::nullopt;
   const auto epilogue = read_epilogue_float32(spec);
   if (!epilogue) return std::nullopt;
   ConvSpecFloat32 out;
@@ -98,7 +103,8 @@ PackedConvFloat32 pack_conv_float32(const ConvSpecFloat32& spec) {
   PackedConvFloat32 packed;
   packed.panels = (outputs + kPanel - 1) / kPanel;
   packed.panel_floats = taps * inputs * kPanel;
-  packed.weights = Buffer(static_cast<size_t>(s.groups * packed.panels * packed.panel_floats) * sizeof(float));
+  packed.weights =
+      Buffer(static_cast<size_t>(s.groups * packed.panels * packed.panel_floats) * sizeof(float));
   packed.bias = Buffer(static_cast<size_t>(s.groups * packed.panels * kPanel) * sizeof(float));
   const float* w = spec.weights.as<float>();
   const float* bias = spec.bias ? spec.bias.as<float>() : nullptr;
@@ -114,7 +120,8 @@ PackedConvFloat32 pack_conv_float32(const ConvSpecFloat32& spec) {
         for (int64_t c = 0; c < inputs; ++c) {
           for (int64_t e = 0; e < kPanel; ++e) {
             const int64_t o = p * kPanel + e;
-            const int64_t row = s.transposed ? (g * inputs + c) * outputs + o : (g * outputs + o) * inputs + c;
+            const int64_t row =
+                s.transposed ? (g * inputs + c) * outputs + o : (g * outputs + o) * inputs + c;
             *to++ = o < outputs ? w[row * taps + t] : 0.0f;
           }
         }
@@ -124,7 +131,8 @@ PackedConvFloat32 pack_conv_float32(const ConvSpecFloat32& spec) {
   return packed;
 }
 
-std::string kernel_name_float32(const char* op, const std::string& variant, const char* form, const StepSpec& spec) {
+std::string kernel_name_float32(const char* op, const std::string& variant, const char* form,
+                                const StepSpec& spec) {
   std::string name = std::string("native ") + op + " " + variant + " " + form;
   if (spec.options.precision == Precision::bfloat16) name += " (bf16 computed in fp32)";
   return name;

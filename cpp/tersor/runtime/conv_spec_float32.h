@@ -10,7 +10,8 @@
 
 namespace tersor::runtime {
 
-// y = clamp(sum, low, high), then, where there is a residual, clamp(y + residual, post_low, post_high).
+// y = clamp(sum, low, high), then, where there is a residual, clamp(y + residual, post_low,
+// post_high).
 struct EpilogueFloat32 {
   int residual = -1;  // index of the input, -1: none
   float low, high, post_low, post_high;
@@ -28,20 +29,23 @@ struct ConvSpecFloat32 {
   Tensor bias;     // may be empty
   EpilogueFloat32 epilogue;
 };
-// conv and conv_transpose with float edges, one or two spatial dimensions, channels last, constant weights;
-// dense as a 1 x 1 convolution of one pixel a row. nullopt for everything else.
+// conv and conv_transpose with float edges, one or two spatial dimensions, channels last, constant
+// weights; dense as a 1 x 1 convolution of one pixel a row. nullopt for everything else.
 std::optional<ConvSpecFloat32> read_conv_float32(const StepSpec& spec);
 
-// Weights of each group as panels of kPanel output channels, [group][panel][kh][kw][channel][kPanel], zero-padded.
+// Weights of each group as panels of kPanel output channels,
+// [group][panel][kh][kw][channel][kPanel], zero-padded.
 struct PackedConvFloat32 {
   Buffer weights;
-  Buffer bias;  // [group][whole panels]
-  int64_t panels = 0;        // of a group
+  Buffer bias;         // [group][whole panels]
+  int64_t panels = 0;  // of a group
   int64_t panel_floats = 0;
 };
 PackedConvFloat32 pack_conv_float32(const ConvSpecFloat32& spec);
 
-// "native conv_line_float32 simd_avx2 <form>", with the precision where it is not what was asked for.
-std::string kernel_name_float32(const char* op, const std::string& variant, const char* form, const StepSpec& spec);
+// "native conv_line_float32 simd_avx2 <form>", with the precision where it is not what was asked
+// for.
+std::string kernel_name_float32(const char* op, const std::string& variant, const char* form,
+                                const StepSpec& spec);
 
 }  // namespace tersor::runtime

@@ -6,10 +6,12 @@
 
 namespace tersor::runtime {
 
-// A line of a depthwise convolution: for pixels i < pixels and channels c < channels
-//   sum = bias[c] + sum over rows r, then columns s of
-//         input[i * input_stride + r * row_stride + s * column_stride + c] * weights[(r * weight_row + s) * weight_stride + c]
-// and the epilogue and guarantees of ConvLineFloat32. Bias and weights need no padding.
+// For pixels i < pixels and channels c < channels:
+//   sum = bias[c] + sum over rows r, then columns s, of x(r, s) * w(r, s)
+//   x(r, s) = input[i * input_stride + r * row_stride + s * column_stride + c]
+//   w(r, s) = weights[(r * weight_row + s) * weight_stride + c]
+// and the epilogue and guarantees of ConvLineFloat32 (conv_float32.h). Bias and weights need no
+// padding.
 struct DepthwiseLineFloat32 {
   const float* input;
   ptrdiff_t input_stride, row_stride, column_stride;

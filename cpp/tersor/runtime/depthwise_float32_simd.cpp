@@ -40,7 +40,8 @@ template <int Outputs>
 inline void finish(const Place& p, const Vec* sum, int64_t c, int n) noexcept {
   float* out = p.output + c;
   if (!p.residual) {
-    for (int o = 0; o < Outputs; ++o, out += p.output_stride) store_some(out, clamp(sum[o], p.low, p.high), n);
+    for (int o = 0; o < Outputs; ++o, out += p.output_stride)
+      store_some(out, clamp(sum[o], p.low, p.high), n);
     return;
   }
   const float* residual = p.residual + c;
@@ -50,8 +51,8 @@ inline void finish(const Place& p, const Vec* sum, int64_t c, int n) noexcept {
   }
 }
 
-// Columns adjacent in memory (no dilation) and Step of them from one output to the next: an input vector is
-// loaded once for all taps and outputs that use it.
+// Columns adjacent in memory (no dilation) and Step of them from one output to the next: an input
+// vector is loaded once for all taps and outputs that use it.
 template <int Columns, int Step, int Outputs>
 inline void channels_of(const Place& p, int64_t c, int n) noexcept {
   constexpr int kSpan = (Outputs - 1) * Step + Columns;
@@ -81,7 +82,8 @@ template <int Columns, int Step, int Outputs>
 void outputs_of(const DepthwiseLineFloat32& l, int64_t pixel) noexcept {
   const Place place(l, pixel);
   int64_t c = 0;
-  for (; c + kLanes <= l.channels; c += kLanes) channels_of<Columns, Step, Outputs>(place, c, kLanes);
+  for (; c + kLanes <= l.channels; c += kLanes)
+    channels_of<Columns, Step, Outputs>(place, c, kLanes);
   const int left = static_cast<int>(l.channels - c);
   if (left > 0) channels_of<Columns, Step, Outputs>(place, c, left);
 }

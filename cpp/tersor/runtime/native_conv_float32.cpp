@@ -1,4 +1,5 @@
-// Direct float convolution, transposed convolution and dense layers: lines of pixels through conv_line_float32.
+// Direct float convolution, transposed convolution and dense layers: lines of pixels through
+// conv_line_float32.
 #include <algorithm>
 
 #include "tersor/base/threads.h"
@@ -15,7 +16,10 @@ constexpr int64_t kSplitMacs = 200'000;
 class ConvStep final : public Step {
  public:
   explicit ConvStep(const StepSpec& spec, const ConvSpecFloat32& conv)
-      : shape_(conv.shape), epilogue_(conv.epilogue), packed_(pack_conv_float32(conv)), groups_(line_groups(shape_)) {
+      : shape_(conv.shape),
+        epilogue_(conv.epilogue),
+        packed_(pack_conv_float32(conv)),
+        groups_(line_groups(shape_)) {
     const auto& table = conv_line_float32_table;
     kernel_ = kernel_name_float32("conv_float32", table.row(table.active_row()).variant,
                                   spec.op == Op::dense ? "gemm" : "direct", spec);
@@ -23,10 +27,11 @@ class ConvStep final : public Step {
     input_image_ = shape_.input_height * shape_.input_width * shape_.input_channels;
     output_image_ = shape_.output_height * shape_.output_width * shape_.output_channels;
     merge_images();
-    // Input and output of a piece take at most half of a small (256 KiB) second-level cache; multiples of 12
-    // are whole blocks of every instruction set.
-    const int64_t floats = groups_[0].depth * static_cast<int64_t>(std::max<size_t>(1, groups_[0].tap_input.size())) +
-                           shape_.group_outputs();
+    // Input and output of a piece take at most half of a small (256 KiB) second-level cache;
+    // multiples of 12 are whole blocks of every instruction set.
+    const int64_t floats =
+        groups_[0].depth * static_cast<int64_t>(std::max<size_t>(1, groups_[0].tap_input.size())) +
+        shape_.group_outputs();
     jobs_ = line_jobs(groups_, std::clamp<int64_t>(32768 / floats / 12 * 12, 12, 480));
     // The weights of a chunk stay in the second-level cache while all pixels pass by.
     const int64_t panel_bytes = packed_.panel_floats * 4;
@@ -65,7 +70,8 @@ class ConvStep final : public Step {
   void merge_images() {
     LineGroup& g = groups_[0];
     if (groups_.size() != 1 || g.lines != 1) return;
-    if (g.pixels * g.input_pixel != input_image_ || g.pixels * g.output_pixel != output_image_) return;
+    if (g.pixels * g.input_pixel != input_image_ || g.pixels * g.output_pixel != output_image_)
+      return;
     g.pixels *= images_;
     images_ = 1;
   }
@@ -85,11 +91,12 @@ class ConvStep final : public Step {
       const int64_t group = unit / jobs / images_ / chunks;
       const LineGroup& g = groups_[static_cast<size_t>(job.group)];
       const int64_t at = image * output_image_ + g.output_first + job.line * g.output_line +
-                         job.first * g.output_pixel + group * shape_.group_outputs() + panel * kPanel;
+                         job.first * g.output_pixel + group * shape_.group_outputs() +
+                         panel * kPanel;
       const int64_t first_panel = group * packed_.panels + panel;
       ConvLineFloat32 line;
-      line.input = input + image * input_image_ + job.line * g.input_line + job.first * g.input_pixel +
-                   group * shape_.group_inputs();
+      line.input = input + image * input_image_ + job.line * g.input_line +
+                   job.first * g.input_pixel + group * shape_.group_inputs();
       line.input_stride = g.input_pixel;
       line.pixels = job.pixels;
       line.tap_input = g.tap_input.data();

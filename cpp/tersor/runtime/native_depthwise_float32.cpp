@@ -22,14 +22,16 @@ struct Region {
 
 class DepthwiseStep final : public Step {
  public:
-  DepthwiseStep(const StepSpec& spec, const ConvSpecFloat32& conv) : shape_(conv.shape), epilogue_(conv.epilogue) {
+  DepthwiseStep(const StepSpec& spec, const ConvSpecFloat32& conv)
+      : shape_(conv.shape), epilogue_(conv.epilogue) {
     const auto& table = depthwise_line_float32_table;
-    kernel_ = kernel_name_float32("depthwise_float32", table.row(table.active_row()).variant, "direct", spec);
+    kernel_ = kernel_name_float32("depthwise_float32", table.row(table.active_row()).variant,
+                                  "direct", spec);
     pack(conv);
-    const auto rows = axis_runs(shape_.output_height, shape_.input_height, shape_.kernel_height, shape_.stride_y,
-                                shape_.dilation_y, shape_.pad_top, false);
-    const auto columns = axis_runs(shape_.output_width, shape_.input_width, shape_.kernel_width, shape_.stride_x,
-                                   shape_.dilation_x, shape_.pad_left, false);
+    const auto rows = axis_runs(shape_.output_height, shape_.input_height, shape_.kernel_height,
+                                shape_.stride_y, shape_.dilation_y, shape_.pad_top, false);
+    const auto columns = axis_runs(shape_.output_width, shape_.input_width, shape_.kernel_width,
+                                   shape_.stride_x, shape_.dilation_x, shape_.pad_left, false);
     for (const AxisRun& r : rows) {
       for (const AxisRun& c : columns) add_region(r, c);
     }
@@ -55,7 +57,8 @@ class DepthwiseStep final : public Step {
   };
 
   void pack(const ConvSpecFloat32& conv) {
-    const int64_t taps = shape_.kernel_height * shape_.kernel_width, channels = shape_.input_channels;
+    const int64_t taps = shape_.kernel_height * shape_.kernel_width,
+                  channels = shape_.input_channels;
     weights_ = Buffer(static_cast<size_t>(taps * channels) * sizeof(float));
     for (int64_t t = 0; t < taps; ++t) {
       for (int64_t c = 0; c < channels; ++c) {
@@ -70,7 +73,8 @@ class DepthwiseStep final : public Step {
   void add_region(const AxisRun& rows, const AxisRun& columns) {
     const int64_t channels = shape_.input_channels;
     const bool along_row = columns.count >= 4 || columns.count >= rows.count;
-    const int64_t in_row = rows.input_step * shape_.input_width * channels, in_column = columns.input_step * channels;
+    const int64_t in_row = rows.input_step * shape_.input_width * channels,
+                  in_column = columns.input_step * channels;
     const int64_t out_row = shape_.output_width * channels, out_column = channels;
     Region g{};
     g.lines = along_row ? rows.count : columns.count;
@@ -85,7 +89,8 @@ class DepthwiseStep final : public Step {
       g.rows = static_cast<int>(rows.taps.size());
       g.columns = static_cast<int>(columns.taps.size());
       g.input_first = (rows.taps[0].input * shape_.input_width + columns.taps[0].input) * channels;
-      g.weights_first = (rows.taps[0].kernel * shape_.kernel_width + columns.taps[0].kernel) * channels;
+      g.weights_first =
+          (rows.taps[0].kernel * shape_.kernel_width + columns.taps[0].kernel) * channels;
     }
     for (int64_t line = 0; line < g.lines; ++line) jobs_.push_back({regions_.size(), line});
     regions_.push_back(g);
@@ -103,8 +108,8 @@ class DepthwiseStep final : public Step {
       const Region& g = regions_[job.region];
       const int64_t at = unit / jobs * output_image + g.output_first + job.line * g.output_line;
       DepthwiseLineFloat32 line;
-      line.input = static_cast<const float*>(buffers.inputs[0]) + unit / jobs * input_image + g.input_first +
-                   job.line * g.input_line;
+      line.input = static_cast<const float*>(buffers.inputs[0]) + unit / jobs * input_image +
+                   g.input_first + job.line * g.input_line;
       line.input_stride = g.input_pixel;
       line.row_stride = shape_.dilation_y * shape_.input_width * channels;
       line.column_stride = shape_.dilation_x * channels;

@@ -1,4 +1,5 @@
-// Float matrix products: the right matrix as panels (packed once when it is constant), rows as pixels of a line.
+// Float matrix products: the right matrix as panels (packed once when it is constant), rows as
+// pixels of a line.
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -14,27 +15,19 @@ namespace tersor::runtime {
 namespace {
 
 constexpr int64_t kSplitMacs = 200'000;  // as for convolutions
-constexpr int64_t kRowsAtOnce = 96;      // of a piece of work: whole blocks of every instruction set
+constexpr int64_t kRowsAtOnce = 96;  // of a piece of work: whole blocks of every instruction set
 
-// left[offset + m * depth + k] times right[offset + k * columns + n], one pair of offsets for each product.
+// left[offset + m * depth + k] times right[offset + k * columns + n], one pair of offsets for each
+// product.
 struct Products {
   int64_t rows = 1, columns = 1, depth = 1;
   std::vector<int64_t> left, right;
 };
 
 Products products_of(const StepSpec& spec) {
-  Shape a = spec.inputs[0]->shape, b = spec.inputs[1]->shape, batch = spec.outputs[0]->shape;
-  // A vector on the left is a row, on the right a column, as in NumPy.
-  if (a.size() == 1) {
-    a.insert(a.begin(), 1);
-  } else {
-    batch.pop_back();
-  }
-  if (b.size() == 1) {
-    b.push_back(1);
-  } else {
-    batch.pop_back();
-  }
+  const Shape& a = spec.inputs[0]->shape;
+  const Shape& b = spec.inputs[1]->shape;
+  const Shape batch(spec.outputs[0]->shape.begin(), spec.outputs[0]->shape.end() - 2);
   Products p;
   p.rows = a[a.size() - 2];
   p.depth = a.back();
@@ -52,7 +45,8 @@ Products products_of(const StepSpec& spec) {
     p.right.push_back(at_right * p.depth * p.columns);
   }
   // One right matrix for many left ones that follow each other: one product of many rows.
-  const bool one_right = std::all_of(p.right.begin(), p.right.end(), [](int64_t at) { return at == 0; });
+  const bool one_right =
+      std::all_of(p.right.begin(), p.right.end(), [](int64_t at) { return at == 0; });
   for (int64_t i = 0; i < count; ++i) {
     if (!one_right || p.left[static_cast<size_t>(i)] != i * p.rows * p.depth) return p;
   }
@@ -65,7 +59,8 @@ class MatmulStep final : public Step {
  public:
   explicit MatmulStep(const StepSpec& spec) : products_(products_of(spec)) {
     const auto& table = conv_line_float32_table;
-    kernel_ = kernel_name_float32("matmul_float32", table.row(table.active_row()).variant, "gemm", spec);
+    kernel_ =
+        kernel_name_float32("matmul_float32", table.row(table.active_row()).variant, "gemm", spec);
     panels_ = (products_.columns + kPanel - 1) / kPanel;
     matrix_floats_ = panels_ * products_.depth * kPanel;
     if (!spec.inputs[1]->constant) return;
@@ -100,7 +95,9 @@ class MatmulStep final : public Step {
   }
 
   size_t scratch_bytes(int threads) const override {
-    return packed_.empty() ? static_cast<size_t>(std::max(1, threads) * matrix_floats_) * sizeof(float) : 0;
+    return packed_.empty()
+               ? static_cast<size_t>(std::max(1, threads) * matrix_floats_) * sizeof(float)
+               : 0;
   }
   std::string kernel() const override { return kernel_; }
   size_t packed_bytes() const override {
@@ -128,12 +125,14 @@ class MatmulStep final : public Step {
     return scratch;
   }
 
-  void multiply(const StepBuffers& buffers, size_t i, const float* right, int64_t first, int64_t end) const {
+  void multiply(const StepBuffers& buffers, size_t i, const float* right, int64_t first,
+                int64_t end) const {
     static constexpr int64_t kOrigin = 0;
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     const auto at = static_cast<int64_t>(i) * products_.rows + first;
     ConvLineFloat32 line{};
-    line.input = static_cast<const float*>(buffers.inputs[0]) + products_.left[i] + first * products_.depth;
+    line.input =
+        static_cast<const float*>(buffers.inputs[0]) + products_.left[i] + first * products_.depth;
     line.input_stride = line.depth = products_.depth;
     line.pixels = end - first;
     line.tap_input = line.tap_weight = &kOrigin;

@@ -1,5 +1,5 @@
-// 3 x 3 float convolution with stride 1 as F(4 x 4, 3 x 3): transform blocks of tiles, multiply the 36 planes by
-// the transformed weights (conv_line_float32), transform back.
+// 3 x 3 float convolution with stride 1 as F(4 x 4, 3 x 3): transform blocks of tiles, multiply the
+// 36 planes by the transformed weights (conv_line_float32), transform back.
 #include <algorithm>
 #include <limits>
 
@@ -11,19 +11,22 @@
 namespace tersor::runtime {
 namespace {
 
-constexpr int64_t kSplitMacs = 400'000;  // as for direct convolutions; a quarter of them is computed
+constexpr int64_t kSplitMacs =
+    400'000;  // as for direct convolutions; a quarter of them is computed
 
 class WinogradStep final : public Step {
  public:
-  WinogradStep(const StepSpec& spec, const ConvSpecFloat32& conv) : shape_(conv.shape), epilogue_(conv.epilogue) {
+  WinogradStep(const StepSpec& spec, const ConvSpecFloat32& conv)
+      : shape_(conv.shape), epilogue_(conv.epilogue) {
     const auto& table = conv_line_float32_table;
-    kernel_ = kernel_name_float32("winograd_float32", table.row(table.active_row()).variant, "4x4 3x3", spec);
+    kernel_ = kernel_name_float32("winograd_float32", table.row(table.active_row()).variant,
+                                  "4x4 3x3", spec);
     pack(conv);
     tiles_y_ = (shape_.output_height + kWinogradOutput - 1) / kWinogradOutput;
     tiles_x_ = (shape_.output_width + kWinogradOutput - 1) / kWinogradOutput;
     tiles_ = shape_.batch * tiles_y_ * tiles_x_;
-    // Both sets of planes of a block take about 192 KiB of the second-level cache; at least 12 tiles, or the
-    // weights would be read too often.
+    // Both sets of planes of a block take about 192 KiB of the second-level cache; at least 12
+    // tiles, or the weights would be read too often.
     const int64_t floats = kWinogradPlanes * (shape_.input_channels + shape_.output_channels);
     block_ = std::min(tiles_, std::clamp<int64_t>(49'152 / floats / 12 * 12, 12, 96));
     blocks_ = (tiles_ + block_ - 1) / block_;
@@ -57,12 +60,15 @@ class WinogradStep final : public Step {
   size_t packed_bytes() const override { return weights_.size() + bias_.size(); }
 
  private:
-  // Planes a power of two apart would all fall on the same few cache sets: an odd number of cache lines.
+  // Planes a power of two apart would all fall on the same few cache sets: an odd number of cache
+  // lines.
   int64_t plane_floats(int64_t channels) const {
     const int64_t lines = (block_ * channels + 15) / 16;
     return (lines | 1) * 16;
   }
-  size_t worker_floats() const { return static_cast<size_t>(kWinogradPlanes * (input_plane_ + output_plane_)); }
+  size_t worker_floats() const {
+    return static_cast<size_t>(kWinogradPlanes * (input_plane_ + output_plane_));
+  }
   float* scratch_of(const StepBuffers& buffers, int worker) const {
     return static_cast<float*>(buffers.scratch) + static_cast<size_t>(worker) * worker_floats();
   }
@@ -95,8 +101,8 @@ class WinogradStep final : public Step {
     const int64_t x = tile % tiles_x_ * kWinogradOutput - shape_.pad_left;
     const int64_t row = shape_.input_width * shape_.input_channels;
     WinogradInputFloat32 in;
-    in.input = static_cast<const float*>(buffers.inputs[0]) + image * shape_.input_height * row + y * row +
-               x * shape_.input_channels;
+    in.input = static_cast<const float*>(buffers.inputs[0]) + image * shape_.input_height * row +
+               y * row + x * shape_.input_channels;
     in.row_stride = row;
     in.first_row = static_cast<int>(std::max<int64_t>(0, -y));
     in.end_row = static_cast<int>(std::min<int64_t>(kWinogradTile, shape_.input_height - y));
@@ -109,7 +115,8 @@ class WinogradStep final : public Step {
   }
 
   // Output channels [begin, end) of one plane; begin is a multiple of kPanel.
-  void multiply(int plane, int64_t count, int64_t begin, int64_t end, const float* input, float* output) const {
+  void multiply(int plane, int64_t count, int64_t begin, int64_t end, const float* input,
+                float* output) const {
     static constexpr int64_t kOrigin = 0;
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     const int64_t panel_floats = shape_.input_channels * kPanel;
@@ -130,7 +137,8 @@ class WinogradStep final : public Step {
     conv_line_float32_table.pick()(line);
   }
 
-  void transform_output(const StepBuffers& buffers, int64_t first, int64_t t, const float* planes) const {
+  void transform_output(const StepBuffers& buffers, int64_t first, int64_t t,
+                        const float* planes) const {
     const int64_t tile = first + t;
     const int64_t image = tile / (tiles_y_ * tiles_x_);
     const int64_t y = tile / tiles_x_ % tiles_y_ * kWinogradOutput;
@@ -170,7 +178,8 @@ class WinogradStep final : public Step {
     for (int64_t first = 0; first < tiles_; first += block_) {
       const int64_t count = std::min(block_, tiles_ - first);
       split(count, [&](int64_t t) { transform_input(buffers, first, t, input); });
-      split(kWinogradPlanes, [&](int64_t p) { multiply(static_cast<int>(p), count, 0, channels_, input, output); });
+      split(kWinogradPlanes,
+            [&](int64_t p) { multiply(static_cast<int>(p), count, 0, channels_, input, output); });
       split(count, [&](int64_t t) { transform_output(buffers, first, t, output); });
     }
   }
@@ -199,8 +208,8 @@ std::unique_ptr<Step> make_native_winograd_float32_step(const StepSpec& spec) {
   const auto conv = read_conv_float32(spec);
   if (!conv) return nullptr;
   const ConvShapeFloat32& s = conv->shape;
-  if (s.kernel_height != 3 || s.kernel_width != 3 || s.stride_y != 1 || s.stride_x != 1 || s.dilation_y != 1 ||
-      s.dilation_x != 1 || s.groups != 1 || !pays(s)) {
+  if (s.kernel_height != 3 || s.kernel_width != 3 || s.stride_y != 1 || s.stride_x != 1 ||
+      s.dilation_y != 1 || s.dilation_x != 1 || s.groups != 1 || !pays(s)) {
     return nullptr;
   }
   return std::make_unique<WinogradStep>(spec, *conv);

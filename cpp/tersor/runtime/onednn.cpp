@@ -64,8 +64,8 @@ bool onednn_is_fast(const dnnl::primitive_desc_base& desc) {
   return name.find("ref") == std::string::npos;
 }
 
-dnnl::memory onednn_reorder(const dnnl::engine& engine, const dnnl::memory::desc& given, const void* values,
-                            const dnnl::memory::desc& wanted) {
+dnnl::memory onednn_reorder(const dnnl::engine& engine, const dnnl::memory::desc& given,
+                            const void* values, const dnnl::memory::desc& wanted) {
   const OnednnOneThread one;
   dnnl::memory from(given, engine, const_cast<void*>(values));
   dnnl::memory to(wanted, engine);
@@ -80,8 +80,8 @@ struct OnednnCall::List {
   std::vector<dnnl_exec_arg_t> all;
 };
 
-OnednnCall::OnednnCall(const dnnl::engine& engine, dnnl::primitive primitive, std::vector<Argument> changing,
-                       std::vector<Constant> constant)
+OnednnCall::OnednnCall(const dnnl::engine& engine, dnnl::primitive primitive,
+                       std::vector<Argument> changing, std::vector<Constant> constant)
     : engine_(engine),
       primitive_(std::move(primitive)),
       changing_(std::move(changing)),
@@ -91,7 +91,8 @@ OnednnCall::OnednnCall(OnednnCall&& other) noexcept
     : engine_(other.engine_),
       primitive_(std::move(other.primitive_)),
       changing_(std::move(other.changing_)),
-      constant_(std::move(other.constant_)) {}  // lists refer to these memories: `other` has made none yet
+      constant_(std::move(other.constant_)) {
+}  // lists refer to these memories: `other` has made none yet
 
 OnednnCall::~OnednnCall() {
   for (auto& slot : idle_) delete slot.load();
@@ -115,9 +116,11 @@ void OnednnCall::run(void* const* data) const {
   for (size_t i = 0; i < changing_.size(); ++i) list->changing[i].set_data_handle(data[i]);
   {
     const OnednnOneThread one;
-    const dnnl_status_t status = dnnl_primitive_execute(
-        primitive_.get(), stream_of(engine_).get(), static_cast<int>(list->all.size()), list->all.data());
-    TERSOR_CHECK(status == dnnl_success, "session: oneDNN must run its primitive, got status ", status);
+    const dnnl_status_t status =
+        dnnl_primitive_execute(primitive_.get(), stream_of(engine_).get(),
+                               static_cast<int>(list->all.size()), list->all.data());
+    TERSOR_CHECK(status == dnnl_success, "session: oneDNN must run its primitive, got status ",
+                 status);
   }
   for (auto& slot : idle_) {
     List* expected = nullptr;
@@ -133,8 +136,10 @@ std::unique_ptr<Step> make_onednn_step(const StepSpec& spec) {
   if (!engine) return nullptr;
   try {
     const OnednnOneThread one;
-    if (spec.op == Op::conv || spec.op == Op::conv_transpose) return make_onednn_conv_step(spec, *engine);
-    if (spec.op == Op::dense || spec.op == Op::matmul) return make_onednn_matmul_step(spec, *engine);
+    if (spec.op == Op::conv || spec.op == Op::conv_transpose)
+      return make_onednn_conv_step(spec, *engine);
+    if (spec.op == Op::dense || spec.op == Op::matmul)
+      return make_onednn_matmul_step(spec, *engine);
   } catch (const dnnl::error&) {
     // Unimplemented for this shape or this processor: another provider's.
   }
@@ -142,9 +147,10 @@ std::unique_ptr<Step> make_onednn_step(const StepSpec& spec) {
 }
 
 std::unique_ptr<Step> make_preferred_onednn_step(const StepSpec& spec) {
-  // fp32: tersor's own kernels were at least as fast on every layer of ResNet-20, ResNet-18 and MobileNetV2
-  // (benchmarks/runtime/bench_conv_float32.py). bf16 multiplication is oneDNN's alone.
-  const bool bfloat16 = spec.options.precision == Precision::bfloat16 && (active_features() & Feature::avx512bf16);
+  // fp32: tersor's own kernels were at least as fast on every layer of ResNet-20, ResNet-18 and
+  // MobileNetV2 (benchmarks/runtime/bench_conv_float32.py). bf16 multiplication is oneDNN's alone.
+  const bool bfloat16 =
+      spec.options.precision == Precision::bfloat16 && (active_features() & Feature::avx512bf16);
   return bfloat16 ? make_onednn_step(spec) : nullptr;
 }
 

@@ -1,6 +1,7 @@
 // What the oneDNN steps share. Included only where TERSOR_HAVE_ONEDNN.
 //
-// Primitives are made for one thread, and tersor's pool divides the work: OpenMP workers would spin beside it.
+// Primitives are made for one thread, and tersor's pool divides the work: OpenMP workers would spin
+// beside it.
 #pragma once
 
 #include <atomic>
@@ -14,8 +15,9 @@
 
 namespace tersor::runtime {
 
-// Null when oneDNN must not be used: at the level baseline, or when the active level lacks instructions of the
-// level at oneDNN's first use, which fixes its choice for the life of the process.
+// Null when oneDNN must not be used: at the level baseline, or when the active level lacks
+// instructions of the level at oneDNN's first use, which fixes its choice for the life of the
+// process.
 const dnnl::engine* onednn_engine();
 
 // OpenMP regions of the calling thread run on it alone while this lives.
@@ -34,12 +36,12 @@ class OnednnOneThread {
 bool onednn_is_fast(const dnnl::primitive_desc_base& desc);
 
 // Constant memory with the layout `wanted`, from values with the layout `given`.
-dnnl::memory onednn_reorder(const dnnl::engine& engine, const dnnl::memory::desc& given, const void* values,
-                            const dnnl::memory::desc& wanted);
+dnnl::memory onednn_reorder(const dnnl::engine& engine, const dnnl::memory::desc& given,
+                            const void* values, const dnnl::memory::desc& wanted);
 
-// A primitive with its constant arguments. run() may be called by several threads at once: memory objects, which
-// are costly to make (about 0.3 us each), are kept in a few slots and taken by one run at a time. No locks: a
-// fork may happen at any moment.
+// A primitive with its constant arguments. run() may be called by several threads at once: memory
+// objects, which are costly to make (about 0.3 us each), are kept in a few slots and taken by one
+// run at a time. No locks: a fork may happen at any moment.
 class OnednnCall {
  public:
   using Argument = std::pair<int, dnnl::memory::desc>;
@@ -67,6 +69,7 @@ class OnednnCall {
 
 // The makers; each returns nullptr for what oneDNN lacks or only does with plain loops.
 std::unique_ptr<Step> make_onednn_conv_step(const StepSpec& spec, const dnnl::engine& engine);
-std::unique_ptr<Step> make_onednn_matmul_step(const StepSpec& spec, const dnnl::engine& engine);  // and dense
+std::unique_ptr<Step> make_onednn_matmul_step(const StepSpec& spec,
+                                              const dnnl::engine& engine);  // and dense
 
 }  // namespace tersor::runtime

@@ -19,8 +19,8 @@ using dnnl::memory;
 using Tag = memory::format_tag;
 using Type = memory::data_type;
 
-// One image above this many multiply-adds is computed as two halves, whatever the number of threads: the same
-// primitives then give the same sums.
+// One image above this many multiply-adds is computed as two halves, whatever the number of
+// threads: the same primitives then give the same sums.
 constexpr int64_t kHalveMacs = 400'000;
 
 // Output rows [first, end) and the input rows that they read.
@@ -51,7 +51,8 @@ std::vector<Slice> slices_of(const ConvShapeFloat32& s) {
 }
 
 // The padding at the end that makes `outputs`; more input than is read needs none.
-int64_t pad_end(int64_t outputs, int64_t inputs, int64_t kernel, int64_t stride, int64_t dilation, int64_t pad) {
+int64_t pad_end(int64_t outputs, int64_t inputs, int64_t kernel, int64_t stride, int64_t dilation,
+                int64_t pad) {
   return std::max<int64_t>(0, (outputs - 1) * stride + dilation * (kernel - 1) + 1 - inputs - pad);
 }
 
@@ -71,7 +72,8 @@ class OnednnConvStep final : public OnednnFloatStep {
   OnednnConvStep(const dnnl::engine& engine, const StepSpec& spec, const ConvSpecFloat32& conv)
       : OnednnFloatStep(conv.epilogue, "conv", spec), conv_(conv) {
     for (const Slice& slice : slices_of(conv.shape)) {
-      if (slice.input_end <= slice.input_first) throw dnnl::error(dnnl_unimplemented, "padding alone");
+      if (slice.input_end <= slice.input_first)
+        throw dnnl::error(dnnl_unimplemented, "padding alone");
       add(engine, slice);
     }
     conv_.weights = conv_.bias = Tensor();
@@ -83,35 +85,40 @@ class OnednnConvStep final : public OnednnFloatStep {
     const int64_t in_rows = slice.input_end - slice.input_first, out_rows = slice.end - slice.first;
     const memory::dims in{s.batch, s.input_channels, in_rows, s.input_width};
     const memory::dims out{s.batch, s.output_channels, out_rows, s.output_width};
-    const memory::dims strides{s.stride_y, s.stride_x}, dilations{s.dilation_y - 1, s.dilation_x - 1};
+    const memory::dims strides{s.stride_y, s.stride_x},
+        dilations{s.dilation_y - 1, s.dilation_x - 1};
     const memory::dims before{slice.pad_top, s.pad_left};
     const memory::desc src(in, compute_type(), Tag::nhwc), dst(out, Type::f32, Tag::nhwc);
     const memory::desc weights = weights_desc(s, compute_type(), Tag::any);
-    const memory::desc bias = conv_.bias ? memory::desc({s.output_channels}, Type::f32, Tag::a) : memory::desc();
+    const memory::desc bias =
+        conv_.bias ? memory::desc({s.output_channels}, Type::f32, Tag::a) : memory::desc();
     const dnnl::primitive_attr attr = attributes(dst);
-    const int64_t in_row = s.input_width * s.input_channels, out_row = s.output_width * s.output_channels;
-    Piece piece{slice.input_first * in_row, s.batch * in_rows * in_row, slice.first * out_row, {}, {}};
+    const int64_t in_row = s.input_width * s.input_channels,
+                  out_row = s.output_width * s.output_channels;
+    Piece piece{
+        slice.input_first * in_row, s.batch * in_rows * in_row, slice.first * out_row, {}, {}};
     const Given given{weights_desc(s, Type::f32, given_tag(s)), conv_.weights, conv_.bias};
     if (s.transposed) {
-      const memory::dims after{transposed_end(s.output_height, s.input_height, s.kernel_height, s.stride_y,
-                                              s.dilation_y, s.pad_top),
-                               transposed_end(s.output_width, s.input_width, s.kernel_width, s.stride_x,
-                                              s.dilation_x, s.pad_left)};
+      const memory::dims after{transposed_end(s.output_height, s.input_height, s.kernel_height,
+                                              s.stride_y, s.dilation_y, s.pad_top),
+                               transposed_end(s.output_width, s.input_width, s.kernel_width,
+                                              s.stride_x, s.dilation_x, s.pad_left)};
       const dnnl::deconvolution_forward::primitive_desc desc(
-          engine, dnnl::prop_kind::forward_inference, dnnl::algorithm::deconvolution_direct, src, weights, bias, dst,
-          strides, dilations, before, after, attr);
+          engine, dnnl::prop_kind::forward_inference, dnnl::algorithm::deconvolution_direct, src,
+          weights, bias, dst, strides, dilations, before, after, attr);
       return add_piece(engine, desc, dnnl::deconvolution_forward(desc), given, std::move(piece));
     }
-    const memory::dims after{slice.pad_bottom, pad_end(s.output_width, s.input_width, s.kernel_width, s.stride_x,
-                                                       s.dilation_x, s.pad_left)};
+    const memory::dims after{slice.pad_bottom,
+                             pad_end(s.output_width, s.input_width, s.kernel_width, s.stride_x,
+                                     s.dilation_x, s.pad_left)};
     const dnnl::convolution_forward::primitive_desc desc(
-        engine, dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, src, weights, bias, dst,
-        strides, dilations, before, after, attr);
+        engine, dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, src,
+        weights, bias, dst, strides, dilations, before, after, attr);
     add_piece(engine, desc, dnnl::convolution_forward(desc), given, std::move(piece));
   }
 
-  static int64_t transposed_end(int64_t outputs, int64_t inputs, int64_t kernel, int64_t stride, int64_t dilation,
-                                int64_t pad) {
+  static int64_t transposed_end(int64_t outputs, int64_t inputs, int64_t kernel, int64_t stride,
+                                int64_t dilation, int64_t pad) {
     return (inputs - 1) * stride + dilation * (kernel - 1) + 1 - pad - outputs;
   }
 

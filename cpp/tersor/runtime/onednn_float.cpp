@@ -33,9 +33,11 @@ void append_clamp(dnnl::post_ops& ops, float low, float high) {
 
 }  // namespace
 
-OnednnFloatStep::OnednnFloatStep(const EpilogueFloat32& epilogue, const char* op, const StepSpec& spec)
+OnednnFloatStep::OnednnFloatStep(const EpilogueFloat32& epilogue, const char* op,
+                                 const StepSpec& spec)
     : epilogue_(epilogue),
-      type_(wants_bfloat16(spec) && multiplies_bfloat16() ? memory::data_type::bf16 : memory::data_type::f32),
+      type_(wants_bfloat16(spec) && multiplies_bfloat16() ? memory::data_type::bf16
+                                                          : memory::data_type::f32),
       kernel_(std::string("onednn ") + op) {
   if (type_ == memory::data_type::bf16) {
     kernel_ += " bf16";
@@ -57,8 +59,9 @@ dnnl::primitive_attr OnednnFloatStep::attributes(const memory::desc& dst) const 
   return attr;
 }
 
-void OnednnFloatStep::add(const dnnl::engine& engine, const dnnl::primitive_desc_base& desc, const Descs& descs,
-                          dnnl::primitive primitive, const Given& given, Piece piece) {
+void OnednnFloatStep::add(const dnnl::engine& engine, const dnnl::primitive_desc_base& desc,
+                          const Descs& descs, dnnl::primitive primitive, const Given& given,
+                          Piece piece) {
   if (!onednn_is_fast(desc)) throw dnnl::error(dnnl_unimplemented, "plain loops only");
   std::vector<OnednnCall::Argument> changing{{DNNL_ARG_SRC, descs.src}, {DNNL_ARG_DST, descs.dst}};
   changing.emplace_back(DNNL_ARG_SCRATCHPAD, descs.scratchpad);
@@ -94,9 +97,10 @@ void OnednnFloatStep::add(const dnnl::engine& engine, const dnnl::primitive_desc
     const memory::desc floats(line, memory::data_type::f32, memory::format_tag::a);
     const memory::desc rounded(line, memory::data_type::bf16, memory::format_tag::a);
     const dnnl::reorder::primitive_desc reorder(engine, floats, engine, rounded);
-    piece.rounding.emplace_back(engine, dnnl::reorder(reorder),
-                                std::vector<OnednnCall::Argument>{{DNNL_ARG_FROM, floats}, {DNNL_ARG_TO, rounded}},
-                                std::vector<OnednnCall::Constant>{});
+    piece.rounding.emplace_back(
+        engine, dnnl::reorder(reorder),
+        std::vector<OnednnCall::Argument>{{DNNL_ARG_FROM, floats}, {DNNL_ARG_TO, rounded}},
+        std::vector<OnednnCall::Constant>{});
     rounded_bytes_ = std::max(rounded_bytes_, whole_lines(rounded.get_size()));
   }
   scratchpad_bytes_ = std::max(scratchpad_bytes_, whole_lines(descs.scratchpad.get_size()));
@@ -121,7 +125,8 @@ size_t OnednnFloatStep::scratch_bytes(int threads) const {
   return static_cast<size_t>(std::max(1, threads)) * (rounded_bytes_ + scratchpad_bytes_);
 }
 
-void OnednnFloatStep::run_piece(const StepBuffers& buffers, const Piece& piece, void* scratch) const {
+void OnednnFloatStep::run_piece(const StepBuffers& buffers, const Piece& piece,
+                                void* scratch) const {
   auto* input = const_cast<float*>(static_cast<const float*>(buffers.inputs[0])) + piece.input;
   auto* output = static_cast<float*>(buffers.outputs[0]) + piece.output;
   void* source = input;

@@ -15,7 +15,8 @@ class OnednnFloatStep : public Step {
   size_t packed_bytes() const override { return packed_bytes_; }
 
  protected:
-  // Offsets in floats into input 0 and the output; for bf16, `rounding` makes bf16 of the input's floats.
+  // Offsets in floats into input 0 and the output; for bf16, `rounding` makes bf16 of the input's
+  // floats.
   struct Piece {
     int64_t input = 0, input_size = 0, output = 0;
     std::vector<OnednnCall> rounding, call;  // none or one of each
@@ -35,9 +36,11 @@ class OnednnFloatStep : public Step {
   dnnl::primitive_attr attributes(const dnnl::memory::desc& dst) const;
   // Packs constants and keeps the primitive. Throws dnnl::error when oneDNN would use plain loops.
   template <class Desc>
-  void add_piece(const dnnl::engine& engine, const Desc& desc, dnnl::primitive primitive, const Given& given,
-                 Piece piece) {
-    add(engine, desc, {desc.src_desc(), desc.weights_desc(), desc.bias_desc(), desc.dst_desc(), desc.scratchpad_desc()},
+  void add_piece(const dnnl::engine& engine, const Desc& desc, dnnl::primitive primitive,
+                 const Given& given, Piece piece) {
+    add(engine, desc,
+        {desc.src_desc(), desc.weights_desc(), desc.bias_desc(), desc.dst_desc(),
+         desc.scratchpad_desc()},
         std::move(primitive), given, std::move(piece));
   }
 

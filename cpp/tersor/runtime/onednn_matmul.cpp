@@ -1,5 +1,5 @@
-// Dense layers and matrix products by oneDNN's matmul: inner_product sums in another order for other numbers of
-// threads.
+// Dense layers and matrix products by oneDNN's matmul: inner_product sums in another order for
+// other numbers of threads.
 #include "tersor/base/config.h"
 
 #if TERSOR_HAVE_ONEDNN
@@ -30,17 +30,20 @@ class OnednnDenseStep final : public OnednnFloatStep {
   }
 
  private:
-  void add(const dnnl::engine& engine, const ConvSpecFloat32& dense, int64_t first, int64_t rows, int64_t depth,
-           int64_t columns) {
-    const memory::desc src({rows, depth}, compute_type(), Tag::ab), dst({rows, columns}, Type::f32, Tag::ab);
+  void add(const dnnl::engine& engine, const ConvSpecFloat32& dense, int64_t first, int64_t rows,
+           int64_t depth, int64_t columns) {
+    const memory::desc src({rows, depth}, compute_type(), Tag::ab),
+        dst({rows, columns}, Type::f32, Tag::ab);
     const memory::desc weights({depth, columns}, compute_type(), Tag::any);
-    const memory::desc bias = dense.bias ? memory::desc({1, columns}, Type::f32, Tag::ab) : memory::desc();
+    const memory::desc bias =
+        dense.bias ? memory::desc({1, columns}, Type::f32, Tag::ab) : memory::desc();
     const dnnl::matmul::primitive_desc desc(engine, src, weights, bias, dst, attributes(dst));
     Piece piece;
     piece.input = first * depth;
     piece.input_size = rows * depth;
     piece.output = first * columns;
-    add_piece(engine, desc, dnnl::matmul(desc), {{{depth, columns}, Type::f32, Tag::ba}, dense.weights, dense.bias},
+    add_piece(engine, desc, dnnl::matmul(desc),
+              {{{depth, columns}, Type::f32, Tag::ba}, dense.weights, dense.bias},
               std::move(piece));
   }
 };
@@ -67,9 +70,12 @@ class OnednnMatmulStep final : public OnednnFloatStep {
 };
 
 bool plain_matmul(const StepSpec& spec) {
-  if (spec.op != Op::matmul || spec.post_add || spec.options.precision != Precision::float32) return false;
-  for (const PlanEdge* edge : {spec.inputs.at(0), spec.inputs.at(1), static_cast<const PlanEdge*>(spec.outputs.at(0))}) {
-    if (edge->dtype != DType::float32 || edge->qparams || edge->constant || edge->size() == 0) return false;
+  if (spec.op != Op::matmul || spec.post_add || spec.options.precision != Precision::float32)
+    return false;
+  for (const PlanEdge* edge :
+       {spec.inputs.at(0), spec.inputs.at(1), static_cast<const PlanEdge*>(spec.outputs.at(0))}) {
+    if (edge->dtype != DType::float32 || edge->qparams || edge->constant || edge->size() == 0)
+      return false;
   }
   const Shape& a = spec.inputs[0]->shape;
   const Shape& b = spec.inputs[1]->shape;

@@ -1,5 +1,6 @@
-// The widest float vector of the instruction set that a file is compiled for, for the _simd.cpp files of
-// this room only. Everything is static: two copies compiled with different flags must never be merged.
+// The widest float vector of the instruction set that a file is compiled for, for the _simd.cpp
+// files of this room only. Everything is static: two copies compiled with different flags must
+// never be merged.
 #pragma once
 
 #if defined(__AVX2__)
@@ -42,7 +43,8 @@ inline void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
 inline Vec broadcast(float x) { return _mm256_set1_ps(x); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vec clamp(Vec v, Vec low, Vec high) { return _mm256_min_ps(high, _mm256_max_ps(low, v)); }
-alignas(64) constexpr int kFirstLanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+alignas(64) constexpr int kFirstLanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                             0,  0,  0,  0,  0,  0,  0,  0};
 inline __m256i first_lanes(int n) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kFirstLanes + 8 - n));
 }
@@ -66,7 +68,9 @@ constexpr int kLanes = 4;
 inline Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
 inline void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
 inline Vec broadcast(float x) { return Vec{x, x, x, x}; }
-inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }  // two roundings: no such instruction here
+inline Vec fma(Vec a, Vec b, Vec c) {
+  return a * b + c;
+}  // two roundings: no such instruction here
 #endif
 inline Vec clamp(Vec v, Vec low, Vec high) {
   v = v < low ? low : v;
@@ -84,7 +88,9 @@ inline void store_first(float* p, Vec v, int n) {
 #endif
 
 // A whole vector when n is kLanes, else its first n.
-inline Vec load_some(const float* p, int n) noexcept { return n == kLanes ? load(p) : load_first(p, n); }
+inline Vec load_some(const float* p, int n) noexcept {
+  return n == kLanes ? load(p) : load_first(p, n);
+}
 inline void store_some(float* p, Vec v, int n) noexcept {
   if (n == kLanes) {
     store(p, v);

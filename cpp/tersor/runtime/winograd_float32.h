@@ -1,11 +1,13 @@
-// Winograd's minimal filtering F(4 x 4, 3 x 3) (Lavin & Gray 2016, arXiv:1509.09308): 36 instead of 144
-// multiplications for 16 outputs of a 3 x 3 convolution with stride 1.
+// Winograd's minimal filtering F(4 x 4, 3 x 3) (Lavin & Gray 2016, arXiv:1509.09308): 36 instead of
+// 144 multiplications for 16 outputs of a 3 x 3 convolution with stride 1.
 //
-//   Y = A^T [ sum over input channels of (G g G^T) . (B^T d B) ] A,     d a 6 x 6 input tile, Y 4 x 4 outputs
+//   Y = A^T [ sum over input channels of (G g G^T) . (B^T d B) ] A,     d a 6 x 6 input tile, Y 4 x
+//   4 outputs
 //
-// Interpolation points 0, +-sqrt(2), +-1/sqrt(2), infinity: their transforms amplify rounding errors half as
-// much as the usual 0, +-1, +-2 (measured: worst |error| / max|y| of a 64-channel layer 1.5e-6 against 3.4e-6;
-// direct summation 0.3e-6). A NaN or infinity of the input spoils the outputs of the tiles that read it.
+// Interpolation points 0, +-sqrt(2), +-1/sqrt(2), infinity: their transforms amplify rounding
+// errors half as much as the usual 0, +-1, +-2 (measured: worst |error| / max|y| of a 64-channel
+// layer 1.5e-6 against 3.4e-6; direct summation 0.3e-6). A NaN or infinity of the input spoils the
+// outputs of the tiles that read it.
 #pragma once
 
 #include <cstddef>
@@ -13,13 +15,13 @@
 
 namespace tersor::runtime {
 
-inline constexpr int kWinogradTile = 6;     // side of an input tile
-inline constexpr int kWinogradOutput = 4;   // side of its outputs
+inline constexpr int kWinogradTile = 6;    // side of an input tile
+inline constexpr int kWinogradOutput = 4;  // side of its outputs
 inline constexpr int kWinogradPlanes = kWinogradTile * kWinogradTile;
 
 // planes[(6 * i + j) * plane_stride + c] = (B^T d B)[i][j] for c < channels, where
-// d[i][j] = input[i * row_stride + j * channels + c] for first_row <= i < end_row, first_column <= j < end_column,
-// 0 elsewhere (not read).
+// d[i][j] = input[i * row_stride + j * channels + c] for first_row <= i < end_row and
+// first_column <= j < end_column, 0 elsewhere (not read).
 struct WinogradInputFloat32 {
   const float* input;
   ptrdiff_t row_stride;
@@ -30,9 +32,9 @@ struct WinogradInputFloat32 {
 };
 using winograd_input_float32_sig = void(const WinogradInputFloat32& tile) noexcept;
 
-// output[i * row_stride + j * channels + c] = epilogue((A^T m A)[i][j]) for i < rows, j < columns (at most 4),
-// m[i][j] = planes[(6 * i + j) * plane_stride + c]; epilogue of ConvLineFloat32: bias, clamp, residual (laid out as
-// the output), clamp.
+// output[i * row_stride + j * channels + c] = epilogue((A^T m A)[i][j]) for i < rows, j < columns
+// (at most 4), m[i][j] = planes[(6 * i + j) * plane_stride + c]; the epilogue is that of
+// ConvLineFloat32: bias, clamp, residual (laid out as the output), clamp.
 struct WinogradOutputFloat32 {
   const float* planes;
   ptrdiff_t plane_stride;

@@ -5,11 +5,12 @@
 namespace tersor::runtime {
 namespace {
 
-constexpr double kR = 1.41421356237309504880;  // sqrt(2), the outer points; the inner ones are 1 / sqrt(2)
+constexpr double kR =
+    1.41421356237309504880;  // sqrt(2), the outer points; the inner ones are 1 / sqrt(2)
 
-constexpr double kB[6][6] = {{1, 0, -2.5, 0, 1, 0},          {0, -kR / 2, -0.5, kR, 1, 0},
-                             {0, kR / 2, -0.5, -kR, 1, 0},   {0, -kR, -2, kR / 2, 1, 0},
-                             {0, kR, -2, -kR / 2, 1, 0},     {0, 1, 0, -2.5, 0, 1}};
+constexpr double kB[6][6] = {{1, 0, -2.5, 0, 1, 0},        {0, -kR / 2, -0.5, kR, 1, 0},
+                             {0, kR / 2, -0.5, -kR, 1, 0}, {0, -kR, -2, kR / 2, 1, 0},
+                             {0, kR, -2, -kR / 2, 1, 0},   {0, 1, 0, -2.5, 0, 1}};
 constexpr double kG[6][3] = {{1, 0, 0},
                              {1 / 6., kR / 6, 2 / 6.},
                              {1 / 6., -kR / 6, 2 / 6.},
@@ -59,7 +60,8 @@ void winograd_output_float32_ref(const WinogradOutputFloat32& t) noexcept {
       for (int j = 0; j < t.columns; ++j) {
         double sum = t.bias ? t.bias[c] : 0.0;
         for (int k = 0; k < 6; ++k) {
-          for (int l = 0; l < 6; ++l) sum += kA[i][k] * t.planes[(6 * k + l) * t.plane_stride + c] * kA[j][l];
+          for (int l = 0; l < 6; ++l)
+            sum += kA[i][k] * t.planes[(6 * k + l) * t.plane_stride + c] * kA[j][l];
         }
         const ptrdiff_t at = i * t.row_stride + j * t.channels + c;
         float y = clamp(static_cast<float>(sum), t.low, t.high);

@@ -1,4 +1,5 @@
-// The transforms of F(4 x 4, 3 x 3), each applied to rows and then to columns, vectors over channels.
+// The transforms of F(4 x 4, 3 x 3), each applied to rows and then to columns, vectors over
+// channels.
 #include "tersor/runtime/kernels.h"
 #include "tersor/runtime/vector_float32.h"
 
@@ -7,7 +8,8 @@ namespace {
 
 constexpr float kR = 1.41421356237309504880f;  // sqrt(2)
 
-// y = B^T x of winograd_float32_ref.cpp, in place: even and odd parts of each pair of points are shared.
+// y = B^T x of winograd_float32_ref.cpp, in place: even and odd parts of each pair of points are
+// shared.
 inline void transform_input(Vec& x0, Vec& x1, Vec& x2, Vec& x3, Vec& x4, Vec& x5) {
   const Vec half = broadcast(-0.5f), two = broadcast(-2.0f), c = broadcast(-2.5f);
   const Vec even1 = fma(half, x2, x4), even2 = fma(two, x2, x4);
@@ -39,7 +41,8 @@ inline void input_channels(const WinogradInputFloat32& t, int64_t c, int n) noex
     for (int i = 0; i < 6; ++i) {
       const bool inside =
           Whole || (t.first_row <= i && i < t.end_row && t.first_column <= j && j < t.end_column);
-      x[i][j] = inside ? load_some(t.input + i * t.row_stride + j * t.channels + c, n) : broadcast(0);
+      x[i][j] =
+          inside ? load_some(t.input + i * t.row_stride + j * t.channels + c, n) : broadcast(0);
     }
     transform_input(x[0][j], x[1][j], x[2][j], x[3][j], x[4][j], x[5][j]);
   }
