@@ -1,8 +1,9 @@
 // Winograd's minimal filtering F(4 x 4, 3 x 3) (Lavin & Gray 2016, arXiv:1509.09308): 36 instead of
 // 144 multiplications for 16 outputs of a 3 x 3 convolution with stride 1.
 //
-//   Y = A^T [ sum over input channels of (G g G^T) . (B^T d B) ] A,     d a 6 x 6 input tile, Y 4 x
-//   4 outputs
+//   Y = A^T [ sum over input channels of (G g G^T) . (B^T d B) ] A
+//
+// for a 6 x 6 input tile d, a 3 x 3 kernel g and 4 x 4 outputs Y.
 //
 // Interpolation points 0, +-sqrt(2), +-1/sqrt(2), infinity: their transforms amplify rounding
 // errors half as much as the usual 0, +-1, +-2 (measured: worst |error| / max|y| of a 64-channel
