@@ -53,7 +53,8 @@ def cases() -> Iterator[Case]:
         "numpy": lambda: [numpy_mse(row) for row in w],
         "tersor": lambda: choose_qparams(w, axis=0, method="mse"),
     }
-    yield Case("mse range", {"shape": list(w.shape), "candidates": 71}, searches, bytes=4 * w.size)
+    sizes = {"shape": list(w.shape), "candidates": 71}
+    yield Case("quantization_error", sizes, searches, bytes=4 * w.size)
 
 
 if __name__ == "__main__":
