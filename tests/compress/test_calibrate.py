@@ -1,5 +1,7 @@
 """Calibration sees every sample once and gives the same for any number of threads and batches."""
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -111,3 +113,26 @@ def test_overflow_inside_the_network_names_the_edge():
     placement = _core.graph.place_quantizers(graph)
     with pytest.raises(ValueError, match="calibrate: edge 'huge_out': x must be finite, got inf"):
         calibrate(graph, placement, np.full((4, 2), 1e30, np.float32))
+
+
+class Interrupted(Exception):
+    """What the signal handler of the next test raises."""
+
+
+def test_a_signal_ends_a_long_native_call(network):
+    graph, placement = network
+    edges = _core.graph.calibration_edges(graph, placement)
+    calibrator = _core.runtime.Calibrator(graph, edges, [], 1)
+    x = np.broadcast_to(images(1), (200_000, 3, 16, 16))  # minutes of work
+
+    def interrupt(number, frame):
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(Interrupted):
+            calibrator.observe([x])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
