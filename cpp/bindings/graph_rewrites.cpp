@@ -17,7 +17,7 @@ void bind_rewrites(py::module_& m, GraphClass& graph) {
       {"merge_transposes", tg::merge_transposes},   {"fold_batch_norm", tg::fold_batch_norm},
       {"fold_bias_add", tg::fold_bias_add},         {"fold_pad", tg::fold_pad},
       {"fuse_activation", tg::fuse_activation},     {"recognize_patterns", tg::recognize_patterns},
-      {"fold_constants", tg::fold_constants},
+      {"fold_constants", tg::fold_constants},       {"fold_quantization", tg::fold_quantization},
   };
   py::list names;
   for (const auto& [name, pass] : kPasses) {

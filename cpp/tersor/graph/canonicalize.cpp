@@ -25,6 +25,8 @@ std::vector<std::pair<std::string, int>> canonicalize(Graph& graph) {
     }
     if (!changed) break;
   }
+  // Last: fusion would have to respect the rounding points that quantized edges are.
+  if (const int count = fold_quantization(graph)) applied.emplace_back("fold_quantization", count);
   graph.sort_nodes();
   graph.infer();
   graph.verify();

@@ -22,6 +22,9 @@ TERSOR_API int recognize_patterns(Graph& graph);     // x * sigmoid(x), h-swish,
 TERSOR_API int fold_constants(Graph& graph);         // nodes whose inputs are all constant (reference provider's job is
                                                      // above this room: only shape-like operators and arithmetic)
 
+TERSOR_API int fold_quantization(Graph& graph);     // dequantize -> operator -> quantize: onto the codes, exactly; left-over
+                                                     // dequantized constants become float
+
 // All of the above until nothing changes, then verify(). Returns (pass, count) in the order applied.
 TERSOR_API std::vector<std::pair<std::string, int>> canonicalize(Graph& graph);
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import onnx_ir
 
 CONVERTERS = {**ELEMENTWISE, **SHAPING, **LAYERS, **QUANTIZATION}
-NEWEST_OPSET = 24  # operators of later opsets may mean something else
+NEWEST_OPSET = 28  # later opsets may change what an operator means
 Shapes = Mapping[str, Sequence[int | None]]
 _LARGEST_INPUT = 1 << 31  # elements of one sample
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
 from ..base.error import UnsupportedError
 from .errors import ImportFormatError
 from .onnx_elementwise import Converter, as_value
 from .onnx_node import OnnxNode
-from .values import Codes, Constant, Operand, SampleBuilder, Value
+from .values import Codes, Constant, Operand, SampleBuilder, Value, signed_qparams
 
 
 def _parameters(node: OnnxNode) -> tuple[NDArray[np.float32], NDArray[np.int64], str]:
@@ -41,24 +38,34 @@ def _per_tensor(node: OnnxNode) -> tuple[float, int, str]:
 
 def _quantize(b: SampleBuilder, node: OnnxNode) -> Operand:
     """uint8 codes become int8 codes 128 lower: the same real values."""
+    known = node.operand(0)
+    if isinstance(known, Constant):
+        return _quantized_constant(node, known)
     scale, zero, dtype = _per_tensor(node)
-    x = as_value(node.operand(0), str(node))
-    q = qparams([scale], [zero - 128 if dtype == "uint8" else zero])
+    x = as_value(known, str(node))
+    q = signed_qparams([scale], [zero - 128 if dtype == "uint8" else zero])
     edge = b.graph.add_node("quantize", [x.edge], {}, node.name, node.outputs[0], q)
     return Value(edge, x.native, x.shape, x.batch_axis, node.outputs[0])
 
 
-def qparams(
-    scale: Any, zero_point: Any, bits: int = 8, axis: int = -1, narrow: bool = False
-) -> Any:
-    """Native parameters of signed codes."""
-    return _core.quantization.QParams(
-        scale=[float(s) for s in scale],
-        zero_point=[int(z) for z in zero_point],
-        bits=bits,
-        axis=None if axis < 0 else axis,
-        narrow=narrow,
-    )
+def _quantized_constant(node: OnnxNode, x: Constant) -> Constant:
+    scale, zero, dtype = _parameters(node)
+    wide = _wide(node, x, scale.size)
+    limits = np.iinfo(dtype)
+    codes = np.rint(x.array / scale.reshape(wide)) + zero.reshape(wide)
+    return Constant(np.clip(codes, limits.min, limits.max).astype(dtype), x.name, x.origin)
+
+
+def _wide(node: OnnxNode, x: Constant, count: int) -> list[int]:
+    """The shape in which scales broadcast to x."""
+    wide = [1] * len(x.shape)
+    if count > 1:
+        axis = node.integer("axis", 1)
+        axis += len(x.shape) if axis < 0 else 0
+        if not 0 <= axis < len(x.shape) or x.shape[axis] != count:
+            raise ImportFormatError(f"{node}: {count} scales do not fit shape {x.shape}")
+        wide[axis] = count
+    return wide
 
 
 def _dequantize(b: SampleBuilder, node: OnnxNode) -> Operand:
@@ -83,15 +90,8 @@ def _dequantize(b: SampleBuilder, node: OnnxNode) -> Operand:
 
 def _constant(node: OnnxNode, x: Constant) -> Constant:
     scale, zero, _ = _parameters(node)
-    axis = -1
-    if scale.size > 1:
-        axis = node.integer("axis", 1)
-        axis += len(x.shape) if axis < 0 else 0
-        if not 0 <= axis < len(x.shape) or x.shape[axis] != scale.size:
-            raise ImportFormatError(f"{node}: {scale.size} scales do not fit shape {x.shape}")
-    wide = [1] * len(x.shape)
-    if axis >= 0:
-        wide[axis] = scale.size
+    wide = _wide(node, x, scale.size)
+    axis = wide.index(scale.size) if scale.size > 1 else -1
     real = (x.array.astype(np.int64) - zero.reshape(wide)).astype(np.float32) * scale.reshape(wide)
     codes = None
     if x.array.dtype.name in ("int8", "uint8", "int32"):
@@ -105,4 +105,4 @@ def _constant(node: OnnxNode, x: Constant) -> Constant:
 
 QUANTIZATION: dict[str, Converter] = {"DequantizeLinear": _dequantize, "QuantizeLinear": _quantize}
 
-__all__ = ["QUANTIZATION", "qparams"]
+__all__ = ["QUANTIZATION"]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _core
 from ..base.error import GraphError, UnsupportedError
 from ..graph.graph import Graph
 
@@ -31,6 +32,20 @@ class Codes:
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int32]
     axis: int  # -1: per tensor
+
+    def qparams(self) -> Any:
+        """Native parameters."""
+        return signed_qparams(self.scale, self.zero_point, 8 * self.array.itemsize, self.axis)
+
+
+def signed_qparams(scale: Any, zero_point: Any, bits: int = 8, axis: int = -1) -> Any:
+    """Native parameters of signed codes."""
+    return _core.quantization.QParams(
+        scale=[float(s) for s in scale],
+        zero_point=[int(z) for z in zero_point],
+        bits=bits,
+        axis=None if axis < 0 else axis,
+    )
 
 
 @dataclass(eq=False)
@@ -146,12 +161,19 @@ class SampleBuilder:
         shape = constant.shape if shape is None else tuple(shape)
         key = (id(constant), shape)
         if key not in self._constants:
-            array = np.ascontiguousarray(constant.array.reshape(shape))
-            self._constants[key] = self.graph.add_constant(
-                constant.name or constant.origin, array, constant.origin
-            )
+            self._constants[key] = self._add_constant(constant, shape)
             self._keep.append(constant)
         return self._constants[key]
+
+    def _add_constant(self, constant: Constant, shape: Shape) -> int:
+        moved = constant.reshaped(shape)
+        name = constant.name or constant.origin
+        if moved.codes is None:
+            array = np.ascontiguousarray(moved.array)
+            return int(self.graph.add_constant(name, array, constant.origin))
+        codes = np.ascontiguousarray(moved.codes.array)
+        edge = self.graph.add_constant(name, codes, constant.origin, moved.codes.qparams())
+        return self.node("dequantize", [edge])
 
     def scalar(self, value: float) -> int:
         """Edge of a float32 scalar."""
@@ -239,4 +261,14 @@ def _stripped(shape: Shape) -> Shape:
     return shape
 
 
-__all__ = ["BATCH", "Codes", "Constant", "Form", "Operand", "SampleBuilder", "Shape", "Value"]
+__all__ = [
+    "BATCH",
+    "Codes",
+    "Constant",
+    "Form",
+    "Operand",
+    "SampleBuilder",
+    "Shape",
+    "Value",
+    "signed_qparams",
+]
