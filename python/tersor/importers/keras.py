@@ -110,10 +110,9 @@ def load_keras(path: str | os.PathLike[str], *, shapes: Shapes | None = None) ->
 
 
 def require_keras() -> Any:
-    """Import keras; where TensorFlow, its default backend, is missing, with a backend that is there."""
+    """Import keras; where the configured backend is missing, with one that is there."""
     if "keras" not in sys.modules and "KERAS_BACKEND" not in os.environ:
-        config = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
-        if not config.is_file() and importlib.util.find_spec("tensorflow") is None:
+        if importlib.util.find_spec(_configured_backend()) is None:
             found = [b for b in _BACKENDS if b == "numpy" or importlib.util.find_spec(b)]
             os.environ["KERAS_BACKEND"] = found[0]
     try:
@@ -125,6 +124,16 @@ def require_keras() -> Any:
             f"Keras models need keras 3, got {keras.__version__}: pip install tersor[keras]"
         )
     return keras
+
+
+def _configured_backend() -> str:
+    """What keras.json says; Keras writes TensorFlow into it on its first run, installed or not."""
+    config = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
+    try:
+        backend = json.loads(config.read_text()).get("backend")
+    except (OSError, ValueError, AttributeError):
+        backend = None
+    return backend if backend in _BACKENDS else "tensorflow"
 
 
 def _check_h5(file: Path) -> None:
