@@ -33,7 +33,7 @@ _EXPORTS: dict[str, str] = {
     # networks
     "Graph": "graph.graph",
     "ImportFormatError": "importers.errors",
-    "load": "importers.load",
+    "load": "compress.load",
     "from_torch": "importers.torch",
     "from_keras": "importers.keras",
     # execution

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from .calibrate import calibrate
+from .load import load
 from .model import CompressedModel
 from .pipeline import compress
 from .post_training import QuantizedGraph, quantize_post_training
@@ -31,5 +32,6 @@ __all__ = [
     "Recipe",
     "calibrate",
     "compress",
+    "load",
     "quantize_post_training",
 ]

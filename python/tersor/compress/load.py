@@ -54,17 +54,16 @@ def load(
             f"load: path must be a file, got {str(path)!r}, which does not exist"
         )
     if suffix == ".onnx":
-        from .onnx import load_onnx
+        from ..importers.onnx import load_onnx
 
         return load_onnx(file, shapes=shapes)
     if shapes is not None:
         raise ValueError(f"load: shapes must be None for a {suffix} file, got {dict(shapes)}")
     if suffix == ".tersor":
-        # Through the package's lazy names: compressed models belong to a room above this one.
-        import tersor
+        from .model import CompressedModel
 
-        return tersor.CompressedModel.load(file)
-    from .keras import load_keras
+        return CompressedModel.load(file)
+    from ..importers.keras import load_keras
 
     return load_keras(file)
 
