@@ -13,10 +13,7 @@ FAST = {"warmup": 1, "runs": 3}
 
 @pytest.fixture(scope="module")
 def networks():
-    graph = load_digits_network()
-    folded = graph.clone()
-    folded.canonicalize()
-    return {"fp32": graph, "folded": folded}
+    return {"fp32": load_digits_network(canonicalize=False), "folded": load_digits_network()}
 
 
 def test_figures(networks):

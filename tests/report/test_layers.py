@@ -39,3 +39,4 @@ def test_digits():
     assert sum(cost.macs for cost in layer_costs(graph)) == graph.macs
     # Residual input, convolution's input and output: three edges of 16 x 8 x 8 floats.
     assert activation_peak_bytes(graph) == 3 * 16 * 64 * 4
+    assert activation_peak_bytes(load_digits_network(canonicalize=False)) == 3 * 16 * 64 * 4

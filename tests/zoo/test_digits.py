@@ -7,6 +7,7 @@ from importlib import resources
 import numpy as np
 import pytest
 
+import tersor
 from tersor.data import Preprocess
 from tersor.zoo import digits_preprocess, load_digits_data, load_digits_network
 
@@ -30,7 +31,7 @@ def test_data():
 
 
 def test_graph():
-    graph = load_digits_network()
+    graph = load_digits_network(canonicalize=False)
     operators = [node.op for node in graph.nodes]
     assert operators.count("conv") == operators.count("batch_norm") == 6
     assert operators.count("add") == 2
@@ -40,6 +41,16 @@ def test_graph():
     assert sum(edge.constant.size for edge in trained) == 28_410
     assert graph.macs == 673_088
     assert Preprocess.parse(graph.preprocess) == digits_preprocess()
+
+
+def test_folding_keeps_the_function():
+    kept, folded = load_digits_network(canonicalize=False), load_digits_network()
+    assert [node.op for node in folded.nodes].count("conv") == 6
+    assert "batch_norm" not in {node.op for node in folded.nodes}
+    x = digits_preprocess()(load_digits_data().subset(slice(20)).x)
+    expected = numpy_forward(kept, np.float64(x))
+    for graph in (kept, folded):
+        np.testing.assert_allclose(tersor.Session(graph)(x), expected, rtol=1e-4, atol=1e-4)
 
 
 def numpy_forward(graph, x):
@@ -71,7 +82,9 @@ def numpy_forward(graph, x):
 
 def test_accuracy_of_the_stored_weights():
     data = load_digits_data()
-    logits = numpy_forward(load_digits_network(), np.float64(digits_preprocess()(data.x)))
+    logits = numpy_forward(
+        load_digits_network(canonicalize=False), np.float64(digits_preprocess()(data.x))
+    )
     assert (logits.argmax(axis=1) == data.y).sum() == 599
 
 

@@ -62,14 +62,19 @@ def load_digits_data(split: str = "test") -> Dataset:
     return Dataset.from_arrays(x, y, CLASS_NAMES, name=f"digits ({split})")
 
 
-def load_digits_network() -> Graph:
+def load_digits_network(*, canonicalize: bool = True) -> Graph:
     """Build the trained network; needs nothing but the package itself.
+
+    Parameters
+    ----------
+    canonicalize : bool
+        Fold BatchNorm and fuse activations, as importers do; False keeps the layers as trained.
 
     Returns
     -------
     Graph
         Input ``image``: float32 (N, 1, 8, 8), as from :func:`digits_preprocess`. Output: logits
-        (N, 10). BatchNorm is not folded yet.
+        (N, 10).
 
     Examples
     --------
@@ -90,6 +95,8 @@ def load_digits_network() -> Graph:
     graph.set_outputs([x])
     graph.description = "tersor.zoo digits: residual network for scikit-learn's handwritten digits"
     graph.preprocess = digits_preprocess().to_dict()
+    if canonicalize:
+        graph.canonicalize()
     graph.verify()
     return graph
 
