@@ -81,6 +81,7 @@ def test_parse_a_file(tmp_path):
     expected = Preprocess(0.5, 1.0, layout="NCHW")
     assert Preprocess.parse(path) == Preprocess.parse(str(path)) == expected
     assert Preprocess.parse("scale: 0.5\nmean: 1\nlayout: NCHW") == expected
+    assert Preprocess.parse("scale: 1/255\nstd: [1/2]") == Preprocess(1 / 255, std=0.5)
     assert Preprocess.parse(None) is None
 
 
@@ -91,6 +92,8 @@ def test_parse_a_file(tmp_path):
         ({"std": [1.0, 0.0]}, "std must not be 0"),
         ({"std": 1e-60}, "std must not be 0"),
         ({"mean": "a"}, "mean must be numbers, got 'a'"),
+        ({"scale": "1/0"}, "scale must be numbers, got '1/0'"),
+        ({"mean": True}, "mean must be numbers, got True"),
         ({"mean": []}, "mean must be finite numbers"),
         ({"scale": float("inf")}, "scale must be finite numbers"),
         ({"layout": "CHW"}, "layouts must be NHWC or NCHW, got 'CHW'"),

@@ -29,7 +29,8 @@ class Preprocess:
     Parameters
     ----------
     scale : float
-        Factor before the mean is taken off; ``1 / 255`` maps bytes to [0, 1].
+        Factor before the mean is taken off; ``1 / 255`` maps bytes to [0, 1]. Text such as
+        ``"1/255"`` counts as its quotient, here and below.
     mean, std : float or sequence of float
         One value, or one per channel; `std` is not 0.
     layout : str or None
@@ -147,8 +148,8 @@ class Preprocess:
         DataError
             If `mean` or `std` has another number of channels.
         """
-        levels = np.arange(256, dtype=np.float32)[:, None]
-        return np.array(np.broadcast_to(self._affine(levels, channels).T, (channels, 256)))
+        levels = np.arange(256, dtype=np.float32)[None, :].repeat(channels, axis=0)
+        return self._apply(levels, 0)
 
     def __call__(self, x: ArrayLike) -> NDArray[np.float32]:
         """Prepare a batch.
@@ -173,7 +174,7 @@ class Preprocess:
         if batch.dtype.kind not in "biuf":
             raise DataError(f"preprocess: data must be numeric, got dtype {batch.dtype}")
         if batch.ndim == 2 and self.layout is None and self.resize is None:
-            return np.ascontiguousarray(self._values(batch))
+            return self._apply(batch.astype(np.float32, order="C"), 1)
         if batch.ndim == 3:
             batch = batch[..., None] if self.source_layout == "NHWC" else batch[:, None]
         if batch.ndim != 4:
@@ -185,47 +186,50 @@ class Preprocess:
             batch = batch.transpose(0, 2, 3, 1)
         if self.resize is not None and batch.shape[1:3] != self.resize:
             batch = resize_images(batch, self.resize)
-        prepared = self._values(batch)
-        if (self.layout or self.source_layout) == "NCHW":
-            prepared = prepared.transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(prepared)
+        if (self.layout or self.source_layout) == "NHWC":
+            return self._apply(batch.astype(np.float32, order="C"), 3)
+        return self._apply(batch.transpose(0, 3, 1, 2).astype(np.float32, order="C"), 1)
 
     def _axes(self) -> str:
         axes = {"H": "height", "W": "width", "C": "channels"}
         return ", ".join(axes[axis] for axis in self.source_layout[1:])
 
-    def _values(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Scale, mean and std along the last axis."""
-        channels = batch.shape[-1]
-        if batch.dtype != np.uint8 or batch.ndim != 4:
-            return self._affine(batch.astype(np.float32), channels)
-        table = self.table(channels)
-        prepared = np.empty(batch.shape, np.float32)
-        # A table per channel costs one load for a byte where arithmetic costs a conversion, a
-        # product, a difference and a division.
-        for channel in range(channels):
-            prepared[..., channel] = table[channel][batch[..., channel]]
-        return prepared
-
-    def _affine(self, x: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    def _apply(self, x: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+        """Scale, mean and std along the axis of channels, in place."""
+        channels = x.shape[axis]
+        shape = [channels if index == axis else 1 for index in range(x.ndim)]
+        parameters = []
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, channels):
                 counts = f"{len(values)} values, the data have {channels} channels"
                 raise DataError(f"preprocess: {name} has {counts}")
-        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        return np.asarray((x * np.float32(self.scale) - mean) / std, dtype=np.float32)
+            full = np.broadcast_to(np.array(values, np.float32), (channels,))
+            parameters.append(full.reshape(shape))
+        x *= np.float32(self.scale)
+        x -= parameters[0]
+        x /= parameters[1]
+        return x
 
 
 def _numbers(value: float | Sequence[float], name: str) -> tuple[float, ...]:
     items = value if isinstance(value, (list, tuple, np.ndarray)) else [value]
     try:
-        numbers = tuple(float(item) for item in items)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        numbers = tuple(_number(item) for item in items)
+    except (TypeError, ValueError, ZeroDivisionError):
         raise ValueError(f"preprocess: {name} must be numbers, got {value!r}") from None
     # float32 is what is computed in, so a value must be finite there too.
     if not numbers or not all(math.isfinite(n) and abs(n) < 3.4e38 for n in numbers):
         raise ValueError(f"preprocess: {name} must be finite numbers, got {value!r}")
     return numbers
+
+
+def _number(value: object) -> float:
+    if isinstance(value, str) and "/" in value:
+        above, below = value.split("/")
+        return float(above) / float(below)
+    if isinstance(value, bool):
+        raise TypeError
+    return float(value)  # type: ignore[arg-type]
 
 
 def _size(value: Sequence[int]) -> tuple[int, int]:

@@ -1,0 +1,5 @@
+"""The ``tersor`` command."""
+
+from .entry import main
+
+__all__ = ["main"]

@@ -1,0 +1,139 @@
+"""``tersor compress``: a network in, a smaller and faster one out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .options import (
+    add_data_options,
+    add_preprocess_option,
+    load_data,
+    load_model,
+    load_preprocess,
+    new_command,
+    note,
+    whole,
+)
+from .output import print_json, print_rich
+
+if TYPE_CHECKING:
+    from ..report.report import Report
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command.
+
+    Parameters
+    ----------
+    commands : object
+        What ``add_subparsers`` returned.
+    """
+    parser = new_command(
+        commands,
+        "compress",
+        "compress a network to a .tersor file",
+        "Compress a network and measure what changed. Nothing is written where the budget is not "
+        "met.",
+    )
+    parser.add_argument("model", help="network: .onnx, .keras, .h5, or digits")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help=".tersor to write")
+    parser.add_argument("--recipe", help="int8 (default), bf16, fp32, keep, or a .yaml recipe")
+    parser.add_argument("--target", help="cloud, edge, mcu, or a .yaml profile")
+    parser.add_argument("--budget", metavar="LINES", help="such as size=128KB,accuracy_drop=1%%")
+    add_data_options(parser, "calibration", "unlabeled samples that int8 needs")
+    add_data_options(parser, "evaluate", "labeled samples for accuracy before and after")
+    add_preprocess_option(parser)
+    parser.add_argument("--seed", type=whole(0), default=0, help="draws calibration samples")
+    parser.add_argument("--html", metavar="FILE", help="write the report as an HTML page")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compress, save, measure, print.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+
+    Raises
+    ------
+    BudgetError
+        If the budget is not met; nothing is written then.
+    """
+    from ..compress import Recipe, compress
+    from ..targets.budget import Budget
+    from ..targets.target import Target
+
+    output = Path(options.output)
+    if output.suffix.lower() != ".tersor":
+        raise ValueError(f"compress: --output must end in .tersor, got {options.output!r}")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"compress: the folder of --output does not exist: {output.parent}")
+    # What can be wrong is read before anything long begins.
+    budget = Budget.parse(options.budget)
+    target = None if options.target is None else Target.load(options.target)
+    recipe = Recipe.parse(options.recipe)
+    preprocess = load_preprocess(options)
+    graph = load_model(options.model, preprocess)
+    if hasattr(graph, "recipe"):
+        raise ValueError(f"compress: {options.model} is compressed already")
+    evaluate = load_data(options.evaluate, options.evaluate_split, "test", graph)
+    calibration = load_data(options.calibration, options.calibration_split, "train", graph)
+    compressed = compress(
+        graph,
+        target,
+        budget,
+        recipe,
+        calibration=calibration,
+        evaluate=evaluate,
+        seed=options.seed,
+        progress=sys.stderr.isatty() and not options.json,
+    )
+    compressed.save(output)
+    report = _report(options, graph, compressed, target, budget)
+    if options.html:
+        report.to_html(options.html)
+    if options.json:
+        result = {
+            "output": str(output),
+            "content_hash": compressed.content_hash,
+            "notes": compressed.notes,
+            "provenance": compressed.provenance,
+            "report": report.to_dict(),
+        }
+        print_json(result)
+        return
+    print_rich(report)
+    for layer, reason in compressed.notes.get("float_layers", {}).items():
+        note(f"left in float: {layer}: {reason}")
+    note(f"wrote {output}" + (f" and {options.html}" if options.html else ""))
+
+
+def _report(
+    options: argparse.Namespace, graph: Any, compressed: Any, target: Any, budget: Any
+) -> Report:
+    """Compare before and after; accuracies were measured while compressing."""
+    from ..report.compare import compare
+
+    figures = compressed.provenance.get("figures", {})
+    before, after = figures.get("accuracy_before"), figures.get("accuracy")
+    # The budget was checked while compressing, with the accuracy; here it is shown.
+    lines = {name: value for name, value in budget.to_dict().items() if name != "accuracy_drop"}
+    report = compare(
+        {"original": graph, compressed.recipe.name: compressed},
+        target=target,
+        budget=lines,
+        title=f"{Path(options.model).name} to {Path(options.output).name}",
+    )
+    if after is None:
+        return report
+    original, variant = report.variants
+    variants = (replace(original, accuracy=before), replace(variant, accuracy=after))
+    return replace(report, variants=variants)
+
+
+__all__ = ["add_parser", "run"]

@@ -1,0 +1,110 @@
+"""``tersor inspect``: what is in a network's file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .options import load_model, new_command
+from .output import print_json, print_rich
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command.
+
+    Parameters
+    ----------
+    commands : object
+        What ``add_subparsers`` returned.
+    """
+    parser = new_command(
+        commands,
+        "inspect",
+        "show the layers of a network and where its bytes go",
+        "Show a network: inputs, outputs, layers, formats; for .tersor files also recipe, lineage "
+        "and where every byte goes.",
+    )
+    parser.add_argument("model", help="network: .onnx, .tersor, .keras, .h5, or digits")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Load and print.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+    """
+    from .. import artifact
+    from ..report.model import graph_of
+
+    model = load_model(options.model)
+    graph = graph_of(model)
+    contents = None
+    if Path(options.model).suffix.lower() == ".tersor":
+        contents = artifact.inspect(options.model)
+    if options.json:
+        print_json({**_describe(graph), **_describe_compressed(model), "file": contents})
+        return
+    print_rich(graph.summary() if model is graph else model.summary())
+    if contents is not None:
+        print_rich(_sections(contents))
+
+
+def _describe(graph: Any) -> dict[str, Any]:
+    edges = graph.edges
+    return {
+        "description": graph.description,
+        "inputs": [_edge(edges[index]) for index in graph.input_ids],
+        "outputs": [_edge(edges[index]) for index in graph.output_ids],
+        "parameters": graph.parameters,
+        "weight_bytes": graph.weight_bytes,
+        "macs": graph.macs,
+        "preprocess": dict(graph.preprocess),
+        "layers": [
+            {
+                "name": node.name,
+                "op": node.op,
+                "attributes": node.attributes,
+                "output": _edge(edges[node.outputs[0]]),
+                "macs": int(graph.macs_of(index)),
+            }
+            for index, node in enumerate(graph.nodes)
+        ],
+    }
+
+
+def _edge(edge: Any) -> dict[str, Any]:
+    return {"name": edge.name, "dtype": edge.dtype, "shape": list(edge.shape)}
+
+
+def _describe_compressed(model: Any) -> dict[str, Any]:
+    if not hasattr(model, "recipe"):
+        return {"recipe": None}
+    return {
+        "recipe": model.recipe.to_dict(),
+        "lineage": model.lineage,
+        "notes": model.notes,
+        "provenance": model.provenance,
+        "content_hash": model.content_hash,
+    }
+
+
+def _sections(contents: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(
+        title=f"file of {contents['file_bytes']:,} bytes, version {contents['version']}",
+        title_justify="left",
+    )
+    table.add_column("section")
+    table.add_column("bytes", justify="right")
+    table.add_column("share", justify="right")
+    for section in contents["sections"]:
+        share = section["length"] / contents["file_bytes"]
+        table.add_row(section["name"], f"{section['length']:,}", f"{100 * share:.1f} %")
+    return table
+
+
+__all__ = ["add_parser", "run"]
