@@ -115,7 +115,7 @@ def load_model(path: str, preprocess: Preprocess | None = None) -> Any:
 
         model: Any = load_digits_network()
     else:
-        from ..importers import load
+        from .. import load
 
         model = load(path)
     if preprocess is not None:
