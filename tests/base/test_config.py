@@ -56,12 +56,12 @@ print(sorted(loaded))
 def test_import_is_quick():
     code = """
 import time, numpy
-start = time.perf_counter()
+start = time.process_time()
 import tersor
-print(time.perf_counter() - start)
+print(time.process_time() - start)
 """
-    # The best of several: other processes may hold the core.
-    assert min(float(run(code)) for _ in range(7)) < 0.05
+    # Processor time, and the best of several: other processes may hold the core.
+    assert min(float(run(code)) for _ in range(5)) < 0.05
 
 
 def test_unknown_attribute():

@@ -13,6 +13,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -85,21 +86,22 @@ thread_local bool is_worker = false;
 
 class Pool {
  public:
-  // Runs body(0) here and body(1) ... body(count - 1) on workers.
+  // Runs body(0) here and body(1) ... body(count - 1) on the workers that come before body(0)
+  // returns: each call takes tasks until there are none.
   void run(int count, Job& job) {
-    while (static_cast<int>(workers_.size()) < count - 1) {
-      const int index = static_cast<int>(workers_.size()) + 1;
-      workers_.push_back(std::make_unique<Worker>());
-      Worker* worker = workers_.back().get();
-      // Detached: sleeping workers hold nothing, and the pool is never destroyed, so exit need not
-      // wait.
-      std::thread([this, worker, index] { loop(*worker, index); }).detach();
+    while (static_cast<int>(workers_.size()) < count - 1 && start_worker()) {
     }
+    count = std::min(count, static_cast<int>(workers_.size()) + 1);
     job.running.store(count - 1, std::memory_order_relaxed);
     for (int i = 0; i < count - 1; ++i) workers_[i]->start(&job);
     in_region = true;
     job.run(0);
     in_region = false;
+    // The caller has run what there was. A worker that has not begun, asleep or without a core on a
+    // busy machine, is not waited for.
+    int idle = 0;
+    for (int i = 0; i < count - 1; ++i) idle += workers_[i]->take_back(&job);
+    job.running.fetch_sub(idle, std::memory_order_acq_rel);
     wait(job);
   }
 
@@ -117,24 +119,45 @@ class Pool {
       const std::lock_guard lock(mutex);
       if (asleep) wake.notify_one();
     }
+    // Claims the next job; the caller may have taken it back meanwhile.
     Job* next() {
       for (int i = 0; i < kSpins; ++i) {
-        if (Job* found = job.load(std::memory_order_acquire)) return found;
+        if (job.load(std::memory_order_relaxed)) {
+          if (Job* found = claim()) return found;
+        }
         relax();
       }
       std::unique_lock lock(mutex);
       asleep = true;
-      wake.wait(lock, [this] { return job.load(std::memory_order_acquire) != nullptr; });
+      Job* found = nullptr;
+      wake.wait(lock, [&] { return (found = claim()) != nullptr; });
       asleep = false;
-      return job.load(std::memory_order_acquire);
+      return found;
+    }
+    Job* claim() { return job.exchange(nullptr, std::memory_order_acq_rel); }
+    bool take_back(Job* offered) {
+      return job.compare_exchange_strong(offered, nullptr, std::memory_order_acq_rel);
     }
   };
+
+  // Detached: sleeping workers hold nothing, and the pool is never destroyed, so exit need not
+  // wait. False where the system gives no more threads: the region then has fewer.
+  bool start_worker() {
+    auto worker = std::make_unique<Worker>();
+    const int index = static_cast<int>(workers_.size()) + 1;
+    try {
+      std::thread([this, w = worker.get(), index] { loop(*w, index); }).detach();
+    } catch (const std::system_error&) {
+      return false;
+    }
+    workers_.push_back(std::move(worker));
+    return true;
+  }
 
   void loop(Worker& worker, int index) {
     in_region = is_worker = true;
     for (;;) {
       Job* job = worker.next();
-      worker.job.store(nullptr, std::memory_order_relaxed);
       job->run(index);
       // The caller may return and destroy the job as soon as it reads 0: nothing of it is touched
       // after.
@@ -182,7 +205,7 @@ Pool& pool() {
   return *expected;
 }
 
-// Runs body(worker) on `count` threads, or on this one alone where a pool cannot be had.
+// Runs body(worker) on up to `count` threads, or on this one alone where a pool cannot be had.
 void run_region(int count, detail::FunctionRef<void(int)> body) {
   if (count <= 1 || in_region) return body(0);
   Pool& p = pool();
