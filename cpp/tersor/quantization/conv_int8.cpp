@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <string>
 
 #include "tersor/base/error.h"
@@ -125,7 +126,8 @@ struct ConvInt8::State {
   // A band: output rows of one image, or several whole images. Tables below are those of a full band;
   // a smaller one uses their beginning.
   int64_t band_rows = 1, band_images = 1;
-  int64_t image_rows = 0, image_columns = 0, image_channels = 0;  // of the padded image of one band image
+  // The padded image of one band image: of all channels of a group, or planes of 16 (depthwise).
+  int64_t image_rows = 0, image_columns = 0, image_channels = 0, planes = 1;
   std::vector<int32_t> pixels, segments;                          // direct: pixels; depthwise: segments = taps
   int64_t pairs = 0;
   std::vector<WinogradTile> tiles;
@@ -140,6 +142,7 @@ struct ConvInt8::State {
   void pack_direct(const int8_t* w);
   void pack_winograd(const int8_t* w);
   void pack_depthwise(const int8_t* w);
+  std::vector<int64_t> tap_order() const;
   void plan_bands();
   void plan_pixels();
   void plan_tiles();
@@ -160,7 +163,8 @@ struct ConvInt8::State {
   void pad_band(const Piece& piece, int64_t group, const int8_t* x, int16_t* image) const;
   void finish_exact(const Piece& piece, const Targets& t, const int32_t* sums) const;
   int64_t panels() const { return divide_up(shape.group_outputs(), 16); }
-  int64_t image_elements() const { return image_rows * image_columns * image_channels; }
+  int64_t plane_elements() const { return image_rows * image_columns * image_channels; }
+  int64_t image_elements() const { return planes * plane_elements(); }
   int64_t image_bytes() const { return round_up((band_images * image_elements() + 32) * 2, 64); }
   int64_t winograd_bytes() const {
     return algorithm == ConvInt8Algorithm::winograd ? round_up(winograd_scratch_bytes(shape.channels), 64) : 0;
@@ -229,14 +233,26 @@ void ConvInt8::State::pack_winograd(const int8_t* w) {
   }
 }
 
+// The taps of a window, row-major index by position. 3 x 3: pairs of rows 0 and 1, then row 2, so that
+// neighbouring pixels share pairs (depthwise_int8_simd.cpp).
+std::vector<int64_t> ConvInt8::State::tap_order() const {
+  if (shape.kernel_h == 3 && shape.kernel_w == 3) return {0, 3, 1, 4, 2, 5, 6, 7, 8};
+  std::vector<int64_t> order(static_cast<size_t>(shape.kernel_h * shape.kernel_w));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  return order;
+}
+
 void ConvInt8::State::pack_depthwise(const int8_t* w) {
-  const int64_t taps = shape.kernel_h * shape.kernel_w, blocks = divide_up(shape.channels, 16);
+  const std::vector<int64_t> order = tap_order();
+  const auto taps = static_cast<int64_t>(order.size());
+  const int64_t blocks = divide_up(shape.channels, 16);
   pairs = divide_up(taps, 2);
   weights = Buffer(static_cast<size_t>(blocks * pairs * 32) * sizeof(int16_t));
   std::memset(weights.data(), 0, weights.size());
   for (int64_t c = 0; c < shape.channels; ++c) {
     for (int64_t t = 0; t < taps; ++t) {
-      weights.as<int16_t>()[(c / 16 * pairs + t / 2) * 32 + c % 16 * 2 + t % 2] = w[c * taps + t];
+      weights.as<int16_t>()[(c / 16 * pairs + t / 2) * 32 + c % 16 * 2 + t % 2] =
+          w[c * taps + order[static_cast<size_t>(t)]];
     }
   }
 }
@@ -244,11 +260,12 @@ void ConvInt8::State::pack_depthwise(const int8_t* w) {
 void ConvInt8::State::plan_bands() {
   const ConvInt8Shape& s = shape;
   const bool whole_channels = algorithm == ConvInt8Algorithm::depthwise;
-  image_channels = whole_channels ? round_up(s.channels, 16) : s.group_channels();
+  image_channels = whole_channels ? 16 : s.group_channels();
+  planes = whole_channels ? divide_up(s.channels, 16) : 1;
   const int64_t out_h = s.out_height(), out_w = s.out_width();
   const bool tiled = algorithm == ConvInt8Algorithm::winograd;
   image_columns = tiled ? round_up(out_w, 4) + 2 : (out_w - 1) * s.stride_w + (s.kernel_w - 1) * s.dilation_w + 1;
-  const int64_t row_bytes = image_columns * image_channels * 2;
+  const int64_t row_bytes = planes * image_columns * image_channels * 2;
   const int64_t tap_rows = (s.kernel_h - 1) * s.dilation_h + 1;
   if (is_pointwise(s)) {
     const int64_t fits = kPointwiseBytes / (row_bytes + s.out_channels);
@@ -277,15 +294,18 @@ void ConvInt8::State::plan_pixels() {
       }
     }
   }
-  const bool single = algorithm == ConvInt8Algorithm::depthwise || s.dilation_w > 1;
-  for (int64_t ky = 0; ky < s.kernel_h; ++ky) {
-    for (int64_t kx = 0; kx < (single ? s.kernel_w : 1); ++kx) {
-      segments.push_back(
-          static_cast<int32_t>(ky * s.dilation_h * pitch + kx * s.dilation_w * image_channels));
-    }
+  const auto tap = [&](int64_t ky, int64_t kx) {
+    return static_cast<int32_t>(ky * s.dilation_h * pitch + kx * s.dilation_w * image_channels);
+  };
+  if (algorithm == ConvInt8Algorithm::depthwise) {
+    for (const int64_t t : tap_order()) segments.push_back(tap(t / s.kernel_w, t % s.kernel_w));
+    // The partner of an odd last tap has weight 0.
+    if (segments.size() % 2) segments.push_back(segments.back());
+    return;
   }
-  // The partner of an odd last tap has weight 0.
-  if (algorithm == ConvInt8Algorithm::depthwise && segments.size() % 2) segments.push_back(segments.back());
+  for (int64_t ky = 0; ky < s.kernel_h; ++ky) {
+    for (int64_t kx = 0; kx < (s.dilation_w > 1 ? s.kernel_w : 1); ++kx) segments.push_back(tap(ky, kx));
+  }
 }
 
 void ConvInt8::State::plan_tiles() {
@@ -319,6 +339,7 @@ void ConvInt8::State::pad_band(const Piece& piece, int64_t group, const int8_t* 
   a.left = s.pad_left;
   a.columns = image_columns;
   a.image_channels = image_channels;
+  a.plane_step = whole_channels ? plane_elements() : 0;
   a.zero_point = zero_point;
   for (int64_t b = 0; b < piece.images; ++b) {
     a.x = x + (piece.image + b) * s.height * s.width * s.channels + group * a.channels;
@@ -336,7 +357,7 @@ void ConvInt8::State::run_group(const Piece& piece, int64_t group, Int8Output ou
   if (algorithm == ConvInt8Algorithm::depthwise) {
     for (int64_t b = 0; b < piece.images; ++b) {
       const int64_t at = b * piece.rows * s.out_width() * s.out_channels;
-      depthwise({image + b * image_elements(), piece.rows, s.out_width(),
+      depthwise({image + b * image_elements(), plane_elements(), piece.rows, s.out_width(),
                  s.stride_h * image_columns * image_channels, s.stride_w * image_channels, segments.data(), pairs,
                  packed_weights, s.channels, e,
                  {out.y ? out.y + at : nullptr, out.residual ? out.residual + at : nullptr,

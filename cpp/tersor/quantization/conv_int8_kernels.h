@@ -20,11 +20,13 @@ struct Int8Output {
 
 // image[r][c][k] = x[first_row + r][c - left][k] - zero_point, 0 outside of x: rows x columns x
 // image_channels int16 from height x width x channels int8 whose pixels lie pixel_stride apart.
-// Channels from `channels` to `image_channels` are 0.
+// Channels from `channels` to `image_channels` are 0. With planes, image_channels = 16 and channel k lies in plane
+// k / 16, plane_step elements from the one before.
 struct PadInt8 {
   const std::int8_t* x;
   std::int64_t height, width, channels, pixel_stride;
   std::int64_t first_row, rows, left, columns, image_channels;
+  std::int64_t plane_step;  // 0: one plane
   std::int32_t zero_point;
   std::int16_t* image;
 };
@@ -72,11 +74,13 @@ constexpr std::int64_t winograd_scratch_bytes(std::int64_t channels) {
   return 36 * kWinogradTiles * (2 * channels + 4 * 16);
 }
 
-// acc[p][c] = bias[c] + sum over t < 2 pairs of image[pixel p + taps[t] + c] * weights[c / 16][t / 2][c % 16][t % 2]
-// for rows x columns pixels, row_step and column_step elements apart; channels a multiple of 16 in image
-// and weights, `channels` of them exist in the output. At most 64 pairs.
+// acc[p][c] = bias[c] + sum over t < 2 pairs of
+//             image[c / 16 * plane_step + pixel p + taps[t] + c % 16] * weights[c / 16][t / 2][c % 16][t % 2]
+// for rows x columns pixels, row_step and column_step elements apart. A plane of 16 channels is a dense
+// image, so that rows stay in L1 however many channels there are. At most 64 pairs.
 struct DepthwiseInt8 {
   const std::int16_t* image;
+  std::int64_t plane_step;
   std::int64_t rows, columns, row_step, column_step;
   const std::int32_t* taps;
   std::int64_t pairs;

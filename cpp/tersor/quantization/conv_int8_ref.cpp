@@ -4,12 +4,14 @@
 namespace tersor::quantization {
 
 void pad_int8_ref(const PadInt8& a) noexcept {
+  const int64_t channels = a.plane_step ? (a.channels + 15) / 16 * 16 : a.image_channels;
   for (int64_t r = 0; r < a.rows; ++r) {
     for (int64_t c = 0; c < a.columns; ++c) {
-      for (int64_t k = 0; k < a.image_channels; ++k) {
+      for (int64_t k = 0; k < channels; ++k) {
         const int64_t row = a.first_row + r, column = c - a.left;
         const bool inside = 0 <= row && row < a.height && 0 <= column && column < a.width && k < a.channels;
-        a.image[(r * a.columns + c) * a.image_channels + k] = static_cast<int16_t>(
+        const int64_t at = k / a.image_channels * a.plane_step + (r * a.columns + c) * a.image_channels;
+        a.image[at + k % a.image_channels] = static_cast<int16_t>(
             inside ? a.x[(row * a.width + column) * a.pixel_stride + k] - a.zero_point : 0);
       }
     }

@@ -31,6 +31,21 @@ TERSOR_INLINE void zero_run(int16_t* y, int64_t n) {
   for (; i < n; ++i) y[i] = 0;
 }
 
+TERSOR_INLINE void widen_pixels(const PadInt8& a, const int8_t* from, int64_t count, int64_t channels, int16_t* to) {
+  if (channels == a.image_channels && a.pixel_stride == channels) {
+    widen_run(from, count * channels, a.zero_point, to);
+  } else if (channels == 16 && a.image_channels == 16) {
+    const Words zero = static_cast<int16_t>(a.zero_point) - Words{};
+    for (int64_t c = 0; c < count; ++c) widen_sixteen(from + c * a.pixel_stride, zero, to + 16 * c);
+  } else {
+    for (int64_t c = 0; c < count; ++c) {
+      int16_t* pixel = to + c * a.image_channels;
+      widen_run(from + c * a.pixel_stride, channels, a.zero_point, pixel);
+      zero_run(pixel + channels, a.image_channels - channels);
+    }
+  }
+}
+
 template <int kRows, Finish kFinish, int kUsed, bool kWhole>
 TERSOR_INLINE void direct_tile(const ConvInt8Direct& a, const Finisher& f, int64_t first, int64_t panel, int count) {
   const int16_t* rows[kRows];
@@ -96,7 +111,7 @@ struct Direct {
 }  // namespace
 
 void TERSOR_SIMD_NAME(pad_int8)(const PadInt8& a) noexcept {
-  if (a.left == 0 && a.columns == a.width && a.image_channels == a.channels &&
+  if (a.left == 0 && a.columns == a.width && a.image_channels == a.channels && a.plane_step == 0 &&
       a.pixel_stride == a.channels && a.first_row >= 0 && a.first_row + a.rows <= a.height) {
     const int64_t row = a.width * a.channels;
     widen_run(a.x + a.first_row * row, a.rows * row, a.zero_point, a.image);
@@ -105,26 +120,23 @@ void TERSOR_SIMD_NAME(pad_int8)(const PadInt8& a) noexcept {
   const int64_t pitch = a.columns * a.image_channels;
   const int64_t left = a.left < a.columns ? a.left : a.columns;
   const int64_t inner = a.width < a.columns - left ? a.width : a.columns - left;
-  const int64_t right = a.columns - left - inner;
+  const int64_t planes = a.plane_step ? (a.channels + 15) / 16 : 1;
   for (int64_t r = 0; r < a.rows; ++r) {
-    int16_t* to = a.image + r * pitch;
     const int64_t row = a.first_row + r;
-    if (row < 0 || row >= a.height) {
-      zero_run(to, pitch);
-      continue;
-    }
-    const int8_t* from = a.x + row * a.width * a.pixel_stride;
-    zero_run(to, left * a.image_channels);
-    to += left * a.image_channels;
-    if (a.image_channels == a.channels && a.pixel_stride == a.channels) {
-      widen_run(from, inner * a.channels, a.zero_point, to);
-    } else {
-      for (int64_t c = 0; c < inner; ++c) {
-        widen_run(from + c * a.pixel_stride, a.channels, a.zero_point, to + c * a.image_channels);
-        zero_run(to + c * a.image_channels + a.channels, a.image_channels - a.channels);
+    for (int64_t p = 0; p < planes; ++p) {
+      int16_t* to = a.image + p * a.plane_step + r * pitch;
+      if (row < 0 || row >= a.height) {
+        zero_run(to, pitch);
+        continue;
       }
+      const int64_t channels = a.plane_step && a.channels - 16 * p < 16 ? a.channels - 16 * p
+                               : a.plane_step                          ? 16
+                                                                       : a.channels;
+      zero_run(to, left * a.image_channels);
+      to += left * a.image_channels;
+      widen_pixels(a, a.x + row * a.width * a.pixel_stride + 16 * p, inner, channels, to);
+      zero_run(to + inner * a.image_channels, pitch - (left + inner) * a.image_channels);
     }
-    zero_run(to + inner * a.image_channels, right * a.image_channels);
   }
 }
 

@@ -114,43 +114,61 @@ TERSOR_INLINE void depthwise_pixels(const DepthwiseInt8& a, const Finisher& f, c
 }
 
 // 3 x 3 with neighbouring pixels kStride taps apart. Rows 0 and 1 of a column make a pair, and columns c and
-// c + 1 of row 2; pixels share the pairs of the columns that they share.
+// c + 1 of row 2; pixels share the pairs of the columns that they share. Two pixels with stride 1 hold 8
+// registers of pairs and 4 sums; more would be spilled. Taps in the order (00, 10), (01, 11), (02, 12), (20, 21),
+// (22, -): see square_stride.
 template <int kPixels, int kStride, Finish kFinish, bool kWhole>
 TERSOR_INLINE void depthwise_square(const DepthwiseInt8& a, const Finisher& f, const int16_t* image,
                                     const Block& block, int64_t column, int64_t row, int64_t at) {
   constexpr int kColumns = kStride * (kPixels - 1) + 3;
-  const int16_t* second = image + row;
-  const int16_t* third = second + row;
   J32 acc[kPixels][kHalves][2];
-#pragma GCC unroll 4
-  for (int part = 0; part < 2 * kHalves; ++part) {
-    const int h = part / 2, side = part % 2;
-    // Each part loads its pixels again: kept in registers for the next part, they would be spilled.
+#pragma GCC unroll 2
+  for (int h = 0; h < kHalves; ++h) {
+    const int16_t* first = image + 8 * h;
+    J32 low[kColumns], high[kColumns];
+    // Keeps loads of the next step from moving up here, where registers are short.
     __asm__ volatile("" ::: "memory");
-    const auto pair_of = [&](const int16_t* x, const int16_t* y) __attribute__((always_inline)) {
-      const J16 u = load<J16>(x + 8 * h), v = load<J16>(y + 8 * h);
-      return side ? interleave_high(u, v) : interleave_low(u, v);
-    };
-    J32 pairs[kColumns];
-#pragma GCC unroll 16
-    for (int c = 0; c < kColumns; ++c) pairs[c] = pair_of(image + c * column, second + c * column);
-#pragma GCC unroll 4
-    for (int p = 0; p < kPixels; ++p) {
-      J32 sum = dot_half(block.bias[h][side], pairs[kStride * p], block.weights[0][h][side]);
-      sum = dot_half(sum, pairs[kStride * p + 1], block.weights[1][h][side]);
-      acc[p][h][side] = dot_half(sum, pairs[kStride * p + 2], block.weights[2][h][side]);
-    }
-    // The last column has no right neighbour; its second weight is 0.
-#pragma GCC unroll 16
+#pragma GCC unroll 8
     for (int c = 0; c < kColumns; ++c) {
-      pairs[c] = pair_of(third + c * column, third + (c + 1 < kColumns ? c + 1 : c) * column);
+      const J16 u = load<J16>(first + c * column), v = load<J16>(first + row + c * column);
+      low[c] = interleave_low(u, v);
+      high[c] = interleave_high(u, v);
     }
 #pragma GCC unroll 4
     for (int p = 0; p < kPixels; ++p) {
-      const J32 sum = dot_half(acc[p][h][side], pairs[kStride * p], block.weights[3][h][side]);
-      acc[p][h][side] = dot_half(sum, pairs[kStride * p + 2], block.weights[4][h][side]);
+      acc[p][h][0] = block.bias[h][0];
+      acc[p][h][1] = block.bias[h][1];
+    }
+#pragma GCC unroll 3
+    for (int k = 0; k < 3; ++k) {
+#pragma GCC unroll 4
+      for (int p = 0; p < kPixels; ++p) {
+        acc[p][h][0] = dot_half(acc[p][h][0], low[kStride * p + k], block.weights[k][h][0]);
+        acc[p][h][1] = dot_half(acc[p][h][1], high[kStride * p + k], block.weights[k][h][1]);
+      }
+    }
+    __asm__ volatile("" ::: "memory");
+    // The last column has no right neighbour; its second weight is 0.
+    J16 x[kColumns];
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c) x[c] = load<J16>(first + 2 * row + c * column);
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c) {
+      const J16 right = x[c + 1 < kColumns ? c + 1 : c];
+      low[c] = interleave_low(x[c], right);
+      high[c] = interleave_high(x[c], right);
+    }
+#pragma GCC unroll 2
+    for (int k = 3; k < 5; ++k) {
+#pragma GCC unroll 4
+      for (int p = 0; p < kPixels; ++p) {
+        const int c = kStride * p + 2 * (k - 3);
+        acc[p][h][0] = dot_half(acc[p][h][0], low[c], block.weights[k][h][0]);
+        acc[p][h][1] = dot_half(acc[p][h][1], high[c], block.weights[k][h][1]);
+      }
     }
   }
+  __asm__ volatile("" ::: "memory");
 #pragma GCC unroll 4
   for (int p = 0; p < kPixels; ++p) {
     I32 sums[kParts];
@@ -159,38 +177,16 @@ TERSOR_INLINE void depthwise_square(const DepthwiseInt8& a, const Finisher& f, c
   }
 }
 
-// Weights of depthwise_square: (w00, w10), (w01, w11), (w02, w12), (w20, w21), (w22, 0).
-TERSOR_INLINE void load_square(const DepthwiseInt8& a, int64_t channel, Block& block) {
-  static constexpr int kOrder[10] = {0, 3, 1, 4, 2, 5, 6, 7, 8, 9};
-  int16_t ordered[5 * 32];
-  const int16_t* w = a.weights + channel / 16 * 5 * 32;
-  for (int t = 0; t < 10; ++t) {
-    const int from = kOrder[t];
-    for (int c = 0; c < 16; ++c) ordered[t / 2 * 32 + 2 * c + t % 2] = w[from / 2 * 32 + 2 * c + from % 2];
-  }
-  for (int k = 0; k < 5; ++k) {
-    int32_t pair[16];
-    __builtin_memcpy(pair, ordered + 32 * k, sizeof pair);
-    load_ordered(pair, block.weights[k]);
-  }
-}
-
 template <int kStride, Finish kFinish, bool kWhole>
 TERSOR_INLINE void square_row(const DepthwiseInt8& a, const Finisher& f, const int16_t* image, const Block& block,
                               int64_t at) {
-  const int64_t column = a.taps[1] - a.taps[0], row = a.taps[3] - a.taps[0];
+  const int64_t column = a.taps[2] - a.taps[0], row = a.taps[1] - a.taps[0];
+  constexpr int kPixels = kStride == 1 ? 2 : 1;
   int64_t p = 0;
-  while (p + 4 <= a.columns) {
-    depthwise_square<4, kStride, kFinish, kWhole>(a, f, image + p * a.column_step, block, column, row,
-                                          at + p * a.out.stride);
-    p += 4;
-    // The last four pixels, some of them again, rather than one by one.
-    if (p < a.columns && p + 4 > a.columns) p = a.columns - 4;
+  for (; p + kPixels <= a.columns; p += kPixels, image += kPixels * a.column_step, at += kPixels * a.out.stride) {
+    depthwise_square<kPixels, kStride, kFinish, kWhole>(a, f, image, block, column, row, at);
   }
-  for (; p < a.columns; ++p) {
-    depthwise_square<1, kStride, kFinish, kWhole>(a, f, image + p * a.column_step, block, column, row,
-                                          at + p * a.out.stride);
-  }
+  if (p < a.columns) depthwise_square<1, kStride, kFinish, kWhole>(a, f, image, block, column, row, at);
 }
 
 template <Finish kFinish, bool kWhole>
@@ -203,13 +199,14 @@ TERSOR_INLINE void window_row(const DepthwiseInt8& a, const Finisher& f, const i
   if (p < a.columns) depthwise_pixels<1, kFinish, kWhole>(a, f, image, block, taps, at);
 }
 
-// 0: any window; 1 or 2: 3 x 3 of that stride, dilation 1.
+// 0: any window; 1 or 2: 3 x 3 of that stride, dilation 1, taps in the order of depthwise_square.
 int square_stride(const DepthwiseInt8& a) {
   if (a.pairs != 5) return 0;
+  static constexpr int kOrder[10] = {0, 3, 1, 4, 2, 5, 6, 7, 8, 8};
   const int32_t* t = a.taps;
-  const int32_t column = t[1] - t[0], row = t[3] - t[0];
-  for (int i = 0; i < 9; ++i) {
-    if (t[i] != t[0] + i / 3 * row + i % 3 * column) return 0;
+  const int32_t row = t[1] - t[0], column = t[2] - t[0];
+  for (int i = 0; i < 10; ++i) {
+    if (t[i] != t[0] + kOrder[i] / 3 * row + kOrder[i] % 3 * column) return 0;
   }
   if (a.column_step == column) return 1;
   return a.column_step == 2 * column ? 2 : 0;
@@ -219,7 +216,7 @@ template <Finish kFinish, bool kWhole>
 void depthwise_block(const DepthwiseInt8& a, const Finisher& f, const Block& block, int stride, const int32_t* taps,
                      int64_t channel) {
   for (int64_t r = 0; r < a.rows; ++r) {
-    const int16_t* image = a.image + r * a.row_step + channel + (stride ? taps[0] : 0);
+    const int16_t* image = a.image + channel / 16 * a.plane_step + r * a.row_step + (stride ? taps[0] : 0);
     const int64_t at = r * a.columns * a.out.stride + channel;
     if (stride == 1) {
       square_row<1, kFinish, kWhole>(a, f, image, block, at);
@@ -242,7 +239,6 @@ struct Depthwise {
     Block block;
     for (int64_t c = 0; c < a.channels; c += 16) {
       load_block(a, c, block);
-      if (stride) load_square(a, c, block);
       set_panel(f, a.epilogue, c);
       if (block.count == 16) {
         depthwise_block<kFinish, true>(a, f, block, stride, taps, c);
