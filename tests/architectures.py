@@ -146,7 +146,7 @@ class SqueezeExcite(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion, depthwise, optional squeeze-excite, 1x1 projection (MobileNetV2/V3, EfficientNet)."""
+    """1x1 expansion, depthwise, optional squeeze-excite, 1x1 projection."""
 
     def __init__(
         self,

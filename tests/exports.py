@@ -19,7 +19,7 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="tersor-onnx-")
 
 @functools.cache
 def onnx_file(name: str) -> Path:
-    """Path of the network with an open batch and inputs in0, in1, ... (TorchScript exporter, opset 17)."""
+    """Path of the network: open batch, inputs in0, in1, ... (TorchScript exporter, opset 17)."""
     module, example = architectures.build(name)
     path = Path(_FOLDER.name) / f"{name}.onnx"
     names = [f"in{i}" for i in range(len(example))]

@@ -1,4 +1,4 @@
-"""A graph evaluated with PyTorch, float64: a truth for graphs that shares no code with the runtime."""
+"""A graph evaluated with PyTorch in float64: a truth that shares no code with the runtime."""
 
 from __future__ import annotations
 

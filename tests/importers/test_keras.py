@@ -1,4 +1,4 @@
-"""Keras models: the session gives what model.predict gives, and layouts cost only boundary transposes."""
+"""Keras models: the session gives what model.predict gives; only boundary transposes stay."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def test_errors(tmp_path):
         tersor.UnsupportedError, match=r"layer 'lstm' \(LSTM\) is not supported; supported layers"
     ):
         tersor.from_keras(keras.Sequential([keras.Input((4, 3)), layers.LSTM(2, name="lstm")]))
-    with pytest.raises(tersor.UnsupportedError, match="leaves dimension 1 open.*shapes="):
+    with pytest.raises(tersor.UnsupportedError, match=r"leaves dimension 1 open.*shapes="):
         tersor.from_keras(keras.Sequential([keras.Input((None, 3), name="x"), layers.Conv1D(2, 1)]))
     graph = tersor.from_keras(
         keras.Sequential([keras.Input((None, 3), name="x"), layers.Conv1D(2, 1)]),
@@ -265,7 +265,7 @@ def test_errors(tmp_path):
     assert tuple(graph.outputs[0].shape) == (None, 7, 2)
     with pytest.raises(tersor.UnsupportedError, match="not built"):
         tersor.from_keras(keras.Sequential([layers.Dense(2)]))
-    with pytest.raises(TypeError, match="keras.Model"):
+    with pytest.raises(TypeError, match=r"keras\.Model"):
         tersor.from_keras("network.h5")
     for name in ("broken.h5", "broken.keras"):
         (tmp_path / name).write_bytes(b"not a network")

@@ -90,8 +90,7 @@ def test_mutated_files(tmp_path):
         path.write_bytes(mutated)
         try:
             graph = tersor.load(path)
-        except EXPECTED as error:
-            assert len(str(error)) < 2500
+        except EXPECTED:
             refused += 1
         else:
             if [tuple(e.shape) for e in graph.inputs] == [(None, 3, 8, 8)]:
@@ -251,7 +250,7 @@ def test_external_data_stays_in_the_folder(location, tmp_path):
     model = small_model()
     _externalize(model.graph.initializer[0], location)
     (folder / "m.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(tersor.ImportFormatError, match="outside the folder|missing"):
+    with pytest.raises(tersor.ImportFormatError, match=r"outside the folder|missing"):
         tersor.load(folder / "m.onnx")
 
 

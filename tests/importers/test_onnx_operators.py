@@ -166,13 +166,13 @@ def test_variadic():
 
 
 CONVOLUTIONS = [
-    (dict(kernel_shape=[3, 3]), 1),
-    (dict(pads=[1, 0, 2, 1], strides=[2, 1]), 1),
-    (dict(dilations=[2, 1]), 1),
-    (dict(group=2), 2),
-    (dict(auto_pad="SAME_UPPER", strides=[2, 3]), 1),
-    (dict(auto_pad="SAME_LOWER", strides=[2, 2]), 1),
-    (dict(auto_pad="VALID"), 1),
+    ({"kernel_shape": [3, 3]}, 1),
+    ({"pads": [1, 0, 2, 1], "strides": [2, 1]}, 1),
+    ({"dilations": [2, 1]}, 1),
+    ({"group": 2}, 2),
+    ({"auto_pad": "SAME_UPPER", "strides": [2, 3]}, 1),
+    ({"auto_pad": "SAME_LOWER", "strides": [2, 2]}, 1),
+    ({"auto_pad": "VALID"}, 1),
 ]
 
 
@@ -195,11 +195,11 @@ def test_depthwise_and_other_ranks():
 
 TRANSPOSED = [
     {},
-    dict(strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1]),
-    dict(strides=[2, 3], group=2),
-    dict(strides=[2, 2], auto_pad="SAME_UPPER"),
-    dict(strides=[2, 2], output_shape=[11, 12]),
-    dict(dilations=[2, 1]),
+    {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]},
+    {"strides": [2, 3], "group": 2},
+    {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
+    {"strides": [2, 2], "output_shape": [11, 12]},
+    {"dilations": [2, 1]},
 ]
 
 
@@ -214,10 +214,10 @@ def test_conv_transpose(attributes):
 
 
 POOLS = [
-    dict(kernel_shape=[3, 2]),
-    dict(kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
-    dict(kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
-    dict(kernel_shape=[2, 2], auto_pad="SAME_UPPER"),
+    {"kernel_shape": [3, 2]},
+    {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]},
+    {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1},
+    {"kernel_shape": [2, 2], "auto_pad": "SAME_UPPER"},
 ]
 
 
@@ -242,7 +242,9 @@ def test_reductions(axes, keepdims):
     check(*one("ReduceMean", ints(*axes), keepdims=keepdims), {"x": (3, 4, 5)}, opset=18)
 
 
-@pytest.mark.parametrize("attributes", [{}, dict(transB=1), dict(alpha=0.5, beta=2.0, transB=1)])
+@pytest.mark.parametrize(
+    "attributes", [{}, {"transB": 1}, {"alpha": 0.5, "beta": 2.0, "transB": 1}]
+)
 def test_gemm(attributes):
     w = floats(7, 5) if "transB" in attributes else floats(5, 7)
     for bias in ((), (floats(7),), (floats(1, 7),), (floats(1),)):
@@ -323,12 +325,12 @@ def test_pad(mode):
 
 
 RESIZES = [
-    dict(mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
-    dict(mode="nearest"),
-    dict(mode="linear"),
-    dict(mode="linear", coordinate_transformation_mode="align_corners"),
-    dict(mode="linear", coordinate_transformation_mode="asymmetric"),
-    dict(mode="linear", coordinate_transformation_mode="pytorch_half_pixel"),
+    {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+    {"mode": "nearest"},
+    {"mode": "linear"},
+    {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+    {"mode": "linear", "coordinate_transformation_mode": "asymmetric"},
+    {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"},
 ]
 
 

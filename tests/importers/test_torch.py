@@ -74,7 +74,7 @@ def test_errors():
         def forward(self, x):
             return x + 1 if x.sum() > 0 else x - 1
 
-    with pytest.raises(tersor.UnsupportedError, match="torch.export cannot capture Branches"):
+    with pytest.raises(tersor.UnsupportedError, match=r"torch\.export cannot capture Branches"):
         tersor.from_torch(Branches(), torch.ones(2, 3))
     with pytest.raises(
         tersor.UnsupportedError,

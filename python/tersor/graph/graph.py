@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Graph(_core.graph.Graph):  # type: ignore[misc]
     """A network in tersor's intermediate representation.
 
-    Made by :func:`tersor.load`, :func:`tersor.from_torch` or :func:`tersor.from_keras`, or node by node.
+    Made by :func:`tersor.load`, :func:`tersor.from_torch`, :func:`tersor.from_keras`, or by hand.
     Shapes are logical, channels first; a leading batch is ``None``.
 
     Parameters
@@ -83,7 +83,7 @@ class Graph(_core.graph.Graph):  # type: ignore[misc]
         Returns
         -------
         rich.table.Table
-            Columns node, operator, output shape, parameters, MACs of one sample, origin of the weight.
+            Columns node, operator, output shape, parameters, MACs of one sample, weight's origin.
         """
         from rich.table import Table
 

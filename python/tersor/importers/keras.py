@@ -19,7 +19,7 @@ from .keras_builder import KerasBuilder, Tensor
 from .keras_layers import LAYERS, OPERATIONS
 
 if TYPE_CHECKING:
-    import keras
+    import keras  # type: ignore[import-untyped]
 
 Shapes = Mapping[str, Sequence[int | None]]
 _BACKENDS = ("torch", "jax", "tensorflow", "numpy")  # nothing is computed with it
@@ -42,12 +42,13 @@ def from_keras(
     Returns
     -------
     Graph
-        Inputs and outputs keep the model's order of axes; weights have their Keras path as ``origin``.
+        Inputs and outputs keep the model's order of axes; weights have their path as ``origin``.
 
     Raises
     ------
     UnsupportedError
-        A layer is not supported (the message names it), or the model is a subclass without a graph of layers.
+        A layer is not supported (the message names it), or the model is a subclass, which has no
+        graph of layers.
     """
     keras_module = require_keras()
     if not isinstance(model, keras_module.Model):
@@ -139,7 +140,7 @@ def _configured_backend() -> str:
 def _check_h5(file: Path) -> None:
     """Refuse what is no network, and Lambda layers, which carry code."""
     try:
-        import h5py
+        import h5py  # type: ignore[import-untyped]
     except ImportError as error:
         raise ImportError("reading .h5 files needs h5py: pip install tersor[keras]") from error
     try:
@@ -186,10 +187,9 @@ def _tolerant_layers(keras_module: Any) -> dict[str, Any]:
             config = dict(config)
             if config.get("groups", 1) == 1:
                 config.pop("groups", None)
-            return super(made, cls).from_config(config)
+            return base.from_config.__func__(cls, config)
 
-        made = type(base.__name__, (base,), {"from_config": classmethod(from_config)})
-        return made
+        return type(base.__name__, (base,), {"from_config": classmethod(from_config)})
 
     names = (
         "DepthwiseConv1D",
@@ -221,8 +221,8 @@ def _input(builder: KerasBuilder, tensor: Any, shapes: Shapes) -> Tensor:
     if any(d is None for d in shape[1:]):
         axis = [d is None for d in shape].index(True, 1)
         raise UnsupportedError(
-            f"from_keras: input {tensor.name!r} leaves dimension {axis} open, only the leading batch may "
-            f"be; fix it with shapes={{{tensor.name!r}: (None, ...)}}"
+            f"from_keras: input {tensor.name!r} leaves dimension {axis} open, only the leading "
+            f"batch may be; fix it with shapes={{{tensor.name!r}: (None, ...)}}"
         )
     if shape and shape[0] == 1:
         shape[0] = None
@@ -280,8 +280,8 @@ def _call(
             result = table[base.__name__](builder, operation, *arguments, **options)
             return list(result) if isinstance(result, (list, tuple)) else [result]
     raise UnsupportedError(
-        f"from_keras: layer {name!r} ({type(operation).__name__}) is not supported; supported layers: "
-        f"{', '.join(sorted(LAYERS))}"
+        f"from_keras: layer {name!r} ({type(operation).__name__}) is not supported; "
+        f"supported layers: {', '.join(sorted(LAYERS))}"
     )
 
 

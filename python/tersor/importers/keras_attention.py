@@ -37,7 +37,8 @@ def multi_head_attention(
     )
     if given or query.rank != 3:
         raise UnsupportedError(
-            f"from_keras: layer {b.layer!r} is supported on [N, time, width] without {given or 'masks'}"
+            f"from_keras: layer {b.layer!r} is supported on [N, time, width] without "
+            f"{given or 'masks'}"
         )
     key = value if key is None else key
     size = int(layer.key_dim)

@@ -1,4 +1,4 @@
-"""Tensors of a Keras model while it is converted: channels move to the front once, and back at the end."""
+"""Tensors of a Keras model in conversion: channels move to the front once, back at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = NDArray[np.float32]
 
 @dataclass(eq=False)
 class Tensor:
-    """An edge; `shape` is Keras's (-1 for the batch), `first` whether the edge has channels at axis 1."""
+    """An edge; `shape` is Keras's (-1: batch), `first` whether the edge has channels at axis 1."""
 
     edge: int
     shape: tuple[int, ...]
@@ -59,7 +59,7 @@ class KerasBuilder:
     def weight(
         self, variable: Any, change: Callable[[Array], Array] | None = None, form: str = ""
     ) -> int:
-        """A parameter of the layer, rearranged by `change` (named `form` where a layer has several)."""
+        """A parameter of the layer, rearranged by `change` (`form`: which, if several)."""
         key = (id(variable), form)
         if key not in self._constants:
             path = str(variable.path)
@@ -69,7 +69,7 @@ class KerasBuilder:
             self._constants[key] = (variable, edge)  # held, so that its id is not used again
         return self._constants[key][1]
 
-    # -- order of axes -----------------------------------------------------------------------------
+    # -- order of axes
 
     def channels_first(self, x: Tensor) -> int:
         """The edge with channels at axis 1."""
@@ -117,7 +117,8 @@ class KerasBuilder:
             y, (Tensor, float, int, np.ndarray, np.generic)
         ):
             raise UnsupportedError(
-                f"from_keras: {self.layer!r} has operands of type {type(x).__name__} and {type(y).__name__}"
+                f"from_keras: {self.layer!r} has operands of type {type(x).__name__} and "
+                f"{type(y).__name__}"
             )
         tensors = [t for t in (x, y) if isinstance(t, Tensor)]
         rank = max(t.rank for t in tensors)
@@ -138,7 +139,7 @@ class KerasBuilder:
 
 def value_of(variable: Any) -> Array:
     """A Keras variable or backend tensor as a float32 array."""
-    import keras
+    import keras  # type: ignore[import-untyped]
 
     value = getattr(variable, "value", variable)
     return np.asarray(keras.ops.convert_to_numpy(value), np.float32)

@@ -231,7 +231,8 @@ def _up_sampling(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
     mode = getattr(layer, "interpolation", "nearest")
     if mode not in ("nearest", "bilinear"):
         raise UnsupportedError(
-            f"from_keras: layer {b.layer!r} has interpolation {mode!r}; nearest and bilinear are supported"
+            f"from_keras: layer {b.layer!r} has interpolation {mode!r}; nearest and bilinear are "
+            f"supported"
         )
     factors = _several(layer.size, x.rank - 2)
     attributes = {"sizes": [s * f for s, f in zip(b.shape(edge)[2:], factors, strict=True)]}

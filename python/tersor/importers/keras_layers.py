@@ -22,7 +22,7 @@ def _first_argument(x: Any) -> Tensor:
     raise UnsupportedError(f"from_keras: expected one tensor, got {type(x).__name__}")
 
 
-# -- activations --------------------------------------------------------------------------------------
+# -- activations
 
 _UNARY: dict[str, tuple[str, dict[str, Any]]] = {
     "relu": ("relu", {}),
@@ -48,6 +48,8 @@ _UNARY: dict[str, tuple[str, dict[str, Any]]] = {
     "erf": ("erf", {}),
 }
 
+_COMPOSED = ("softmax", "log_softmax", "mish", "selu", "softsign")
+
 
 def activate(b: KerasBuilder, name: str, x: Tensor) -> Tensor:
     """Apply an activation by its Keras name."""
@@ -65,7 +67,7 @@ def activate(b: KerasBuilder, name: str, x: Tensor) -> Tensor:
         return b.binary("div", x, b.binary("add", b.unary("abs", x), 1.0))
     raise UnsupportedError(
         f"from_keras: layer {b.layer!r} has the activation {name!r}, which is not supported; "
-        f"supported: {', '.join(sorted([*_UNARY, 'softmax', 'log_softmax', 'mish', 'selu', 'softsign']))}"
+        f"supported: {', '.join(sorted([*_UNARY, *_COMPOSED]))}"
     )
 
 
@@ -123,7 +125,7 @@ def _same(b: KerasBuilder, layer: Any, x: Any, *rest: Any, **options: Any) -> An
     return x
 
 
-# -- dense, normalisation, embedding --------------------------------------------------------------------
+# -- dense, normalisation, embedding
 
 
 def _dense(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
@@ -195,7 +197,7 @@ def _normalization(b: KerasBuilder, layer: Any, x: Tensor) -> Tensor:
     return b.binary("mul", b.binary("sub", x, mean), scale)
 
 
-# -- merging, moving, reducing ------------------------------------------------------------------------
+# -- merging, moving, reducing
 
 
 def _merge(op: str) -> Converter:
@@ -285,7 +287,7 @@ def _global_pool(op: str) -> Converter:
     return convert
 
 
-# -- keras.ops ------------------------------------------------------------------------------------------
+# -- keras.ops
 
 
 def _op_binary(op: str) -> Converter:

@@ -1,4 +1,4 @@
-"""ONNX networks. onnx-ir reads and inlines; one walk over the nodes folds constants and converts."""
+"""ONNX networks. onnx-ir reads and inlines; one walk over the nodes folds and converts."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def load_onnx(
     ----------
     path : path-like
     shapes : mapping of str to sequence of (int or None), optional
-        Shape of inputs by name, where the file leaves dimensions open or fixes the wrong batch; ``None``
-        stands for the batch.
+        Shape of inputs by name, where the file leaves dimensions open or fixes the wrong batch;
+        ``None`` stands for the batch.
     canonicalize : bool
         Fold batch norm, fuse activations and so on (:meth:`Graph.canonicalize`).
 
@@ -159,7 +159,8 @@ def _input_types(network: onnx_ir.Model, shapes: Shapes) -> InputTypes:
             dims = [int(d) if isinstance(d, int) else None for d in value.shape]
         else:
             raise UnsupportedError(
-                f"import: input {name!r} has no shape; give it with shapes={{{name!r}: (None, ...)}}"
+                f"import: input {name!r} has no shape; give it with "
+                f"shapes={{{name!r}: (None, ...)}}"
             )
         open_axes = [i for i, d in enumerate(dims) if d is None and i]
         if open_axes:
@@ -167,8 +168,8 @@ def _input_types(network: onnx_ir.Model, shapes: Shapes) -> InputTypes:
                 "None" if i == 0 else "..." if d is None else str(d) for i, d in enumerate(dims)
             )
             raise UnsupportedError(
-                f"import: input {name!r} leaves dimension {open_axes[0]} open, only the leading batch "
-                f"may be; fix it with shapes={{{name!r}: ({text})}}"
+                f"import: input {name!r} leaves dimension {open_axes[0]} open, only the leading "
+                f"batch may be; fix it with shapes={{{name!r}: ({text})}}"
             )
         sizes = [1 if d is None else d for d in dims]
         if any(d < 0 for d in sizes) or int(np.prod(sizes, dtype=object)) > _LARGEST_INPUT:
@@ -234,11 +235,12 @@ class _Import:
             raise UnsupportedError(f"import: output {name!r} does not depend on the inputs")
         if b.batched and (value.shape[:1] != (1,) or value.batch_axis not in (0, None)):
             raise UnsupportedError(
-                f"import: output {name!r} of shape {value.shape} for one sample has no leading batch"
+                f"import: output {name!r} of shape {value.shape} for one sample has no leading "
+                f"batch"
             )
         edge = b.arranged(value, b.natural(value.shape).native)
         graph = b.graph
-        taken = {i for i in (*graph.input_ids, *self.outputs)}
+        taken = {*graph.input_ids, *self.outputs}
         if edge in taken:  # an input, or a value that is returned twice
             edge = b.node("identity", [edge], {}, "", name)
         elif name not in {graph.edge(i).name for i in taken}:
@@ -292,8 +294,8 @@ class _Import:
             return None
         if id(value) not in self.values:
             raise ImportFormatError(
-                f"import: node {source.name!r} ({source.op_type}) uses {value.name!r}, which is made "
-                f"by no node before it"
+                f"import: node {source.name!r} ({source.op_type}) uses {value.name!r}, which is "
+                f"made by no node before it"
             )
         return self.values[id(value)]
 
@@ -353,7 +355,8 @@ def _fold(node: OnnxNode) -> list[Operand]:
         )
         return [constants[0] if perm is None else constants[0].transposed(perm)]
     try:
-        result = FOLDERS[node.op](node, [None if x is None else x.array for x in node.inputs])  # type: ignore[union-attr]
+        arrays: list[Any] = [x.array if isinstance(x, Constant) else None for x in node.inputs]
+        result = FOLDERS[node.op](node, arrays)
     except (ImportFormatError, UnsupportedError):
         raise
     except (ValueError, IndexError, TypeError, OverflowError, AttributeError) as error:
@@ -364,10 +367,10 @@ def _fold(node: OnnxNode) -> list[Operand]:
         if node.op in ("Transpose", "Reshape", "Identity", "Cast", "Unsqueeze", "Squeeze")
         else ""
     )
-    arrays = result if isinstance(result, list) else [result]
+    results = result if isinstance(result, list) else [result]
     return [
         Constant(_as_native(np.asarray(a)), o, kept or o)
-        for a, o in zip(arrays, node.outputs, strict=False)
+        for a, o in zip(results, node.outputs, strict=False)
     ]
 
 

@@ -151,7 +151,7 @@ def _mean(b: SampleBuilder, node: OnnxNode) -> Operand:
 
 
 def _where(b: SampleBuilder, node: OnnxNode) -> Operand:
-    """A choice by a known mask: x * keep + other, with infinities of a masking constant kept as an addend."""
+    """A choice by a known mask: x * keep + other; masking infinities stay an addend."""
     mask = node.array(0)
     assert mask is not None
     mask = mask.astype(bool)

@@ -1,7 +1,7 @@
-"""Evaluation of ONNX operators on arrays known at import: shape arithmetic, masks, parameter clean-up.
+"""Evaluation of ONNX operators on arrays known at import: shape arithmetic, masks, parameters.
 
-Results are bounded: an operator that would make more than ``MAX_ELEMENTS`` is refused, so that a hostile
-file cannot exhaust memory.
+Results are bounded: an operator that would make more than ``MAX_ELEMENTS`` is refused, so that a
+hostile file cannot exhaust memory.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def axis_of(axis: int, rank: int, what: str) -> int:
     return axes_of([axis], rank, what)[0]
 
 
-# -- one function per operator: (node, arrays) -> array or list of arrays ---------------------------------
+# -- one function per operator: (node, arrays) -> array or list of arrays
 
 
 def _elementwise(function: Callable[..., Any]) -> Callable[[OnnxNode, list[Array]], Array]:
@@ -259,12 +259,12 @@ def _transpose(node: OnnxNode, x: list[Array]) -> Array:
     perm = node.integers("perm", list(range(x[0].ndim))[::-1])
     if sorted(perm) != list(range(x[0].ndim)):
         raise ImportFormatError(f"{node}: perm {perm} does not fit rank {x[0].ndim}")
-    return x[0].transpose(perm)
+    return np.transpose(x[0], perm)
 
 
 def _matmul(node: OnnxNode, x: list[Array]) -> Array:
     bounded([x[0].size * x[1].shape[-1]], str(node))
-    return np.matmul(x[0], x[1])
+    return np.asarray(np.matmul(x[0], x[1]))
 
 
 FOLDERS: dict[str, Callable[[OnnxNode, list[Array]], Array | list[Array]]] = {

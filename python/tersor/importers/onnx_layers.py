@@ -244,7 +244,7 @@ def _layer_norm(b: SampleBuilder, node: OnnxNode) -> Operand:
 
 
 def _group_norm(b: SampleBuilder, node: OnnxNode) -> Operand:
-    """Instance and group normalisation: layer norm of each group, then scale and shift of each channel."""
+    """Instance and group normalisation: layer norm of each group, then scale and shift."""
     x, spatial = _image(node)
     channels = x.shape[1]
     groups = channels if node.op == "InstanceNormalization" else node.integer("num_groups")
@@ -302,7 +302,8 @@ def apply_dense(
     outputs, inputs = weight.shape
     if not x.shape or x.shape[-1] != inputs:
         raise ImportFormatError(
-            f"{name or 'dense'}: input of shape {x.shape} does not fit a weight of shape {weight.shape}"
+            f"{name or 'dense'}: input of shape {x.shape} does not fit a weight of shape "
+            f"{weight.shape}"
         )
     native = (
         x.native if len(x.native) >= 2 and x.native[-1] == inputs else b.natural(x.shape).native

@@ -37,7 +37,8 @@ def numpy_dtype(code: int, what: str) -> np.dtype[Any]:
     if code == 16:
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
+        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
     if code not in _DTYPES:
         raise ImportFormatError(f"{what}: element type {code} is not supported")
     return np.dtype(_DTYPES[code])

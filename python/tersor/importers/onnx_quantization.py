@@ -1,4 +1,4 @@
-"""ONNX QuantizeLinear and DequantizeLinear: explicit nodes, which a native pass folds into edge types."""
+"""ONNX QuantizeLinear and DequantizeLinear: nodes that a native pass folds into edge types."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def _require() -> tuple[Any, Any]:
     return onnx, onnx_ir
 
 
-def read_model(path: Path) -> onnx_ir.Model:
+def read_model(path: Path) -> Any:
     """Parse a file; tensors stored beside it are looked at only inside its folder."""
     onnx, onnx_ir = _require()
     data = path.read_bytes()
@@ -47,7 +47,7 @@ def read_model(path: Path) -> onnx_ir.Model:
     return model
 
 
-def _deserialize(proto: onnx.ModelProto) -> onnx_ir.Model:
+def _deserialize(proto: Any) -> Any:
     import warnings
 
     _, onnx_ir = _require()
@@ -61,10 +61,10 @@ def _deserialize(proto: onnx.ModelProto) -> onnx_ir.Model:
         ) from error
 
 
-def network_of(model: onnx.ModelProto | onnx_ir.Model) -> onnx_ir.Model:
+def network_of(model: onnx.ModelProto | onnx_ir.Model) -> Any:
     """The model with functions inlined and nodes in topological order."""
     _, onnx_ir = _require()
-    network = model if isinstance(model, onnx_ir.Model) else _deserialize(model)
+    network: Any = model if isinstance(model, onnx_ir.Model) else _deserialize(model)
     if len(network.functions):
         _check_expansion(network)
         try:

@@ -1,4 +1,4 @@
-"""ONNX operators that move or select numbers: reshape, transpose, slice, split, concat, pad, gather, resize."""
+"""ONNX operators that move or select numbers: reshape, transpose, slice, concat, pad, resize."""
 
 from __future__ import annotations
 

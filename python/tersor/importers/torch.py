@@ -33,15 +33,15 @@ def from_torch(
     example : torch.Tensor or sequence of torch.Tensor
         Positional arguments of a call, batch first. Values do not matter, shapes and dtypes do.
     dynamic_batch : bool
-        Leave the leading dimension of every input open. With False the graph has the example's batch.
+        Leave the leading dimension of every input open; else the graph has the example's batch.
     canonicalize : bool
         Fold batch norm, fuse activations and so on.
 
     Returns
     -------
     Graph
-        Weights have the module's parameter names as ``origin``; inputs are named like the arguments of
-        ``forward``.
+        Weights have the module's parameter names as ``origin``; inputs are named like the
+        arguments of ``forward``.
 
     Raises
     ------

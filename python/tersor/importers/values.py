@@ -1,9 +1,10 @@
 """Values during an import: constants and edges, seen one sample at a time.
 
-A source network is read for a batch of one sample, so that every shape is static and shape arithmetic
-folds; the batch axis is then put in front of every edge (what ``vmap`` does). A value therefore has two
-shapes: the source's for one sample, and the native one with the batch in front. They hold the same
-numbers in the same order, so going from one arrangement to another is a reshape, never a transpose.
+A source network is read for a batch of one sample, so that every shape is static and shape
+arithmetic folds; the batch axis is then put in front of every edge (what ``vmap`` does). A value
+therefore has two shapes: the source's for one sample, and the native one with the batch in front.
+They hold the same numbers in the same order, so going from one arrangement to another is a reshape,
+never a transpose.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class SampleBuilder:
     _constants: dict[tuple[int, Shape], int] = field(default_factory=dict)
     _keep: list[Constant] = field(default_factory=list)  # ids in the key above stay unique
 
-    # -- forms -------------------------------------------------------------------------------------
+    # -- forms
 
     def natural(self, shape: Shape) -> Form:
         """The batch takes the place of a leading unit axis, or stands in front of the others."""
@@ -150,11 +151,12 @@ class SampleBuilder:
             return value.edge
         if math.prod(value.native) != math.prod(native):
             raise GraphError(
-                f"import: reshape of {value.name!r} from {value.native} to {native} changes its size"
+                f"import: reshape of {value.name!r} from {value.native} to {native} changes its "
+                f"size"
             )
         return self.node("reshape", [value.edge], {"shape": list(native)}, output_name=value.name)
 
-    # -- building ----------------------------------------------------------------------------------
+    # -- building
 
     def constant(self, constant: Constant, shape: Shape | None = None) -> int:
         """Edge of a constant, once per shape."""
@@ -188,7 +190,7 @@ class SampleBuilder:
         output_name: str = "",
     ) -> int:
         """Append a node; -1 stands for an absent input."""
-        return self.graph.add_node(op, list(inputs), attributes or {}, name, output_name)
+        return int(self.graph.add_node(op, list(inputs), attributes or {}, name, output_name))
 
     def value(self, edge: int, shift: int, batch_axis: int | None = None, name: str = "") -> Value:
         """What the edge is to the source, given the shift of the form that it was computed in."""
@@ -201,10 +203,10 @@ class SampleBuilder:
     def reshaped(
         self, value: Value, shape: Sequence[int], batch_axis: int | None = None, name: str = ""
     ) -> Value:
-        """The same edge under another source shape; a node appears only when an operator needs it."""
+        """The same edge under another source shape; a node appears when an operator needs it."""
         return Value(value.edge, value.native, tuple(shape), batch_axis, name or value.name)
 
-    # -- broadcasting ------------------------------------------------------------------------------
+    # -- broadcasting
 
     def broadcast(
         self, operands: Sequence[Operand], what: str
@@ -241,7 +243,7 @@ class SampleBuilder:
         return edges, lambda edge, name: self.value(edge, form.shift, batch_axis, name)
 
     def _common_native(self, operands: Sequence[Operand], shape: Shape) -> Shape | None:
-        """The native shape that all values already share, if constants broadcast against it as is."""
+        """The native shape that all values share, if constants broadcast against it as is."""
         values = [o for o in operands if isinstance(o, Value)]
         native = values[0].native
         if any(v.native != native or v.shape != shape for v in values):
