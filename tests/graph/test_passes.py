@@ -1,7 +1,8 @@
-"""Canonicalising passes: structure on hand-made graphs. That they keep the function: tests/runtime."""
+"""Canonicalising passes: structure on hand-made graphs. Their function: tests/runtime."""
 
 import numpy as np
 import pytest
+
 from tersor import GraphError, _core
 
 RNG = np.random.default_rng(0)
@@ -27,8 +28,12 @@ def test_batch_norm_relu_fold_into_the_convolution():
     w = g.edge("w").constant.copy()
     gamma, beta, mean = floats(4), floats(4), floats(4)
     var = np.abs(floats(4)) + 0.5
-    parameters = [g.add_constant(n, v) for n, v in zip("gbmv", (gamma, beta, mean, var), strict=True)]
-    y = g.add_node("relu", [g.add_node("batch_norm", [y, *parameters], {"epsilon": 1e-3})], {}, "relu", "out")
+    parameters = [
+        g.add_constant(n, v) for n, v in zip("gbmv", (gamma, beta, mean, var), strict=True)
+    ]
+    y = g.add_node(
+        "relu", [g.add_node("batch_norm", [y, *parameters], {"epsilon": 1e-3})], {}, "relu", "out"
+    )
     g.set_outputs([y])
     g.canonicalize()
     assert ops(g) == ["conv"]
@@ -51,7 +56,9 @@ def test_batch_norm_without_a_convolution_becomes_depthwise():
     assert g.nodes[0].attributes["groups"] == 4
 
 
-@pytest.mark.parametrize(("start", "shape"), [("add", (4, 1, 1)), ("add", (1, 4, 1, 1)), ("mul", (4, 1, 1))])
+@pytest.mark.parametrize(
+    ("start", "shape"), [("add", (4, 1, 1)), ("add", (1, 4, 1, 1)), ("mul", (4, 1, 1))]
+)
 def test_channel_constants_fold_into_the_convolution(start, shape):
     g, y = conv_graph()
     g.set_outputs([g.add_node(start, [g.add_constant("c", floats(*shape)), y])])
@@ -72,7 +79,10 @@ def test_h_swish_and_gelu_and_silu_are_recognized():
     three, six = (g.add_constant(n, np.float32([v])) for n, v in (("three", 3), ("six", 6)))
     gate = g.add_node("clip", [g.add_node("add", [x, three])], {"min": 0.0, "max": 6.0})
     swish = g.add_node("div", [g.add_node("mul", [x, gate]), six])
-    root, one, half = (g.add_constant(n, np.array(v, np.float32)) for n, v in (("r", 2**-0.5), ("one", 1), ("half", 0.5)))
+    root, one, half = (
+        g.add_constant(n, np.array(v, np.float32))
+        for n, v in (("r", 2**-0.5), ("one", 1), ("half", 0.5))
+    )
     cdf = g.add_node("add", [g.add_node("erf", [g.add_node("mul", [swish, root])]), one])
     gelu = g.add_node("mul", [g.add_node("mul", [swish, half]), cdf])
     silu = g.add_node("mul", [gelu, g.add_node("sigmoid", [gelu])])
@@ -124,3 +134,77 @@ def test_bad_nodes_are_named(op, attributes, says):
     g, _ = conv_graph()
     with pytest.raises(GraphError, match=says):
         g.add_node(op, ["x", "w"], attributes, "bad")
+
+
+def test_reshapes_merge_and_neutral_arithmetic_disappears():
+    g = _core.graph.Graph()
+    x = g.add_input("x", "float32", (None, 4, 1, 6))
+    y = g.add_node("reshape", [x], {"shape": [-1, 24]})
+    y = g.add_node("reshape", [y], {"shape": [-1, 1, 4, 6]})
+    y = g.add_node("transpose", [y], {"perm": [0, 2, 1, 3]})  # moves a unit axis: a reshape too
+    y = g.add_node("mul", [y, g.add_constant("one", np.float32([1]))])
+    y = g.add_node("add", [y, g.add_constant("zero", np.zeros((1, 1, 1), np.float32))])
+    g.set_outputs([g.add_node("relu", [y], {}, "relu")])
+    g.canonicalize()
+    assert ops(g) == ["relu"]
+
+
+def test_transposes_that_move_values_stay():
+    g = _core.graph.Graph()
+    x = g.add_input("x", "float32", (None, 4, 1, 6))
+    g.set_outputs([g.add_node("transpose", [x], {"perm": [0, 3, 2, 1]})])
+    g.canonicalize()
+    assert ops(g) == ["transpose"]
+
+
+def codes(scale, zero_point):
+    return _core.quantization.QParams(scale=[scale], zero_point=[zero_point])
+
+
+def test_operators_move_onto_the_codes():
+    g = _core.graph.Graph()
+    x = g.add_input("x", "float32", (None, 8))
+    x = g.add_node("dequantize", [g.add_node("quantize", [x], {}, "q", qparams=codes(0.5, 3))])
+    x = g.add_node(
+        "reshape", [x], {"shape": [-1, 2, 4]}
+    )  # only moves values: passes the dequantize
+    wq = _core.quantization.QParams(scale=[0.25, 0.5, 1.0], zero_point=[0, 0, 0], axis=0)
+    w = g.add_node(
+        "dequantize", [g.add_constant("w", RNG.integers(-127, 128, (3, 4)).astype(np.int8), "", wq)]
+    )
+    b = g.add_constant("b", np.float32([1, -2, 3]))
+    y = g.add_node("relu", [g.add_node("dense", [x, w, b])])
+    y = g.add_node("quantize", [y], {}, "r", qparams=codes(1.0, -128))
+    y = g.add_node("quantize", [g.add_node("dequantize", [y])], {}, "s", qparams=codes(2.0, -128))
+    g.set_outputs([g.add_node("dequantize", [y], {}, "d")])
+    g.canonicalize()
+    assert ops(g) == ["quantize", "reshape", "dense", "requantize", "dequantize"]
+    dense = g.nodes[2]
+    edges = [g.edges[i] for i in (*dense.inputs, *dense.outputs)]
+    assert [e.dtype for e in edges] == ["int8", "int8", "int32", "int8"]
+    np.testing.assert_array_equal(edges[2].constant, [8, -8, 6])  # b / (0.5 * w scale)
+    assert dense.attributes["activation"] == "relu"
+
+
+def test_asymmetric_weights_stay_float():
+    g = _core.graph.Graph()
+    x = g.add_input("x", "float32", (None, 4))
+    x = g.add_node("dequantize", [g.add_node("quantize", [x], {}, "q", qparams=codes(0.5, 0))])
+    w = g.add_node("dequantize", [g.add_constant("w", np.int8([[1, 2, 3, 4]]), "", codes(0.25, 1))])
+    y = g.add_node("quantize", [g.add_node("dense", [x, w])], {}, "r", qparams=codes(1.0, 0))
+    g.set_outputs([g.add_node("dequantize", [y])])
+    g.canonicalize()
+    assert ops(g) == ["quantize", "dequantize", "dense", "quantize", "dequantize"]
+    np.testing.assert_array_equal(g.edges[g.nodes[2].inputs[1]].constant, [[0, 0.25, 0.5, 0.75]])
+
+
+def test_rename_takes_the_name_from_another_edge():
+    g = _core.graph.Graph()
+    x = g.add_input("x", "float32", (None, 4))
+    a = g.add_node("relu", [x], {}, "a", "y")
+    b = g.add_node("neg", [a], {}, "b")
+    g.set_outputs([b])
+    g.rename(b, "y")
+    assert g.edge(b).name == "y"
+    assert g.edge(a).name not in ("y", "")
+    g.verify()

@@ -112,10 +112,10 @@ def load_keras(path: str | os.PathLike[str], *, shapes: Shapes | None = None) ->
 
 def require_keras() -> Any:
     """Import keras; where the configured backend is missing, with one that is there."""
-    if "keras" not in sys.modules and "KERAS_BACKEND" not in os.environ:
-        if importlib.util.find_spec(_configured_backend()) is None:
-            found = [b for b in _BACKENDS if b == "numpy" or importlib.util.find_spec(b)]
-            os.environ["KERAS_BACKEND"] = found[0]
+    undecided = "keras" not in sys.modules and "KERAS_BACKEND" not in os.environ
+    if undecided and importlib.util.find_spec(_configured_backend()) is None:
+        found = [b for b in _BACKENDS if b == "numpy" or importlib.util.find_spec(b)]
+        os.environ["KERAS_BACKEND"] = found[0]
     try:
         import keras
     except ImportError as error:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import onnx_ir
 
 CONVERTERS = {**ELEMENTWISE, **SHAPING, **LAYERS, **QUANTIZATION}
+OLDEST_OPSET = 7  # before it, operands did not broadcast like NumPy's
 NEWEST_OPSET = 28  # later opsets may change what an operator means
 Shapes = Mapping[str, Sequence[int | None]]
 _LARGEST_INPUT = 1 << 31  # elements of one sample
@@ -200,9 +201,9 @@ class _Import:
     def __init__(self, network: onnx_ir.Model, inputs: InputTypes, batched: bool) -> None:
         self.network, self.inputs = network, inputs
         self.opset = int(network.opset_imports.get("", 0))
-        if not 1 <= self.opset <= NEWEST_OPSET:
+        if not OLDEST_OPSET <= self.opset <= NEWEST_OPSET:
             raise UnsupportedError(
-                f"import: opset must be in [1, {NEWEST_OPSET}], got {self.opset}"
+                f"import: opset must be in [{OLDEST_OPSET}, {NEWEST_OPSET}], got {self.opset}"
             )
         self.builder = SampleBuilder(Graph(), batched)
         self.values: dict[int, Operand] = {}  # by id of the onnx_ir value
