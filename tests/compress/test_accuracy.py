@@ -100,9 +100,26 @@ def test_uneven_channels_do_not_collapse(resnet20, cifar10_test):
         tersor.compress(graph, calibration=normalised(calibration(0)), recipe={"equalize": False})
 
 
-def test_exact_and_fast_arithmetic_agree(resnet20, cifar10_test):
+def test_exact_and_fast_arithmetic_agree_node_by_node(resnet20, cifar10_test):
+    # On the same input codes: at most one code off, on at most 1 % of the codes.
+    x = normalised(every(cifar10_test, 200).x)
+    model = tersor.compress(resnet20, calibration=normalised(calibration(0)))
+    fast, exact = tersor.Session(model), tersor.Session(model, arithmetic="exact")
+    edges, values = model.graph.edges, exact.taps(x)
+    for node in model.graph.nodes:
+        names = [edges[i].name for i in node.inputs if not edges[i].is_constant]
+        out = edges[node.outputs[0]].name
+        got = fast.run_edges({name: values[name] for name in names}, [out])[out]
+        off = np.abs(got.astype(np.float64) - values[out])
+        assert off.max() <= 1, node.name
+        assert (off > 0).mean() <= 0.01, node.name
+
+
+def test_exact_and_fast_arithmetic_agree_on_classes(resnet20, cifar10_test):
     x = normalised(every(cifar10_test, 20).x)
     model = tersor.compress(resnet20, calibration=normalised(calibration(0)))
     fast = tersor.Session(model, tersor.get_threads())(x)
     exact = tersor.Session(model, tersor.get_threads(), arithmetic="exact")(x)
+    # 99.2 % of all 10,000: codes drift apart over 20 layers, and classes change where two logits are
+    # within two codes.
     assert (fast.argmax(1) == exact.argmax(1)).mean() >= 0.985
