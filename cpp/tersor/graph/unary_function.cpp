@@ -49,35 +49,56 @@ bool is_unary_function(Op op) {
     case Op::sqrt:
     case Op::neg:
     case Op::abs:
-    case Op::softplus: return true;
-    default: return false;
+    case Op::softplus:
+      return true;
+    default:
+      return false;
   }
 }
 
 double unary_function(Op op, const Attributes& attributes, double x) {
   switch (op) {
-    case Op::relu: return x < 0 ? 0 : x;
-    case Op::clip: return clip(x, attributes.real("min"), attributes.real("max"));
-    case Op::leaky_relu: return x < 0 ? attributes.real("alpha") * x : x;
-    case Op::elu: return x < 0 ? attributes.real("alpha") * std::expm1(x) : x;
-    case Op::sigmoid: return sigmoid(x);
-    case Op::hard_sigmoid: return clip(attributes.real("alpha") * x + attributes.real("beta"), 0, 1);
-    case Op::hard_swish: return x <= -3 ? 0 : x >= 3 ? x : x * (x / 6 + 0.5);
-    case Op::silu: return std::isinf(x) && x < 0 ? 0 : x * sigmoid(x);
-    case Op::gelu: return gelu(attributes, x);
-    case Op::tanh: return std::tanh(x);
-    case Op::erf: return std::erf(x);
-    case Op::exp: return std::exp(x);
-    case Op::log: return std::log(x);
-    case Op::sqrt: return std::sqrt(x);
-    case Op::neg: return -x;
-    case Op::abs: return std::fabs(x);
-    case Op::softplus: return std::max(x, 0.0) + std::log1p(std::exp(-std::fabs(x)));
-    default: throw GraphError(message(name_of(op), ": must be a unary function"));
+    case Op::relu:
+      return x < 0 ? 0 : x;
+    case Op::clip:
+      return clip(x, attributes.real("min"), attributes.real("max"));
+    case Op::leaky_relu:
+      return x < 0 ? attributes.real("alpha") * x : x;
+    case Op::elu:
+      return x < 0 ? attributes.real("alpha") * std::expm1(x) : x;
+    case Op::sigmoid:
+      return sigmoid(x);
+    case Op::hard_sigmoid:
+      return clip(attributes.real("alpha") * x + attributes.real("beta"), 0, 1);
+    case Op::hard_swish:
+      return x <= -3 ? 0 : x >= 3 ? x : x * (x / 6 + 0.5);
+    case Op::silu:
+      return std::isinf(x) && x < 0 ? 0 : x * sigmoid(x);
+    case Op::gelu:
+      return gelu(attributes, x);
+    case Op::tanh:
+      return std::tanh(x);
+    case Op::erf:
+      return std::erf(x);
+    case Op::exp:
+      return std::exp(x);
+    case Op::log:
+      return std::log(x);
+    case Op::sqrt:
+      return std::sqrt(x);
+    case Op::neg:
+      return -x;
+    case Op::abs:
+      return std::fabs(x);
+    case Op::softplus:
+      return std::max(x, 0.0) + std::log1p(std::exp(-std::fabs(x)));
+    default:
+      throw GraphError(message(name_of(op), ": must be a unary function"));
   }
 }
 
-std::array<int8_t, 256> unary_table(Op op, const Attributes& attributes, const quantization::QParams& input,
+std::array<int8_t, 256> unary_table(Op op, const Attributes& attributes,
+                                    const quantization::QParams& input,
                                     const quantization::QParams& output) {
   const double scale_in = input.scale.at(0);
   const double scale_out = output.scale.at(0);

@@ -1,4 +1,5 @@
-// Operators of one input that act on each value alone: their formulas, and their tables over int8 codes.
+// Operators of one input that act on each value alone: their formulas, and their tables over int8
+// codes.
 #pragma once
 
 #include <array>
@@ -11,8 +12,8 @@
 
 namespace tersor::graph {
 
-// relu, clip, leaky_relu, elu, sigmoid, hard_sigmoid, hard_swish, silu, gelu, tanh, erf, exp, log, sqrt, neg,
-// abs, softplus.
+// relu, clip, leaky_relu, elu, sigmoid, hard_sigmoid, hard_swish, silu, gelu, tanh, erf, exp, log,
+// sqrt, neg, abs, softplus.
 TERSOR_API bool is_unary_function(Op op);
 
 // f(x) in double precision. NaN gives NaN.
@@ -20,12 +21,14 @@ TERSOR_API bool is_unary_function(Op op);
 //   leaky_relu   x < 0 ? alpha * x : x          elu       x < 0 ? alpha * (exp(x) - 1) : x
 //   sigmoid      1 / (1 + exp(-x))              silu      x * sigmoid(x)
 //   hard_sigmoid clip(alpha * x + beta, 0, 1)   softplus  log(1 + exp(x))
-//   hard_swish   x * clip(x / 6 + 1/2, 0, 1)    gelu      x / 2 * (1 + erf(x / sqrt 2)), approximate = none
-//                                               gelu      x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))
+//   hard_swish   x * clip(x / 6 + 1/2, 0, 1)    gelu      x / 2 * (1 + erf(x / sqrt 2)),
+//   approximate = none
+//                                               gelu      x / 2 * (1 + tanh(sqrt(2 / pi) * (x +
+//                                               0.044715 x^3)))
 TERSOR_API double unary_function(Op op, const Attributes& attributes, double x);
 
-// table[code + 128] = clamp(round_half_even(f(s_in * (code - z_in)) / s_out) + z_out): the one definition of a
-// unary function on int8 edges, in either arithmetic. A NaN gives z_out.
+// table[code + 128] = clamp(round_half_even(f(s_in * (code - z_in)) / s_out) + z_out): the one
+// definition of a unary function on int8 edges, in either arithmetic. A NaN gives z_out.
 TERSOR_API std::array<int8_t, 256> unary_table(Op op, const Attributes& attributes,
                                                const quantization::QParams& input,
                                                const quantization::QParams& output);

@@ -9,7 +9,8 @@
 namespace tersor::quantization {
 
 FixedMultiplier fixed_multiplier(double value) {
-  TERSOR_CHECK(value >= 0 && value < 0x1p30, "fixed_multiplier: value must be in [0, 2^30), got ", value);
+  TERSOR_CHECK(value >= 0 && value < 0x1p30, "fixed_multiplier: value must be in [0, 2^30), got ",
+               value);
   int exponent;
   const double fraction = std::frexp(value, &exponent);
   auto mantissa = static_cast<int64_t>(std::round(fraction * 0x1p31));
@@ -36,17 +37,20 @@ CodeRange activation_codes(const std::string& activation, const QParams& output)
 }
 
 Requantizer requantizer(double multiplier, const QParams& output, CodeRange range) {
-  return {static_cast<float>(multiplier), fixed_multiplier(multiplier), output.zero_point.at(0), range};
+  return {static_cast<float>(multiplier), fixed_multiplier(multiplier), output.zero_point.at(0),
+          range};
 }
 
-void requantize(const int32_t* sums, int8_t* codes, size_t n, const std::vector<Requantizer>& requantizers,
-                bool exact) {
+void requantize(const int32_t* sums, int8_t* codes, size_t n,
+                const std::vector<Requantizer>& requantizers, bool exact) {
   for (size_t i = 0, c = 0; i < n; ++i, c = c + 1 == requantizers.size() ? 0 : c + 1) {
-    codes[i] = static_cast<int8_t>(exact ? requantizers[c].exact(sums[i]) : requantizers[c].fast(sums[i]));
+    codes[i] =
+        static_cast<int8_t>(exact ? requantizers[c].exact(sums[i]) : requantizers[c].fast(sums[i]));
   }
 }
 
-CodeAdder code_adder(const QParams& a, const QParams& b, const QParams& output, bool subtract, CodeRange range) {
+CodeAdder code_adder(const QParams& a, const QParams& b, const QParams& output, bool subtract,
+                     CodeRange range) {
   const double scale_a = a.scale.at(0);
   const double scale_b = b.scale.at(0);
   const double scale = output.scale.at(0);

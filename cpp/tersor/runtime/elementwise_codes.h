@@ -1,5 +1,5 @@
-// Element-wise arithmetic on int8 codes; formulas in quantization/requantize.h. Integers and correctly rounded
-// floats only, so all variants are bit-equal.
+// Element-wise arithmetic on int8 codes; formulas in quantization/requantize.h. Integers and
+// correctly rounded floats only, so all variants are bit-equal.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,8 @@ struct CodeOperands {
 };
 
 // y = adder(a, b), fast or exact: a + b or a - b.
-using add_codes_sig = void(const CodeOperands& operands, const quantization::CodeAdder& adder, bool exact) noexcept;
+using add_codes_sig = void(const CodeOperands& operands, const quantization::CodeAdder& adder,
+                           bool exact) noexcept;
 
 // y = requantizer((a - zero_a) * (b - zero_b)), fast or exact.
 using mul_codes_sig = void(const CodeOperands& operands, int32_t zero_a, int32_t zero_b,
@@ -30,10 +31,10 @@ using mul_codes_sig = void(const CodeOperands& operands, int32_t zero_a, int32_t
 using requantize_sums_sig = void(const int32_t* sums, int8_t* y, size_t n, int32_t offset,
                                  const quantization::Requantizer& requantizer, bool exact) noexcept;
 
-// y[i] = (sums[i] + offset) / count to the nearest code: fast rounds the float quotient half to even, exact half
-// away from zero (c99::tersor_average). |sums[i] + offset| <= 128 * count < 2^31.
-using average_sums_sig = void(const int32_t* sums, int8_t* y, size_t n, int32_t offset, int32_t count,
-                              bool exact) noexcept;
+// y[i] = (sums[i] + offset) / count to the nearest code: fast rounds the float quotient half to
+// even, exact half away from zero (c99::tersor_average). |sums[i] + offset| <= 128 * count < 2^31.
+using average_sums_sig = void(const int32_t* sums, int8_t* y, size_t n, int32_t offset,
+                              int32_t count, bool exact) noexcept;
 
 // y[i] = table[x[i] + 128]; y may be x.
 using map_codes_sig = void(const int8_t* x, int8_t* y, size_t n, const int8_t* table) noexcept;

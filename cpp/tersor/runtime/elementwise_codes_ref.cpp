@@ -16,8 +16,10 @@ void combine(const CodeOperands& o, F f) {
 
 }  // namespace
 
-void add_codes_ref(const CodeOperands& operands, const quantization::CodeAdder& adder, bool exact) noexcept {
-  combine(operands, [&](int32_t a, int32_t b) { return exact ? adder.exact(a, b) : adder.fast(a, b); });
+void add_codes_ref(const CodeOperands& operands, const quantization::CodeAdder& adder,
+                   bool exact) noexcept {
+  combine(operands,
+          [&](int32_t a, int32_t b) { return exact ? adder.exact(a, b) : adder.fast(a, b); });
 }
 
 void mul_codes_ref(const CodeOperands& operands, int32_t zero_a, int32_t zero_b,
@@ -31,15 +33,18 @@ void mul_codes_ref(const CodeOperands& operands, int32_t zero_a, int32_t zero_b,
 void requantize_sums_ref(const int32_t* sums, int8_t* y, size_t n, int32_t offset,
                          const quantization::Requantizer& requantizer, bool exact) noexcept {
   for (size_t i = 0; i < n; ++i) {
-    y[i] = static_cast<int8_t>(exact ? requantizer.exact(sums[i] - offset) : requantizer.fast(sums[i] - offset));
+    y[i] = static_cast<int8_t>(exact ? requantizer.exact(sums[i] - offset)
+                                     : requantizer.fast(sums[i] - offset));
   }
 }
 
-void average_sums_ref(const int32_t* sums, int8_t* y, size_t n, int32_t offset, int32_t count, bool exact) noexcept {
+void average_sums_ref(const int32_t* sums, int8_t* y, size_t n, int32_t offset, int32_t count,
+                      bool exact) noexcept {
   for (size_t i = 0; i < n; ++i) {
     const int32_t sum = sums[i] + offset;
-    y[i] = static_cast<int8_t>(exact ? quantization::c99::tersor_average(sum, count)
-                                     : __builtin_rintf(static_cast<float>(sum) / static_cast<float>(count)));
+    y[i] = static_cast<int8_t>(
+        exact ? quantization::c99::tersor_average(sum, count)
+              : __builtin_rintf(static_cast<float>(sum) / static_cast<float>(count)));
   }
 }
 

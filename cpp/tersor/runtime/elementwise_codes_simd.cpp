@@ -4,7 +4,8 @@
 namespace tersor::runtime {
 namespace {
 
-constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: v + kRound holds round-half-even(v) in its low bits
+constexpr float kRound =
+    12582912.0f;  // 1.5 * 2^23: v + kRound holds round-half-even(v) in its low bits
 constexpr int32_t kRoundBits = 0x4B400000;
 
 // Requantizer::fast.
@@ -23,7 +24,8 @@ struct FastCodes {
 };
 
 // c99::tersor_scale without branches: multiply_high is an arithmetic shift because
-// trunc((ab + nudge) / 2^31) = floor((ab + 2^30) / 2^31) for either sign; mantissas are never INT32_MIN.
+// trunc((ab + nudge) / 2^31) = floor((ab + 2^30) / 2^31) for either sign; mantissas are never
+// INT32_MIN.
 struct ExactScale {
   int32_t mantissa, left, right, mask, half;
   explicit ExactScale(const quantization::FixedMultiplier& m)
@@ -95,15 +97,18 @@ void TERSOR_SIMD_NAME(add_codes)(const CodeOperands& operands, const quantizatio
   const float multiplier_b = sign > 0 ? adder.multiplier_b : -adder.multiplier_b;
   const FastCodes codes(adder.output);
   combine(operands, [=](int32_t a, int32_t b) {
-    return codes(multiplier_a * static_cast<float>(a - zero_a) + multiplier_b * static_cast<float>(b - zero_b));
+    return codes(multiplier_a * static_cast<float>(a - zero_a) +
+                 multiplier_b * static_cast<float>(b - zero_b));
   });
 }
 
 void TERSOR_SIMD_NAME(mul_codes)(const CodeOperands& operands, int32_t zero_a, int32_t zero_b,
-                                 const quantization::Requantizer& requantizer, bool exact) noexcept {
+                                 const quantization::Requantizer& requantizer,
+                                 bool exact) noexcept {
   if (exact) {
     const ExactCodes codes(requantizer);
-    return combine(operands, [=](int32_t a, int32_t b) { return codes((a - zero_a) * (b - zero_b)); });
+    return combine(operands,
+                   [=](int32_t a, int32_t b) { return codes((a - zero_a) * (b - zero_b)); });
   }
   const FastCodes codes(requantizer);
   const float multiplier = requantizer.multiplier;
@@ -112,8 +117,9 @@ void TERSOR_SIMD_NAME(mul_codes)(const CodeOperands& operands, int32_t zero_a, i
   });
 }
 
-void TERSOR_SIMD_NAME(requantize_sums)(const int32_t* __restrict sums, int8_t* __restrict y, size_t n,
-                                       int32_t offset, const quantization::Requantizer& requantizer,
+void TERSOR_SIMD_NAME(requantize_sums)(const int32_t* __restrict sums, int8_t* __restrict y,
+                                       size_t n, int32_t offset,
+                                       const quantization::Requantizer& requantizer,
                                        bool exact) noexcept {
   if (exact) {
     const ExactCodes codes(requantizer);
@@ -125,16 +131,17 @@ void TERSOR_SIMD_NAME(requantize_sums)(const int32_t* __restrict sums, int8_t* _
   for (size_t i = 0; i < n; ++i) y[i] = codes(static_cast<float>(sums[i] - offset) * multiplier);
 }
 
-void TERSOR_SIMD_NAME(average_sums)(const int32_t* __restrict sums, int8_t* __restrict y, size_t n, int32_t offset,
-                                    int32_t count, bool exact) noexcept {
+void TERSOR_SIMD_NAME(average_sums)(const int32_t* __restrict sums, int8_t* __restrict y, size_t n,
+                                    int32_t offset, int32_t count, bool exact) noexcept {
   if (exact) {
-    // Doubles hold the numerator, and a quotient that is no integer is at least 1 / count away from one: the
-    // rounded quotient truncates as the integer division does.
+    // Doubles hold the numerator, and a quotient that is no integer is at least 1 / count away from
+    // one: the rounded quotient truncates as the integer division does.
     const double divisor = count;
     const int32_t half = count / 2;
     for (size_t i = 0; i < n; ++i) {
       const int32_t sum = sums[i] + offset;
-      y[i] = static_cast<int8_t>(static_cast<int32_t>(static_cast<double>(sum > 0 ? sum + half : sum - half) / divisor));
+      y[i] = static_cast<int8_t>(
+          static_cast<int32_t>(static_cast<double>(sum > 0 ? sum + half : sum - half) / divisor));
     }
     return;
   }
@@ -145,14 +152,16 @@ void TERSOR_SIMD_NAME(average_sums)(const int32_t* __restrict sums, int8_t* __re
   }
 }
 
-void TERSOR_SIMD_NAME(map_codes)(const int8_t* x, int8_t* y, size_t n, const int8_t* table) noexcept {
+void TERSOR_SIMD_NAME(map_codes)(const int8_t* x, int8_t* y, size_t n,
+                                 const int8_t* table) noexcept {
   size_t i = 0;
   // Eight codes by one load: byte loads and stores are the limit of this loop.
   for (; i + 8 <= n; i += 8) {
     uint64_t in, out = 0;
     __builtin_memcpy(&in, x + i, 8);
     in ^= 0x8080808080808080u;
-    for (int j = 0; j < 8; ++j) out |= static_cast<uint64_t>(static_cast<uint8_t>(table[(in >> (8 * j)) & 255])) << (8 * j);
+    for (int j = 0; j < 8; ++j)
+      out |= static_cast<uint64_t>(static_cast<uint8_t>(table[(in >> (8 * j)) & 255])) << (8 * j);
     __builtin_memcpy(y + i, &out, 8);
   }
   for (; i < n; ++i) y[i] = table[x[i] + 128];

@@ -42,24 +42,36 @@ inline void map(const float* x, float* y, size_t n, F f) {
 
 void TERSOR_SIMD_NAME(binary_float32)(BinaryFunction function, const BinaryFloat32& o) noexcept {
   switch (function) {
-    case BinaryFunction::add: return binary(o, [](float a, float b) { return a + b; });
-    case BinaryFunction::sub: return binary(o, [](float a, float b) { return a - b; });
-    case BinaryFunction::mul: return binary(o, [](float a, float b) { return a * b; });
-    case BinaryFunction::div: return binary(o, [](float a, float b) { return a / b; });
-    case BinaryFunction::minimum: return binary(o, [](float a, float b) { return (a != a) | (a < b) ? a : b; });
-    case BinaryFunction::maximum: return binary(o, [](float a, float b) { return (a != a) | (a > b) ? a : b; });
-    case BinaryFunction::prelu: return binary(o, [](float a, float b) { return a < 0 ? a * b : a; });
+    case BinaryFunction::add:
+      return binary(o, [](float a, float b) { return a + b; });
+    case BinaryFunction::sub:
+      return binary(o, [](float a, float b) { return a - b; });
+    case BinaryFunction::mul:
+      return binary(o, [](float a, float b) { return a * b; });
+    case BinaryFunction::div:
+      return binary(o, [](float a, float b) { return a / b; });
+    case BinaryFunction::minimum:
+      return binary(o, [](float a, float b) { return (a != a) | (a < b) ? a : b; });
+    case BinaryFunction::maximum:
+      return binary(o, [](float a, float b) { return (a != a) | (a > b) ? a : b; });
+    case BinaryFunction::prelu:
+      return binary(o, [](float a, float b) { return a < 0 ? a * b : a; });
   }
 }
 
-void TERSOR_SIMD_NAME(unary_float32)(UnaryFunction function, const float* x, float* y, size_t n, float a,
-                                     float b) noexcept {
+void TERSOR_SIMD_NAME(unary_float32)(UnaryFunction function, const float* x, float* y, size_t n,
+                                     float a, float b) noexcept {
   switch (function) {
-    case UnaryFunction::clip: return map(x, y, n, [=](float v) { return clip(v, a, b); });
-    case UnaryFunction::leaky_relu: return map(x, y, n, [=](float v) { return v < 0 ? a * v : v; });
-    case UnaryFunction::elu: return map(x, y, n, [=](float v) { return v < 0 ? a * exp_minus_1(v) : v; });
-    case UnaryFunction::sigmoid: return map(x, y, n, [](float v) { return sigmoid_of(v); });
-    case UnaryFunction::hard_sigmoid: return map(x, y, n, [=](float v) { return clip(a * v + b, 0.0f, 1.0f); });
+    case UnaryFunction::clip:
+      return map(x, y, n, [=](float v) { return clip(v, a, b); });
+    case UnaryFunction::leaky_relu:
+      return map(x, y, n, [=](float v) { return v < 0 ? a * v : v; });
+    case UnaryFunction::elu:
+      return map(x, y, n, [=](float v) { return v < 0 ? a * exp_minus_1(v) : v; });
+    case UnaryFunction::sigmoid:
+      return map(x, y, n, [](float v) { return sigmoid_of(v); });
+    case UnaryFunction::hard_sigmoid:
+      return map(x, y, n, [=](float v) { return clip(a * v + b, 0.0f, 1.0f); });
     case UnaryFunction::hard_swish:
       // The bound at -3 makes -infinity give 0.
       return map(x, y, n, [](float v) {
@@ -69,22 +81,32 @@ void TERSOR_SIMD_NAME(unary_float32)(UnaryFunction function, const float* x, flo
       return map(x, y, n, [](float v) { return clip(v, -200.0f, kInfinity) * sigmoid_of(v); });
     case UnaryFunction::gelu:
       return map(x, y, n, [](float v) {
-        return 0.5f * clip(v, -200.0f, kInfinity) * (1.0f + erf_of(clip(v * 0.707106781f, -200.0f, 200.0f)));
+        return 0.5f * clip(v, -200.0f, kInfinity) *
+               (1.0f + erf_of(clip(v * 0.707106781f, -200.0f, 200.0f)));
       });
     case UnaryFunction::gelu_tanh:
       // (1 + tanh(z)) / 2 = sigmoid(2 z); beyond 200 both ends are reached.
       return map(x, y, n, [](float v) {
         const float c = clip(v, -200.0f, 200.0f);
-        return clip(v, -200.0f, kInfinity) * sigmoid_of(1.5957691216f * (c + 0.044715f * c * c * c));
+        return clip(v, -200.0f, kInfinity) *
+               sigmoid_of(1.5957691216f * (c + 0.044715f * c * c * c));
       });
-    case UnaryFunction::tanh: return map(x, y, n, [](float v) { return tanh_of(v); });
-    case UnaryFunction::erf: return map(x, y, n, [](float v) { return erf_of(clip(v, -200.0f, 200.0f)); });
-    case UnaryFunction::exp: return map(x, y, n, [](float v) { return exp_of(v); });
-    case UnaryFunction::log: return map(x, y, n, [](float v) { return log_of(v); });
-    case UnaryFunction::sqrt: return map(x, y, n, [](float v) { return __builtin_sqrtf(v); });
-    case UnaryFunction::neg: return map(x, y, n, [](float v) { return -v; });
-    case UnaryFunction::abs: return map(x, y, n, [](float v) { return absolute(v); });
-    case UnaryFunction::softplus: return map(x, y, n, [](float v) { return softplus_of(v); });
+    case UnaryFunction::tanh:
+      return map(x, y, n, [](float v) { return tanh_of(v); });
+    case UnaryFunction::erf:
+      return map(x, y, n, [](float v) { return erf_of(clip(v, -200.0f, 200.0f)); });
+    case UnaryFunction::exp:
+      return map(x, y, n, [](float v) { return exp_of(v); });
+    case UnaryFunction::log:
+      return map(x, y, n, [](float v) { return log_of(v); });
+    case UnaryFunction::sqrt:
+      return map(x, y, n, [](float v) { return __builtin_sqrtf(v); });
+    case UnaryFunction::neg:
+      return map(x, y, n, [](float v) { return -v; });
+    case UnaryFunction::abs:
+      return map(x, y, n, [](float v) { return absolute(v); });
+    case UnaryFunction::softplus:
+      return map(x, y, n, [](float v) { return softplus_of(v); });
   }
 }
 

@@ -1,6 +1,7 @@
-// Elementary functions on one float, without branches or calls, so that loops over them vectorise. For the
-// _simd.cpp files of this room only: everything has internal linkage, since each copy is compiled with other
-// flags. Polynomials: minimax fits of this project (Lawson iteration), errors below 2^-27 relative.
+// Elementary functions on one float, without branches or calls, so that loops over them vectorise.
+// For the _simd.cpp files of this room only: everything has internal linkage, since each copy is
+// compiled with other flags. Polynomials: minimax fits of this project (Lawson iteration), errors
+// below 2^-27 relative.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@ constexpr float kRound = 12582912.0f;
 constexpr int32_t kRoundBits = 0x4B400000;
 constexpr float kInfinity = __builtin_huge_valf();
 
-// a * b + c, rounded once where there is an instruction for it: half the operations of a polynomial.
+// a * b + c, rounded once where there is an instruction for it: half the operations of a
+// polynomial.
 inline float fma_of(float a, float b, float c) {
 #if defined(__FMA__)
   return __builtin_fmaf(a, b, c);
@@ -51,7 +53,8 @@ inline ExpParts exp_parts(float x) {
   return {fma_of(r * r, q, r), bits_of(shifted) - kRoundBits};
 }
 
-// Infinity beyond 88.72, 0 below -104. The power is applied in two steps to reach denormals and infinity.
+// Infinity beyond 88.72, 0 below -104. The power is applied in two steps to reach denormals and
+// infinity.
 inline float exp_of(float x) {
   const ExpParts e = exp_parts(clip(x, -104.0f, 89.0f));
   const int32_t half = e.n >> 1;
@@ -112,7 +115,8 @@ inline float log_of(float x) {
   return x < 0 || x != x ? from_bits(0x7fc00000) : v;
 }
 
-// log(1 + exp(-|x|)) + max(x, 0). With u = fl(1 + e), log(1 + e) = log(u) + (e - (u - 1)) / u to first order.
+// log(1 + exp(-|x|)) + max(x, 0). With u = fl(1 + e), log(1 + e) = log(u) + (e - (u - 1)) / u to
+// first order.
 inline float softplus_of(float x) {
   const float e = exp_of_negative(-absolute(x));
   const float u = 1.0f + e;

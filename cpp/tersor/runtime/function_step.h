@@ -14,7 +14,10 @@ class FunctionStep final : public Step {
   using Body = std::function<void(const StepBuffers&)>;
 
   FunctionStep(std::string kernel, Body body, bool in_place = false, size_t packed_bytes = 0)
-      : kernel_(std::move(kernel)), body_(std::move(body)), in_place_(in_place), packed_bytes_(packed_bytes) {}
+      : kernel_(std::move(kernel)),
+        body_(std::move(body)),
+        in_place_(in_place),
+        packed_bytes_(packed_bytes) {}
 
   void run(const StepBuffers& buffers) const override { body_(buffers); }
   std::string kernel() const override { return kernel_; }

@@ -9,20 +9,36 @@ namespace {
 
 bool binary_function(Op op, BinaryFunction* function) {
   switch (op) {
-    case Op::add: *function = BinaryFunction::add; return true;
-    case Op::sub: *function = BinaryFunction::sub; return true;
-    case Op::mul: *function = BinaryFunction::mul; return true;
-    case Op::div: *function = BinaryFunction::div; return true;
-    case Op::minimum: *function = BinaryFunction::minimum; return true;
-    case Op::maximum: *function = BinaryFunction::maximum; return true;
-    case Op::prelu: *function = BinaryFunction::prelu; return true;
-    default: return false;
+    case Op::add:
+      *function = BinaryFunction::add;
+      return true;
+    case Op::sub:
+      *function = BinaryFunction::sub;
+      return true;
+    case Op::mul:
+      *function = BinaryFunction::mul;
+      return true;
+    case Op::div:
+      *function = BinaryFunction::div;
+      return true;
+    case Op::minimum:
+      *function = BinaryFunction::minimum;
+      return true;
+    case Op::maximum:
+      *function = BinaryFunction::maximum;
+      return true;
+    case Op::prelu:
+      *function = BinaryFunction::prelu;
+      return true;
+    default:
+      return false;
   }
 }
 
 // Runs kernel(Operands) over all pieces; Operands is BinaryFloat32 or CodeOperands.
 template <class Operands, class T, class Kernel>
-void run_loops(const BroadcastLoops& loops, const T* a, const T* b, T* y, int threads, Kernel kernel) {
+void run_loops(const BroadcastLoops& loops, const T* a, const T* b, T* y, int threads,
+               Kernel kernel) {
   const int64_t piece = loops.rows * loops.columns;
   for (int64_t o = 0; o < loops.outer_count(); ++o) {
     int64_t a_offset, b_offset;
@@ -42,28 +58,34 @@ void run_loops(const BroadcastLoops& loops, const T* a, const T* b, T* y, int th
       kernel(part);
     };
     if (loops.rows == 1) {
-      split(threads, loops.columns, kElementGrain, [&](int64_t begin, int64_t end) { run(0, 1, begin, end - begin); });
+      split(threads, loops.columns, kElementGrain,
+            [&](int64_t begin, int64_t end) { run(0, 1, begin, end - begin); });
     } else {
       const int64_t grain = kElementGrain / std::max<int64_t>(loops.columns, 1) + 1;
-      split(threads, loops.rows, grain, [&](int64_t begin, int64_t end) { run(begin, end - begin, 0, loops.columns); });
+      split(threads, loops.rows, grain,
+            [&](int64_t begin, int64_t end) { run(begin, end - begin, 0, loops.columns); });
     }
   }
 }
 
 // The output may overwrite input 0 where they have the same elements.
 bool may_run_in_place(const StepSpec& spec) {
-  return spec.inputs[0]->shape == spec.outputs[0]->shape && spec.inputs[0]->dtype == spec.outputs[0]->dtype;
+  return spec.inputs[0]->shape == spec.outputs[0]->shape &&
+         spec.inputs[0]->dtype == spec.outputs[0]->dtype;
 }
 
-std::unique_ptr<Step> make_float(const StepSpec& spec, BinaryFunction function, const Operand& a, const Operand& b) {
+std::unique_ptr<Step> make_float(const StepSpec& spec, BinaryFunction function, const Operand& a,
+                                 const Operand& b) {
   const Range range = activation_range(spec, activation_of(spec));
   return std::make_unique<FunctionStep>(
       native_kernel_name(binary_float32_table),
-      [=, kernel = binary_float32_table.pick(), low = static_cast<float>(range.low), high = static_cast<float>(range.high),
+      [=, kernel = binary_float32_table.pick(), low = static_cast<float>(range.low),
+       high = static_cast<float>(range.high),
        loops = broadcast_loops(a.edge.shape, b.edge.shape, spec.outputs[0]->shape)](
           const StepBuffers& buffers) {
         run_loops<BinaryFloat32>(loops, a.data<float>(buffers), b.data<float>(buffers),
-                                 static_cast<float*>(buffers.outputs[0]), buffers.threads, [&](BinaryFloat32 part) {
+                                 static_cast<float*>(buffers.outputs[0]), buffers.threads,
+                                 [&](BinaryFloat32 part) {
                                    part.low = low;
                                    part.high = high;
                                    kernel(function, part);
@@ -75,7 +97,8 @@ std::unique_ptr<Step> make_float(const StepSpec& spec, BinaryFunction function, 
 // x ** c for the constants that are one cheap operation.
 std::unique_ptr<Step> make_power(const StepSpec& spec) {
   const PlanEdge& exponent = *spec.inputs[1];
-  if (!exponent.constant || exponent.size() != 1 || spec.inputs[0]->shape != spec.outputs[0]->shape) return nullptr;
+  if (!exponent.constant || exponent.size() != 1 || spec.inputs[0]->shape != spec.outputs[0]->shape)
+    return nullptr;
   const float power = *exponent.constant.as<float>();
   const auto size = static_cast<size_t>(spec.outputs[0]->size());
   if (power == 2) {
@@ -84,8 +107,10 @@ std::unique_ptr<Step> make_power(const StepSpec& spec) {
   if (power != 0.5f) return nullptr;
   return std::make_unique<FunctionStep>(
       native_kernel_name(unary_float32_table),
-      [size, x = operand(spec, 0), kernel = unary_float32_table.pick()](const StepBuffers& buffers) {
-        kernel(UnaryFunction::sqrt, x.data<float>(buffers), static_cast<float*>(buffers.outputs[0]), size, 0, 0);
+      [size, x = operand(spec, 0),
+       kernel = unary_float32_table.pick()](const StepBuffers& buffers) {
+        kernel(UnaryFunction::sqrt, x.data<float>(buffers), static_cast<float*>(buffers.outputs[0]),
+               size, 0, 0);
       },
       true);
 }
@@ -106,7 +131,8 @@ std::unique_ptr<Step> make_codes(const StepSpec& spec) {
   const std::string suffix = exact ? " exact" : "";
   if (spec.op == Op::mul) {
     const auto requantizer = quantization::requantizer(
-        quantization::requantize_multiplier(a_affine.scale, b_affine.scale, y_affine.scale), *y_edge.qparams, range);
+        quantization::requantize_multiplier(a_affine.scale, b_affine.scale, y_affine.scale),
+        *y_edge.qparams, range);
     return std::make_unique<FunctionStep>(
         native_kernel_name(mul_codes_table) + suffix,
         [=, kernel = mul_codes_table.pick()](const StepBuffers& buffers) {
@@ -116,8 +142,8 @@ std::unique_ptr<Step> make_codes(const StepSpec& spec) {
         },
         may_run_in_place(spec));
   }
-  const auto adder =
-      quantization::code_adder(*a_edge.qparams, *b_edge.qparams, *y_edge.qparams, spec.op == Op::sub, range);
+  const auto adder = quantization::code_adder(*a_edge.qparams, *b_edge.qparams, *y_edge.qparams,
+                                              spec.op == Op::sub, range);
   return std::make_unique<FunctionStep>(
       native_kernel_name(add_codes_table) + suffix,
       [=, kernel = add_codes_table.pick()](const StepBuffers& buffers) {
@@ -133,7 +159,9 @@ std::unique_ptr<Step> make_native_binary_step(const StepSpec& spec) {
   const bool power = spec.op == Op::pow;
   if (!power && !binary_function(spec.op, &function)) return nullptr;
   const Values values = values_of(spec, 2);
-  if (values == Values::float32) return power ? make_power(spec) : make_float(spec, function, operand(spec, 0), operand(spec, 1));
+  if (values == Values::float32)
+    return power ? make_power(spec)
+                 : make_float(spec, function, operand(spec, 0), operand(spec, 1));
   const bool has_codes = spec.op == Op::add || spec.op == Op::sub || spec.op == Op::mul;
   return values == Values::int8 && has_codes ? make_codes(spec) : nullptr;
 }

@@ -1,5 +1,5 @@
-// Operators that only move values: concat, slice, pad with a constant, reshape, transpose, expand, identity,
-// resize (to the nearest pixel, and float32 interpolation).
+// Operators that only move values: concat, slice, pad with a constant, reshape, transpose, expand,
+// identity, resize (to the nearest pixel, and float32 interpolation).
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -23,7 +23,8 @@ std::unique_ptr<Step> make_view(const StepSpec& spec) {
   const StridedView view = view_of(spec);
   const StridedCopy copy(y.shape, view.strides, row_major_strides(y.shape), size_of(y.dtype));
   return std::make_unique<FunctionStep>(
-      "native copy", [copy, x = operand(spec, 0), offset = view.offset * width_of(y)](const StepBuffers& buffers) {
+      "native copy",
+      [copy, x = operand(spec, 0), offset = view.offset * width_of(y)](const StepBuffers& buffers) {
         copy.run(static_cast<const char*>(x.bytes(buffers)) + offset, buffers.outputs[0]);
       });
 }
@@ -31,11 +32,16 @@ std::unique_ptr<Step> make_view(const StepSpec& spec) {
 std::unique_ptr<Step> make_concat(const StepSpec& spec) {
   check_same_parameters(spec, spec.inputs.size());
   const PlanEdge& y = *spec.outputs[0];
-  const auto axis = static_cast<size_t>(normalize_axis(spec.attributes.integer("axis"), y.shape.size(), "concat"));
-  const int64_t inner = element_count(Shape(y.shape.begin() + static_cast<ptrdiff_t>(axis) + 1, y.shape.end())) * width_of(y);
-  const int64_t outer = element_count(Shape(y.shape.begin(), y.shape.begin() + static_cast<ptrdiff_t>(axis)));
+  const auto axis = static_cast<size_t>(
+      normalize_axis(spec.attributes.integer("axis"), y.shape.size(), "concat"));
+  const int64_t inner =
+      element_count(Shape(y.shape.begin() + static_cast<ptrdiff_t>(axis) + 1, y.shape.end())) *
+      width_of(y);
+  const int64_t outer =
+      element_count(Shape(y.shape.begin(), y.shape.begin() + static_cast<ptrdiff_t>(axis)));
   return std::make_unique<FunctionStep>(
-      "native copy", [inputs = operands(spec), axis, inner, outer, row = y.shape[axis] * inner](const StepBuffers& buffers) {
+      "native copy", [inputs = operands(spec), axis, inner, outer,
+                      row = y.shape[axis] * inner](const StepBuffers& buffers) {
         auto* out = static_cast<char*>(buffers.outputs[0]);
         for (const Operand& x : inputs) {
           const auto* in = static_cast<const char*>(x.bytes(buffers));
@@ -60,8 +66,9 @@ std::unique_ptr<Step> make_pad(const StepSpec& spec) {
   if (y.dtype == DType::int8) {
     if (!y.qparams) return nullptr;
     const Affine affine = affine_of(spec, y);
-    code = static_cast<int>(std::clamp<double>(std::nearbyint(value / static_cast<double>(affine.scale)) + affine.zero_point,
-                                               y.qparams->code_min(), y.qparams->code_max()));
+    code = static_cast<int>(std::clamp<double>(
+        std::nearbyint(value / static_cast<double>(affine.scale)) + affine.zero_point,
+        y.qparams->code_min(), y.qparams->code_max()));
   }
   const Shape from = row_major_strides(x.shape), to = row_major_strides(y.shape);
   const auto& pads = spec.attributes.integers("pads");
@@ -78,7 +85,8 @@ std::unique_ptr<Step> make_pad(const StepSpec& spec) {
   const StridedCopy copy(sizes, from, to, size_of(y.dtype));
   const bool codes = y.dtype == DType::int8;
   return std::make_unique<FunctionStep>(
-      "native pad", [=, in = operand(spec, 0), size = y.size(), width = width_of(y)](const StepBuffers& buffers) {
+      "native pad",
+      [=, in = operand(spec, 0), size = y.size(), width = width_of(y)](const StepBuffers& buffers) {
         if (codes) {
           std::memset(buffers.outputs[0], code, static_cast<size_t>(size));
         } else {
@@ -91,43 +99,48 @@ std::unique_ptr<Step> make_pad(const StepSpec& spec) {
 }
 
 // Input pixel of every output pixel along one dimension, as byte offsets.
-std::vector<int64_t> nearest_offsets(const StepSpec& spec, int64_t in, int64_t out, int64_t stride) {
+std::vector<int64_t> nearest_offsets(const StepSpec& spec, int64_t in, int64_t out,
+                                     int64_t stride) {
   std::vector<int64_t> offsets;
-  for (const auto& taps : resize_taps(spec, in, out)) offsets.push_back(taps.front().index * stride);
+  for (const auto& taps : resize_taps(spec, in, out))
+    offsets.push_back(taps.front().index * stride);
   return offsets;
 }
 
 std::unique_ptr<Step> make_linear_resize(const StepSpec& spec) {
-  const SpatialView xv = spatial_view(spec, *spec.inputs[0]), yv = spatial_view(spec, *spec.outputs[0]);
+  const SpatialView xv = spatial_view(spec, *spec.inputs[0]),
+                    yv = spatial_view(spec, *spec.outputs[0]);
   std::vector<std::vector<Tap>> taps[3];
   for (int i = 0; i < 3; ++i) taps[i] = resize_taps(spec, xv.size[i], yv.size[i]);
   return std::make_unique<FunctionStep>(
       native_kernel_name(blend_pixels_float32_table),
-      [=, in = operand(spec, 0), blend = blend_pixels_float32_table.pick()](const StepBuffers& buffers) {
+      [=, in = operand(spec, 0),
+       blend = blend_pixels_float32_table.pick()](const StepBuffers& buffers) {
         const auto* image = in.data<float>(buffers);
         auto* out = static_cast<float*>(buffers.outputs[0]);
         const int64_t lines = yv.batch * yv.size[0] * yv.size[1];
         const int64_t line = yv.size[2] * yv.channels;
-        split(buffers.threads, lines, kElementGrain / std::max<int64_t>(line, 1) + 1, [&](int64_t begin, int64_t end) {
-          for (int64_t l = begin; l < end; ++l) {
-            const float* source = image + l / yv.size[1] / yv.size[0] * xv.batch_stride;
-            float* y = out + l * line;
-            for (int64_t ow = 0; ow < yv.size[2]; ++ow, y += yv.channels) {
-              const float* rows[8];
-              float weights[8];
-              size_t count = 0;
-              for (const Tap& d : taps[0][static_cast<size_t>(l / yv.size[1] % yv.size[0])]) {
-                for (const Tap& h : taps[1][static_cast<size_t>(l % yv.size[1])]) {
-                  for (const Tap& w : taps[2][static_cast<size_t>(ow)]) {
-                    rows[count] = source + xv.at(0, 0, d.index, h.index, w.index);
-                    weights[count++] = static_cast<float>(d.weight * h.weight * w.weight);
+        split(buffers.threads, lines, kElementGrain / std::max<int64_t>(line, 1) + 1,
+              [&](int64_t begin, int64_t end) {
+                for (int64_t l = begin; l < end; ++l) {
+                  const float* source = image + l / yv.size[1] / yv.size[0] * xv.batch_stride;
+                  float* y = out + l * line;
+                  for (int64_t ow = 0; ow < yv.size[2]; ++ow, y += yv.channels) {
+                    const float* rows[8];
+                    float weights[8];
+                    size_t count = 0;
+                    for (const Tap& d : taps[0][static_cast<size_t>(l / yv.size[1] % yv.size[0])]) {
+                      for (const Tap& h : taps[1][static_cast<size_t>(l % yv.size[1])]) {
+                        for (const Tap& w : taps[2][static_cast<size_t>(ow)]) {
+                          rows[count] = source + xv.at(0, 0, d.index, h.index, w.index);
+                          weights[count++] = static_cast<float>(d.weight * h.weight * w.weight);
+                        }
+                      }
+                    }
+                    blend(rows, weights, count, static_cast<size_t>(yv.channels), y);
                   }
                 }
-              }
-              blend(rows, weights, count, static_cast<size_t>(yv.channels), y);
-            }
-          }
-        });
+              });
       });
 }
 
@@ -141,7 +154,8 @@ std::unique_ptr<Step> make_resize(const StepSpec& spec) {
   const SpatialView xv = spatial_view(spec, x), yv = spatial_view(spec, y);
   const int64_t width = width_of(y);
   std::vector<int64_t> offsets[3];
-  for (int i = 0; i < 3; ++i) offsets[i] = nearest_offsets(spec, xv.size[i], yv.size[i], xv.stride[i] * width);
+  for (int i = 0; i < 3; ++i)
+    offsets[i] = nearest_offsets(spec, xv.size[i], yv.size[i], xv.stride[i] * width);
   return std::make_unique<FunctionStep>(
       "native copy", [=, in = operand(spec, 0)](const StepBuffers& buffers) {
         const auto* image = static_cast<const char*>(in.bytes(buffers));
@@ -164,15 +178,20 @@ std::unique_ptr<Step> make_resize(const StepSpec& spec) {
 
 std::unique_ptr<Step> make_native_move_step(const StepSpec& spec) {
   switch (spec.op) {
-    case Op::concat: return make_concat(spec);
-    case Op::pad: return make_pad(spec);
-    case Op::resize: return make_resize(spec);
+    case Op::concat:
+      return make_concat(spec);
+    case Op::pad:
+      return make_pad(spec);
+    case Op::resize:
+      return make_resize(spec);
     case Op::slice:
     case Op::reshape:
     case Op::transpose:
     case Op::expand:
-    case Op::identity: return make_view(spec);
-    default: return nullptr;
+    case Op::identity:
+      return make_view(spec);
+    default:
+      return nullptr;
   }
 }
 

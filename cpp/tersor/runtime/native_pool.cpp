@@ -39,34 +39,42 @@ void for_each_window(const PoolGeometry& g, int threads, Visit visit) {
             for (int64_t ow = 0; ow < g.y.size[2]; ++ow) {
               const auto w = g.extent(2, ow);
               visit(g.x.at(n, 0, 0, h.first, w.first), static_cast<size_t>(h.last - h.first),
-                    static_cast<size_t>(w.last - w.first), h.count * w.count, g.y.at(n, 0, 0, oh, ow));
+                    static_cast<size_t>(w.last - w.first), h.count * w.count,
+                    g.y.at(n, 0, 0, oh, ow));
             }
           }
         });
 }
 
 template <class T, class Kernel>
-std::unique_ptr<Step> make_max(const StepSpec& spec, const PoolGeometry& g, const KernelTable<Kernel>& table) {
+std::unique_ptr<Step> make_max(const StepSpec& spec, const PoolGeometry& g,
+                               const KernelTable<Kernel>& table) {
   return std::make_unique<FunctionStep>(
-      native_kernel_name(table), [g, x = operand(spec, 0), kernel = table.pick()](const StepBuffers& buffers) {
+      native_kernel_name(table),
+      [g, x = operand(spec, 0), kernel = table.pick()](const StepBuffers& buffers) {
         const auto* in = x.data<T>(buffers);
         auto* out = static_cast<T*>(buffers.outputs[0]);
-        for_each_window(g, buffers.threads, [&](int64_t from, size_t rows, size_t columns, int64_t, int64_t to) {
-          kernel(in + from, g.x.stride[1], g.x.stride[2], rows, columns, static_cast<size_t>(g.y.channels), out + to);
-        });
+        for_each_window(g, buffers.threads,
+                        [&](int64_t from, size_t rows, size_t columns, int64_t, int64_t to) {
+                          kernel(in + from, g.x.stride[1], g.x.stride[2], rows, columns,
+                                 static_cast<size_t>(g.y.channels), out + to);
+                        });
       });
 }
 
 std::unique_ptr<Step> make_float_average(const StepSpec& spec, const PoolGeometry& g) {
   return std::make_unique<FunctionStep>(
       native_kernel_name(mean_window_float32_table),
-      [g, x = operand(spec, 0), kernel = mean_window_float32_table.pick()](const StepBuffers& buffers) {
+      [g, x = operand(spec, 0),
+       kernel = mean_window_float32_table.pick()](const StepBuffers& buffers) {
         const auto* in = x.data<float>(buffers);
         auto* out = static_cast<float*>(buffers.outputs[0]);
-        for_each_window(g, buffers.threads, [&](int64_t from, size_t rows, size_t columns, int64_t count, int64_t to) {
-          kernel(in + from, g.x.stride[1], g.x.stride[2], rows, columns, static_cast<size_t>(g.y.channels),
-                 static_cast<float>(count), out + to);
-        });
+        for_each_window(g, buffers.threads,
+                        [&](int64_t from, size_t rows, size_t columns, int64_t count, int64_t to) {
+                          kernel(in + from, g.x.stride[1], g.x.stride[2], rows, columns,
+                                 static_cast<size_t>(g.y.channels), static_cast<float>(count),
+                                 out + to);
+                        });
       });
 }
 
@@ -78,17 +86,20 @@ std::unique_ptr<Step> make_code_average(const StepSpec& spec, const PoolGeometry
        average = average_sums_table.pick()](const StepBuffers& buffers) {
         const auto* in = x.data<int8_t>(buffers);
         auto* out = static_cast<int8_t*>(buffers.outputs[0]);
-        for_each_window(g, buffers.threads, [&](int64_t from, size_t rows, size_t columns, int64_t count, int64_t to) {
-          constexpr int64_t kBlock = 512;  // channels whose sums lie on the stack
-          int32_t sums[kBlock];
-          const auto padding = static_cast<int32_t>(count - static_cast<int64_t>(rows * columns));
-          for (int64_t c = 0; c < g.y.channels; c += kBlock) {
-            const auto channels = static_cast<size_t>(std::min(kBlock, g.y.channels - c));
-            sum(in + from + c, g.x.stride[1], g.x.stride[2], rows, columns, channels, sums);
-            average(sums, out + to + c, channels, g.zero_point * padding, static_cast<int32_t>(std::max<int64_t>(count, 1)),
-                    exact);
-          }
-        });
+        for_each_window(
+            g, buffers.threads,
+            [&](int64_t from, size_t rows, size_t columns, int64_t count, int64_t to) {
+              constexpr int64_t kBlock = 512;  // channels whose sums lie on the stack
+              int32_t sums[kBlock];
+              const auto padding =
+                  static_cast<int32_t>(count - static_cast<int64_t>(rows * columns));
+              for (int64_t c = 0; c < g.y.channels; c += kBlock) {
+                const auto channels = static_cast<size_t>(std::min(kBlock, g.y.channels - c));
+                sum(in + from + c, g.x.stride[1], g.x.stride[2], rows, columns, channels, sums);
+                average(sums, out + to + c, channels, g.zero_point * padding,
+                        static_cast<int32_t>(std::max<int64_t>(count, 1)), exact);
+              }
+            });
       });
 }
 
@@ -100,7 +111,8 @@ std::unique_ptr<Step> make_native_pool_step(const StepSpec& spec) {
   if (x.layout != Layout::channels_last || x.shape.size() < 3 || x.shape.size() > 4) return nullptr;
   const Values values = values_of(spec, 1);
   if (values != Values::float32 && values != Values::int8) return nullptr;
-  PoolGeometry g{spatial_view(spec, x), spatial_view(spec, y), window_of(spec, spec.attributes.integers("kernel")),
+  PoolGeometry g{spatial_view(spec, x), spatial_view(spec, y),
+                 window_of(spec, spec.attributes.integers("kernel")),
                  spec.op == Op::avg_pool && spec.attributes.integer("count_include_pad") != 0, 0};
   if (values == Values::int8) {
     check_same_parameters(spec, 1);

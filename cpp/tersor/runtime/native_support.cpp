@@ -21,7 +21,8 @@ BroadcastLoops broadcast_loops(const Shape& a, const Shape& b, const Shape& outp
   Shape sizes, a_merged, b_merged;
   for (size_t i = 0; i < output.size(); ++i) {
     if (output[i] == 1) continue;
-    if (!sizes.empty() && a_merged.back() == a_strides[i] * output[i] && b_merged.back() == b_strides[i] * output[i]) {
+    if (!sizes.empty() && a_merged.back() == a_strides[i] * output[i] &&
+        b_merged.back() == b_strides[i] * output[i]) {
       sizes.back() *= output[i];
       a_merged.back() = a_strides[i];
       b_merged.back() = b_strides[i];

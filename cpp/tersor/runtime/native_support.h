@@ -13,8 +13,8 @@ namespace tersor::runtime {
 // "native add_codes avx2", with the variant that the table picks now.
 std::string native_kernel_name(const KernelTableBase& table);
 
-// Calls fn(begin, end) for pieces of [0, n) on up to `threads` threads, each piece at least `grain` long and
-// starting at a multiple of 64 where grain >= 64.
+// Calls fn(begin, end) for pieces of [0, n) on up to `threads` threads, each piece at least `grain`
+// long and starting at a multiple of 64 where grain >= 64.
 template <class F>
 void split(int threads, int64_t n, int64_t grain, F fn) {
   const int64_t pieces = std::min<int64_t>(threads, n / std::max<int64_t>(grain, 1));
@@ -31,13 +31,15 @@ void split(int threads, int64_t n, int64_t grain, F fn) {
   });
 }
 
-// Below this many elements per thread, waking another costs more than it saves (about 64 Ki in all).
+// Below this many elements per thread, waking another costs more than it saves (about 64 Ki in
+// all).
 inline constexpr int64_t kElementGrain = 32768;
 
-// y[i] = f(a[...], b[...]) over an output of any rank, as `outer` two-dimensional pieces. Adjacent dimensions
-// that both operands walk (or repeat) alike are one. Strides in elements; steps are 0 or 1.
+// y[i] = f(a[...], b[...]) over an output of any rank, as `outer` two-dimensional pieces. Adjacent
+// dimensions that both operands walk (or repeat) alike are one. Strides in elements; steps are 0
+// or 1.
 struct BroadcastLoops {
-  Shape outer;                    // remaining dimensions, usually none
+  Shape outer;  // remaining dimensions, usually none
   Shape a_outer, b_outer;
   int64_t rows = 1, columns = 1;
   int64_t a_row = 0, a_step = 0, b_row = 0, b_step = 0;

@@ -48,11 +48,11 @@ void refuse_types(const StepSpec& spec) {
   };
   for (const PlanEdge* edge : spec.inputs) append(edge);
   types += " ->";
-  for (const PlanEdge* edge : spec.outputs) types += std::string(" ") + name_of(edge->dtype) +
-                                                     (edge->qparams ? " quantized" : "");
+  for (const PlanEdge* edge : spec.outputs)
+    types += std::string(" ") + name_of(edge->dtype) + (edge->qparams ? " quantized" : "");
   const bool float_only = graph::spec_of(spec.op).constraint == graph::QuantConstraint::none;
-  refuse(spec, message("edges must be all float32", float_only ? "" : " or all quantized int8", ", got ",
-                       types));
+  refuse(spec, message("edges must be all float32", float_only ? "" : " or all quantized int8",
+                       ", got ", types));
 }
 
 Affine affine_of(const StepSpec& spec, const PlanEdge& edge) {
@@ -67,8 +67,10 @@ void check_same_parameters(const StepSpec& spec, size_t count) {
   for (size_t i = 0; i < std::min(count, spec.inputs.size()); ++i) {
     const PlanEdge& x = *spec.inputs[i];
     if (x.dtype != y.dtype || x.qparams.has_value() != y.qparams.has_value()) refuse_types(spec);
-    if (x.qparams && (x.qparams->scale != y.qparams->scale || x.qparams->zero_point != y.qparams->zero_point)) {
-      refuse(spec, "edges " + x.name + " and " + y.name + " must have the same scale and zero point");
+    if (x.qparams &&
+        (x.qparams->scale != y.qparams->scale || x.qparams->zero_point != y.qparams->zero_point)) {
+      refuse(spec,
+             "edges " + x.name + " and " + y.name + " must have the same scale and zero point");
     }
   }
 }
@@ -76,13 +78,15 @@ void check_same_parameters(const StepSpec& spec, size_t count) {
 SpatialView spatial_view(const StepSpec& spec, const PlanEdge& edge) {
   const size_t rank = edge.shape.size();
   if (rank < 2 || rank > 5) {
-    refuse(spec, "edge " + edge.name + " must have rank 2 to 5, got shape " + to_string(edge.shape));
+    refuse(spec,
+           "edge " + edge.name + " must have rank 2 to 5, got shape " + to_string(edge.shape));
   }
   const Shape strides = row_major_strides(edge.shape);
   const bool last = edge.layout == Layout::channels_last && rank > 2;
   const size_t channel = last ? rank - 1 : 1;
   const size_t first = last ? 1 : 2;
-  SpatialView view{edge.shape[0], edge.shape[channel], {1, 1, 1}, strides[0], strides[channel], {0, 0, 0}};
+  SpatialView view{edge.shape[0], edge.shape[channel], {1, 1, 1},
+                   strides[0],    strides[channel],    {0, 0, 0}};
   for (size_t i = 0; i + 2 < rank; ++i) {
     view.size[i + 5 - rank] = edge.shape[first + i];
     view.stride[i + 5 - rank] = strides[first + i];
@@ -107,7 +111,8 @@ Window window_of(const StepSpec& spec, const Shape& kernel) {
   fill(window.stride, spec.attributes.integers("strides"), 0, count);
   fill(window.pad_begin, spec.attributes.integers("pads"), 0, count);
   fill(window.pad_end, spec.attributes.integers("pads"), count, count);
-  if (spec.attributes.has("dilations")) fill(window.dilation, spec.attributes.integers("dilations"), 0, count);
+  if (spec.attributes.has("dilations"))
+    fill(window.dilation, spec.attributes.integers("dilations"), 0, count);
   return window;
 }
 

@@ -27,7 +27,8 @@ struct Operand {
 Operand operand(const StepSpec& spec, size_t index);  // absent beyond the inputs of the node
 std::vector<Operand> operands(const StepSpec& spec);
 
-// What the edges of a step hold. `other` moves bytes only (reshape of int64 ...); `mixed` has no meaning.
+// What the edges of a step hold. `other` moves bytes only (reshape of int64 ...); `mixed` has no
+// meaning.
 enum class Values : uint8_t { float32, int8, other, mixed };
 // Looks at data inputs [0, count) and all outputs. int8 needs qparams on each of them.
 Values values_of(const StepSpec& spec, size_t count);
@@ -43,11 +44,12 @@ Affine affine_of(const StepSpec& spec, const PlanEdge& edge);
 [[noreturn]] void refuse(const StepSpec& spec, const std::string& why);
 [[noreturn]] void refuse_types(const StepSpec& spec);  // lists dtypes and which edges are quantized
 
-// Refuses unless data inputs [0, count) have the output's dtype, scale and zero point: codes keep their bits.
+// Refuses unless data inputs [0, count) have the output's dtype, scale and zero point: codes keep
+// their bits.
 void check_same_parameters(const StepSpec& spec, size_t count);
 
-// [N, C, spatial...] of an edge in either layout, with exactly three spatial dimensions: leading ones of
-// size 1 are put before fewer. Strides in elements.
+// [N, C, spatial...] of an edge in either layout, with exactly three spatial dimensions: leading
+// ones of size 1 are put before fewer. Strides in elements.
 struct SpatialView {
   int64_t batch, channels;
   int64_t size[3];
@@ -59,8 +61,8 @@ struct SpatialView {
 };
 SpatialView spatial_view(const StepSpec& spec, const PlanEdge& edge);
 
-// Window attributes of convolutions and pools, three dimensions likewise. pad_begin only: the end follows
-// from the output's size.
+// Window attributes of convolutions and pools, three dimensions likewise. pad_begin only: the end
+// follows from the output's size.
 struct Window {
   int64_t kernel[3];
   int64_t stride[3];
@@ -70,15 +72,16 @@ struct Window {
 };
 Window window_of(const StepSpec& spec, const Shape& kernel);
 
-// Strides, in elements and by output dimension, with which a row-major operand of `shape` broadcasts to
-// `output` (0 where it repeats).
+// Strides, in elements and by output dimension, with which a row-major operand of `shape`
+// broadcasts to `output` (0 where it repeats).
 Shape broadcast_strides(const Shape& shape, const Shape& output);
 
 // Limits of a fused activation ("none", "relu", "relu6").
 struct Range {
   double low, high;
 };
-std::string activation_of(const StepSpec& spec);  // the attribute, "none" where the operator lacks it
+std::string activation_of(
+    const StepSpec& spec);  // the attribute, "none" where the operator lacks it
 Range activation_range(const StepSpec& spec, const std::string& activation);
 inline double clamp_to(Range range, double v) {  // NaN stays
   return v < range.low ? range.low : v > range.high ? range.high : v;

@@ -5,21 +5,26 @@
 namespace tersor::runtime {
 
 std::string reference_kernel_name(const StepSpec& spec) {
-  std::string name = message("reference ", graph::name_of(spec.op), " ", name_of(spec.outputs[0]->dtype));
-  if (spec.outputs[0]->dtype == DType::int8 && spec.options.arithmetic == Arithmetic::exact) name += " exact";
+  std::string name =
+      message("reference ", graph::name_of(spec.op), " ", name_of(spec.outputs[0]->dtype));
+  if (spec.outputs[0]->dtype == DType::int8 && spec.options.arithmetic == Arithmetic::exact)
+    name += " exact";
   return name;
 }
 
 std::unique_ptr<Step> make_reference_step(const StepSpec& spec) {
   switch (spec.op) {
     case Op::conv:
-    case Op::conv_transpose: return make_reference_conv_step(spec);
+    case Op::conv_transpose:
+      return make_reference_conv_step(spec);
     case Op::dense:
-    case Op::matmul: return make_reference_dense_step(spec);
+    case Op::matmul:
+      return make_reference_dense_step(spec);
     case Op::batch_norm:
     case Op::layer_norm:
     case Op::softmax:
-    case Op::log_softmax: return make_reference_normalize_step(spec);
+    case Op::log_softmax:
+      return make_reference_normalize_step(spec);
     case Op::add:
     case Op::sub:
     case Op::mul:
@@ -27,7 +32,8 @@ std::unique_ptr<Step> make_reference_step(const StepSpec& spec) {
     case Op::minimum:
     case Op::maximum:
     case Op::pow:
-    case Op::prelu: return make_reference_binary_step(spec);
+    case Op::prelu:
+      return make_reference_binary_step(spec);
     case Op::relu:
     case Op::clip:
     case Op::leaky_relu:
@@ -44,12 +50,15 @@ std::unique_ptr<Step> make_reference_step(const StepSpec& spec) {
     case Op::sqrt:
     case Op::neg:
     case Op::abs:
-    case Op::softplus: return make_reference_unary_step(spec);
+    case Op::softplus:
+      return make_reference_unary_step(spec);
     case Op::max_pool:
-    case Op::avg_pool: return make_reference_pool_step(spec);
+    case Op::avg_pool:
+      return make_reference_pool_step(spec);
     case Op::reduce_mean:
     case Op::reduce_sum:
-    case Op::reduce_max: return make_reference_reduce_step(spec);
+    case Op::reduce_max:
+      return make_reference_reduce_step(spec);
     case Op::concat:
     case Op::slice:
     case Op::pad:
@@ -57,12 +66,15 @@ std::unique_ptr<Step> make_reference_step(const StepSpec& spec) {
     case Op::reshape:
     case Op::transpose:
     case Op::expand:
-    case Op::identity: return make_reference_move_step(spec);
-    case Op::resize: return make_reference_resize_step(spec);
+    case Op::identity:
+      return make_reference_move_step(spec);
+    case Op::resize:
+      return make_reference_resize_step(spec);
     case Op::cast:
     case Op::quantize:
     case Op::dequantize:
-    case Op::requantize: return make_reference_quantize_step(spec);
+    case Op::requantize:
+      return make_reference_quantize_step(spec);
   }
   refuse(spec, "has no reference");
 }

@@ -1,9 +1,9 @@
-// The reference provider, one maker per family of operators: plain scalar code, the truth for passes,
-// kernels and generated C. Formulas: docs/reference/operators.md.
+// The reference provider, one maker per family of operators: plain scalar code, the truth for
+// passes, kernels and generated C. Formulas: docs/reference/operators.md.
 //
-// Floats are accumulated in double precision in index order and rounded once. Sessions of Precision::bfloat16
-// round the operands of conv, conv_transpose, dense and matmul to bfloat16. int8 follows
-// quantization/requantize.h in `fast` and `exact` arithmetic.
+// Floats are accumulated in double precision in index order and rounded once. Sessions of
+// Precision::bfloat16 round the operands of conv, conv_transpose, dense and matmul to bfloat16.
+// int8 follows quantization/requantize.h in `fast` and `exact` arithmetic.
 #pragma once
 
 #include <memory>
@@ -14,16 +14,19 @@
 
 namespace tersor::runtime {
 
-std::unique_ptr<Step> make_reference_conv_step(const StepSpec& spec);         // conv, conv_transpose
-std::unique_ptr<Step> make_reference_dense_step(const StepSpec& spec);        // dense, matmul
-std::unique_ptr<Step> make_reference_normalize_step(const StepSpec& spec);    // batch_norm, layer_norm, softmax ...
-std::unique_ptr<Step> make_reference_binary_step(const StepSpec& spec);       // add ... pow, prelu
-std::unique_ptr<Step> make_reference_unary_step(const StepSpec& spec);        // relu ... softplus
-std::unique_ptr<Step> make_reference_pool_step(const StepSpec& spec);         // max_pool, avg_pool
-std::unique_ptr<Step> make_reference_reduce_step(const StepSpec& spec);       // reduce_*
-std::unique_ptr<Step> make_reference_move_step(const StepSpec& spec);         // concat, slice, pad ... identity
+std::unique_ptr<Step> make_reference_conv_step(const StepSpec& spec);   // conv, conv_transpose
+std::unique_ptr<Step> make_reference_dense_step(const StepSpec& spec);  // dense, matmul
+std::unique_ptr<Step> make_reference_normalize_step(
+    const StepSpec& spec);  // batch_norm, layer_norm, softmax ...
+std::unique_ptr<Step> make_reference_binary_step(const StepSpec& spec);  // add ... pow, prelu
+std::unique_ptr<Step> make_reference_unary_step(const StepSpec& spec);   // relu ... softplus
+std::unique_ptr<Step> make_reference_pool_step(const StepSpec& spec);    // max_pool, avg_pool
+std::unique_ptr<Step> make_reference_reduce_step(const StepSpec& spec);  // reduce_*
+std::unique_ptr<Step> make_reference_move_step(
+    const StepSpec& spec);  // concat, slice, pad ... identity
 std::unique_ptr<Step> make_reference_resize_step(const StepSpec& spec);
-std::unique_ptr<Step> make_reference_quantize_step(const StepSpec& spec);     // quantize ... requantize, cast
+std::unique_ptr<Step> make_reference_quantize_step(
+    const StepSpec& spec);  // quantize ... requantize, cast
 
 // "reference conv int8 exact"
 std::string reference_kernel_name(const StepSpec& spec);

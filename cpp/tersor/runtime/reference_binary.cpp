@@ -12,20 +12,29 @@ double larger(double a, double b) { return a != a || a > b ? a : b; }
 
 double binary_function(Op op, double a, double b) {
   switch (op) {
-    case Op::add: return a + b;
-    case Op::sub: return a - b;
-    case Op::mul: return a * b;
-    case Op::div: return a / b;
-    case Op::minimum: return smaller(a, b);
-    case Op::maximum: return larger(a, b);
-    case Op::pow: return std::pow(a, b);
-    default: return a < 0 ? a * b : a;  // prelu
+    case Op::add:
+      return a + b;
+    case Op::sub:
+      return a - b;
+    case Op::mul:
+      return a * b;
+    case Op::div:
+      return a / b;
+    case Op::minimum:
+      return smaller(a, b);
+    case Op::maximum:
+      return larger(a, b);
+    case Op::pow:
+      return std::pow(a, b);
+    default:
+      return a < 0 ? a * b : a;  // prelu
   }
 }
 
 // combine(offset in a, offset in b, offset in output) for every output value.
 template <class Combine>
-void broadcast(const Shape& output, const Shape& a_strides, const Shape& b_strides, Combine combine) {
+void broadcast(const Shape& output, const Shape& a_strides, const Shape& b_strides,
+               Combine combine) {
   int64_t at = 0;
   for_each_index(output, [&](const Shape& index) {
     combine(offset_of(index, a_strides), offset_of(index, b_strides), at++);
@@ -80,8 +89,8 @@ std::unique_ptr<Step> make_codes(const StepSpec& spec) {
       return exact ? requantizer.exact(product) : requantizer.fast(product);
     });
   }
-  const auto adder = quantization::code_adder(*spec.inputs[0]->qparams, *spec.inputs[1]->qparams, output,
-                                              spec.op == Op::sub, range);
+  const auto adder = quantization::code_adder(*spec.inputs[0]->qparams, *spec.inputs[1]->qparams,
+                                              output, spec.op == Op::sub, range);
   return make_codes(spec, [=](int32_t left, int32_t right) {
     return exact ? adder.exact(left, right) : adder.fast(left, right);
   });
@@ -92,11 +101,13 @@ std::unique_ptr<Step> make_codes(const StepSpec& spec) {
 std::unique_ptr<Step> make_reference_binary_step(const StepSpec& spec) {
   const bool has_codes = graph::spec_of(spec.op).constraint != graph::QuantConstraint::none;
   switch (values_of(spec, 2)) {
-    case Values::float32: return make_float(spec);
+    case Values::float32:
+      return make_float(spec);
     case Values::int8:
       if (has_codes) return make_codes(spec);
       [[fallthrough]];
-    default: refuse_types(spec);
+    default:
+      refuse_types(spec);
   }
 }
 

@@ -24,10 +24,12 @@ struct ConvGeometry {
   }
 
   // conv: weights[O, C / groups, kernel], conv_transpose: [C, O / groups, kernel].
-  int64_t weight_at(int64_t out_channel, int64_t channel, int64_t kd, int64_t kh, int64_t kw) const {
+  int64_t weight_at(int64_t out_channel, int64_t channel, int64_t kd, int64_t kh,
+                    int64_t kw) const {
     const int64_t group = out_channel / out_per_group;
-    const int64_t row = transposed ? (group * in_per_group + channel) * out_per_group + out_channel % out_per_group
-                                   : out_channel * in_per_group + channel;
+    const int64_t row =
+        transposed ? (group * in_per_group + channel) * out_per_group + out_channel % out_per_group
+                   : out_channel * in_per_group + channel;
     return ((row * window.kernel[0] + kd) * window.kernel[1] + kh) * window.kernel[2] + kw;
   }
 };
@@ -37,11 +39,16 @@ ConvGeometry geometry_of(const StepSpec& spec) {
   const int64_t groups = spec.attributes.integer("groups");
   const SpatialView x = spatial_view(spec, *spec.inputs[0]);
   const SpatialView y = spatial_view(spec, *spec.outputs[0]);
-  return {x, y, window_of(spec, Shape(weights.begin() + 2, weights.end())), spec.op == Op::conv_transpose,
-          x.channels / groups, y.channels / groups};
+  return {x,
+          y,
+          window_of(spec, Shape(weights.begin() + 2, weights.end())),
+          spec.op == Op::conv_transpose,
+          x.channels / groups,
+          y.channels / groups};
 }
 
-// finish(sum of product(x offset, weight offset), output channel, output offset) for every output value.
+// finish(sum of product(x offset, weight offset), output channel, output offset) for every output
+// value.
 template <class Sum, class Product, class Finish>
 void convolve(const ConvGeometry& g, Product product, Finish finish) {
   const auto sum_at = [&](int64_t n, int64_t o, const int64_t* position) {
@@ -73,36 +80,46 @@ void convolve(const ConvGeometry& g, Product product, Finish finish) {
 }
 
 std::unique_ptr<Step> make_float(const StepSpec& spec) {
-  return reference_step(spec, [in = affine_operands(spec), g = geometry_of(spec), epilogue = FloatEpilogue(spec),
-                               bfloat = spec.options.precision == Precision::bfloat16](const StepBuffers& buffers) {
-    const auto* x = in.x.data<float>(buffers);
-    const auto* weights = in.weights.data<float>(buffers);
-    const float* bias = in.bias.present() ? in.bias.data<float>(buffers) : nullptr;
-    const float* residual = in.residual.present() ? in.residual.data<float>(buffers) : nullptr;
-    auto* y = static_cast<float*>(buffers.outputs[0]);
-    const auto finish = [&](double sum, int64_t o, int64_t at) { y[at] = epilogue(sum, bias, o, residual, at); };
-    if (bfloat) {
-      convolve<double>(g, [&](int64_t i, int64_t k) {
-        return static_cast<double>(round_to_bfloat16(x[i])) * round_to_bfloat16(weights[k]);
-      }, finish);
-    } else {
-      convolve<double>(g, [&](int64_t i, int64_t k) { return static_cast<double>(x[i]) * weights[k]; }, finish);
-    }
-  });
+  return reference_step(
+      spec, [in = affine_operands(spec), g = geometry_of(spec), epilogue = FloatEpilogue(spec),
+             bfloat = spec.options.precision == Precision::bfloat16](const StepBuffers& buffers) {
+        const auto* x = in.x.data<float>(buffers);
+        const auto* weights = in.weights.data<float>(buffers);
+        const float* bias = in.bias.present() ? in.bias.data<float>(buffers) : nullptr;
+        const float* residual = in.residual.present() ? in.residual.data<float>(buffers) : nullptr;
+        auto* y = static_cast<float*>(buffers.outputs[0]);
+        const auto finish = [&](double sum, int64_t o, int64_t at) {
+          y[at] = epilogue(sum, bias, o, residual, at);
+        };
+        if (bfloat) {
+          convolve<double>(
+              g,
+              [&](int64_t i, int64_t k) {
+                return static_cast<double>(round_to_bfloat16(x[i])) * round_to_bfloat16(weights[k]);
+              },
+              finish);
+        } else {
+          convolve<double>(
+              g, [&](int64_t i, int64_t k) { return static_cast<double>(x[i]) * weights[k]; },
+              finish);
+        }
+      });
 }
 
 std::unique_ptr<Step> make_codes(const StepSpec& spec) {
   const AffineOperands in = affine_operands(spec);
   check_code_operands(spec, in);
   const int32_t zero_point = affine_of(spec, in.x.edge).zero_point;
-  return reference_step(spec, [=, g = geometry_of(spec), epilogue = CodeEpilogue(spec)](const StepBuffers& buffers) {
+  return reference_step(spec, [=, g = geometry_of(spec),
+                               epilogue = CodeEpilogue(spec)](const StepBuffers& buffers) {
     const auto* x = in.x.data<int8_t>(buffers);
     const auto* weights = in.weights.data<int8_t>(buffers);
     const int32_t* bias = in.bias.present() ? in.bias.data<int32_t>(buffers) : nullptr;
     const int8_t* residual = in.residual.present() ? in.residual.data<int8_t>(buffers) : nullptr;
     auto* y = static_cast<int8_t*>(buffers.outputs[0]);
-    convolve<int32_t>(g, [&](int64_t i, int64_t k) { return (x[i] - zero_point) * weights[k]; },
-                      [&](int32_t sum, int64_t o, int64_t at) { y[at] = epilogue(sum, bias, o, residual, at); });
+    convolve<int32_t>(
+        g, [&](int64_t i, int64_t k) { return (x[i] - zero_point) * weights[k]; },
+        [&](int32_t sum, int64_t o, int64_t at) { y[at] = epilogue(sum, bias, o, residual, at); });
   });
 }
 
@@ -110,9 +127,12 @@ std::unique_ptr<Step> make_codes(const StepSpec& spec) {
 
 std::unique_ptr<Step> make_reference_conv_step(const StepSpec& spec) {
   switch (values_of(spec, 2)) {
-    case Values::float32: return make_float(spec);
-    case Values::int8: return make_codes(spec);
-    default: refuse_types(spec);
+    case Values::float32:
+      return make_float(spec);
+    case Values::int8:
+      return make_codes(spec);
+    default:
+      refuse_types(spec);
   }
 }
 

@@ -4,11 +4,11 @@
 namespace tersor::runtime {
 namespace {
 
-// y[b, m, n] = sum_k left[b, m, k] * right[b, n, k] with any strides: dense has one right matrix [O, I],
-// matmul transposes by strides.
+// y[b, m, n] = sum_k left[b, m, k] * right[b, n, k] with any strides: dense has one right matrix
+// [O, I], matmul transposes by strides.
 struct Products {
-  Shape batch;                              // leading dimensions of the output
-  Shape left_batch, right_batch;            // strides over them
+  Shape batch;                    // leading dimensions of the output
+  Shape left_batch, right_batch;  // strides over them
   int64_t rows, columns, depth;
   int64_t left_row, left_k, right_column, right_k;
 };
@@ -59,7 +59,8 @@ void multiply(const Products& p, Product product, Finish finish) {
       for (int64_t n = 0; n < p.columns; ++n) {
         Sum sum = 0;
         for (int64_t k = 0; k < p.depth; ++k) {
-          sum += product(left + m * p.left_row + k * p.left_k, right + n * p.right_column + k * p.right_k);
+          sum += product(left + m * p.left_row + k * p.left_k,
+                         right + n * p.right_column + k * p.right_k);
         }
         finish(sum, n, at++);
       }
@@ -68,20 +69,28 @@ void multiply(const Products& p, Product product, Finish finish) {
 }
 
 std::unique_ptr<Step> make_float(const StepSpec& spec) {
-  return reference_step(spec, [in = affine_operands(spec), p = products_of(spec), epilogue = FloatEpilogue(spec),
-                               bfloat = spec.options.precision == Precision::bfloat16](const StepBuffers& buffers) {
+  return reference_step(spec, [in = affine_operands(spec), p = products_of(spec),
+                               epilogue = FloatEpilogue(spec),
+                               bfloat = spec.options.precision ==
+                                        Precision::bfloat16](const StepBuffers& buffers) {
     const auto* left = in.x.data<float>(buffers);
     const auto* right = in.weights.data<float>(buffers);
     const float* bias = in.bias.present() ? in.bias.data<float>(buffers) : nullptr;
     const float* residual = in.residual.present() ? in.residual.data<float>(buffers) : nullptr;
     auto* y = static_cast<float*>(buffers.outputs[0]);
-    const auto finish = [&](double sum, int64_t n, int64_t at) { y[at] = epilogue(sum, bias, n, residual, at); };
+    const auto finish = [&](double sum, int64_t n, int64_t at) {
+      y[at] = epilogue(sum, bias, n, residual, at);
+    };
     if (bfloat) {
-      multiply<double>(p, [&](int64_t i, int64_t k) {
-        return static_cast<double>(round_to_bfloat16(left[i])) * round_to_bfloat16(right[k]);
-      }, finish);
+      multiply<double>(
+          p,
+          [&](int64_t i, int64_t k) {
+            return static_cast<double>(round_to_bfloat16(left[i])) * round_to_bfloat16(right[k]);
+          },
+          finish);
     } else {
-      multiply<double>(p, [&](int64_t i, int64_t k) { return static_cast<double>(left[i]) * right[k]; }, finish);
+      multiply<double>(
+          p, [&](int64_t i, int64_t k) { return static_cast<double>(left[i]) * right[k]; }, finish);
     }
   });
 }
@@ -90,15 +99,18 @@ std::unique_ptr<Step> make_codes(const StepSpec& spec) {
   const AffineOperands in = affine_operands(spec);
   check_code_operands(spec, in);
   const int32_t zero_left = affine_of(spec, in.x.edge).zero_point;
-  const int32_t zero_right = spec.op == Op::matmul ? affine_of(spec, in.weights.edge).zero_point : 0;
-  return reference_step(spec, [=, p = products_of(spec), epilogue = CodeEpilogue(spec)](const StepBuffers& buffers) {
+  const int32_t zero_right =
+      spec.op == Op::matmul ? affine_of(spec, in.weights.edge).zero_point : 0;
+  return reference_step(spec, [=, p = products_of(spec),
+                               epilogue = CodeEpilogue(spec)](const StepBuffers& buffers) {
     const auto* left = in.x.data<int8_t>(buffers);
     const auto* right = in.weights.data<int8_t>(buffers);
     const int32_t* bias = in.bias.present() ? in.bias.data<int32_t>(buffers) : nullptr;
     const int8_t* residual = in.residual.present() ? in.residual.data<int8_t>(buffers) : nullptr;
     auto* y = static_cast<int8_t*>(buffers.outputs[0]);
-    multiply<int32_t>(p, [&](int64_t i, int64_t k) { return (left[i] - zero_left) * (right[k] - zero_right); },
-                      [&](int32_t sum, int64_t n, int64_t at) { y[at] = epilogue(sum, bias, n, residual, at); });
+    multiply<int32_t>(
+        p, [&](int64_t i, int64_t k) { return (left[i] - zero_left) * (right[k] - zero_right); },
+        [&](int32_t sum, int64_t n, int64_t at) { y[at] = epilogue(sum, bias, n, residual, at); });
   });
 }
 
@@ -106,9 +118,12 @@ std::unique_ptr<Step> make_codes(const StepSpec& spec) {
 
 std::unique_ptr<Step> make_reference_dense_step(const StepSpec& spec) {
   switch (values_of(spec, 2)) {
-    case Values::float32: return make_float(spec);
-    case Values::int8: return make_codes(spec);
-    default: refuse_types(spec);
+    case Values::float32:
+      return make_float(spec);
+    case Values::int8:
+      return make_codes(spec);
+    default:
+      refuse_types(spec);
   }
 }
 

@@ -16,34 +16,40 @@ FloatEpilogue::FloatEpilogue(const StepSpec& spec)
     : activation_(activation_range(spec, activation_of(spec))),
       post_activation_(activation_range(spec, spec.post_activation)) {}
 
-CodeEpilogue::CodeEpilogue(const StepSpec& spec) : exact_(spec.options.arithmetic == Arithmetic::exact) {
+CodeEpilogue::CodeEpilogue(const StepSpec& spec)
+    : exact_(spec.options.arithmetic == Arithmetic::exact) {
   const PlanEdge& output = *spec.outputs[0];
   const PlanEdge& first = spec.post_add ? *spec.inner : output;
   const QParams& weights = *spec.inputs.at(1)->qparams;
   const float scale = affine_of(spec, *spec.inputs[0]).scale;
   const float scale_out = affine_of(spec, first).scale;
-  if (weights.group_size) refuse(spec, "weights must be quantized per tensor or channel, got groups");
+  if (weights.group_size)
+    refuse(spec, "weights must be quantized per tensor or channel, got groups");
   for (float scale_weight : weights.scale) {
-    requantizers_.push_back(
-        quantization::requantizer(quantization::requantize_multiplier(scale, scale_weight, scale_out), *first.qparams,
-                                  quantization::activation_codes(activation_of(spec), *first.qparams)));
+    requantizers_.push_back(quantization::requantizer(
+        quantization::requantize_multiplier(scale, scale_weight, scale_out), *first.qparams,
+        quantization::activation_codes(activation_of(spec), *first.qparams)));
   }
   if (spec.post_add) {
     affine_of(spec, output);
     const PlanEdge& residual = *spec.inputs.back();
     affine_of(spec, residual);
-    adder_ = quantization::code_adder(*first.qparams, *residual.qparams, *output.qparams, false,
-                                      quantization::activation_codes(spec.post_activation, *output.qparams));
+    adder_ = quantization::code_adder(
+        *first.qparams, *residual.qparams, *output.qparams, false,
+        quantization::activation_codes(spec.post_activation, *output.qparams));
   }
 }
 
 void check_code_operands(const StepSpec& spec, const AffineOperands& in) {
-  const auto is_codes = [](const Operand& x) { return x.edge.dtype == DType::int8 && x.edge.qparams; };
+  const auto is_codes = [](const Operand& x) {
+    return x.edge.dtype == DType::int8 && x.edge.qparams;
+  };
   if (in.bias.present() && in.bias.edge.dtype != DType::int32) refuse_types(spec);
   if (in.residual.present() && !is_codes(in.residual)) refuse_types(spec);
   if (spec.op == Op::matmul) return;
   for (int32_t zero_point : in.weights.edge.qparams->zero_point) {
-    if (zero_point != 0) refuse(spec, "weights must have zero point 0, got " + std::to_string(zero_point));
+    if (zero_point != 0)
+      refuse(spec, "weights must have zero point 0, got " + std::to_string(zero_point));
   }
 }
 

@@ -25,7 +25,8 @@ class FloatEpilogue {
                    int64_t offset) const {
     const auto y = static_cast<float>(clamp_to(activation_, sum + (bias ? bias[channel] : 0.0)));
     if (!residual) return y;
-    return static_cast<float>(clamp_to(post_activation_, static_cast<double>(y) + residual[offset]));
+    return static_cast<float>(
+        clamp_to(post_activation_, static_cast<double>(y) + residual[offset]));
   }
 
  private:
@@ -33,17 +34,19 @@ class FloatEpilogue {
   Range post_activation_;
 };
 
-// code = requantize(sum + bias) to the output, or with a residual r to the inner edge, which is a rounding
-// point: then add_codes(code, r). Formulas: quantization/requantize.h.
+// code = requantize(sum + bias) to the output, or with a residual r to the inner edge, which is a
+// rounding point: then add_codes(code, r). Formulas: quantization/requantize.h.
 class CodeEpilogue {
  public:
   explicit CodeEpilogue(const StepSpec& spec);
-  int8_t operator()(int32_t sum, const int32_t* bias, int64_t channel, const int8_t* residual, int64_t offset) const {
+  int8_t operator()(int32_t sum, const int32_t* bias, int64_t channel, const int8_t* residual,
+                    int64_t offset) const {
     const auto& r = requantizers_[static_cast<size_t>(channel) % requantizers_.size()];
     const int32_t total = sum + (bias ? bias[channel] : 0);
     const int32_t code = exact_ ? r.exact(total) : r.fast(total);
     if (!residual) return static_cast<int8_t>(code);
-    return static_cast<int8_t>(exact_ ? adder_.exact(code, residual[offset]) : adder_.fast(code, residual[offset]));
+    return static_cast<int8_t>(exact_ ? adder_.exact(code, residual[offset])
+                                      : adder_.fast(code, residual[offset]));
   }
 
  private:

@@ -21,8 +21,8 @@ TensorView shifted(TensorView view, int64_t elements) {
 std::unique_ptr<Step> make_view(const StepSpec& spec) {
   check_same_parameters(spec, 1);
   const PlanEdge& y = *spec.outputs[0];
-  return reference_step(spec, [x = operand(spec, 0), view = view_of(spec), dtype = y.dtype, shape = y.shape](
-                                  const StepBuffers& buffers) {
+  return reference_step(spec, [x = operand(spec, 0), view = view_of(spec), dtype = y.dtype,
+                               shape = y.shape](const StepBuffers& buffers) {
     if (element_count(shape) == 0) return;
     const TensorView from{const_cast<void*>(x.bytes(buffers)), dtype, shape, view.strides};
     copy_strided(shifted(from, view.offset), dense_view(buffers.outputs[0], dtype, shape));
@@ -33,8 +33,8 @@ std::unique_ptr<Step> make_concat(const StepSpec& spec) {
   check_same_parameters(spec, spec.inputs.size());
   const PlanEdge& y = *spec.outputs[0];
   const int axis = normalize_axis(spec.attributes.integer("axis"), y.shape.size(), "concat");
-  return reference_step(spec, [axis, inputs = operands(spec), dtype = y.dtype, strides = row_major_strides(y.shape)](
-                                  const StepBuffers& buffers) {
+  return reference_step(spec, [axis, inputs = operands(spec), dtype = y.dtype,
+                               strides = row_major_strides(y.shape)](const StepBuffers& buffers) {
     int64_t offset = 0;
     for (const Operand& x : inputs) {
       const TensorView to{buffers.outputs[0], dtype, x.edge.shape, strides};
@@ -50,13 +50,15 @@ Tensor padding_value(const StepSpec& spec) {
   double value = spec.attributes.real("value");
   if (y.qparams) {
     const Affine affine = affine_of(spec, y);
-    value = std::clamp<double>(std::nearbyint(value / static_cast<double>(affine.scale)) + affine.zero_point,
-                               y.qparams->code_min(), y.qparams->code_max());
+    value = std::clamp<double>(
+        std::nearbyint(value / static_cast<double>(affine.scale)) + affine.zero_point,
+        y.qparams->code_min(), y.qparams->code_max());
   }
   return Tensor::from(DType::float64, {1}, &value).to(y.dtype);
 }
 
-// Input index that output index o reads (-1: the padding value) when `before` values were put in front.
+// Input index that output index o reads (-1: the padding value) when `before` values were put in
+// front.
 int64_t padded_source(int64_t o, int64_t before, int64_t size, const std::string& mode) {
   const int64_t i = o - before;
   if (0 <= i && i < size) return i;
@@ -89,7 +91,10 @@ std::unique_ptr<Step> make_pad(const StepSpec& spec) {
         inside = inside && source >= 0;
         offset += source * strides[i];
       }
-      std::memcpy(out, inside ? in + offset * static_cast<int64_t>(bytes) : static_cast<const char*>(value.data()), bytes);
+      std::memcpy(out,
+                  inside ? in + offset * static_cast<int64_t>(bytes)
+                         : static_cast<const char*>(value.data()),
+                  bytes);
       out += bytes;
     });
   });
@@ -107,8 +112,8 @@ std::unique_ptr<Step> make_gather(const StepSpec& spec) {
   const int64_t size = shape[static_cast<size_t>(axis)];
   const int64_t row = element_count(Shape(shape.begin() + axis + 1, shape.end())) *
                       static_cast<int64_t>(size_of(spec.inputs[0]->dtype));
-  return reference_step(spec, [=, name = spec.name, x = operand(spec, 0), indices = operand(spec, 1)](
-                                  const StepBuffers& buffers) {
+  return reference_step(spec, [=, name = spec.name, x = operand(spec, 0),
+                               indices = operand(spec, 1)](const StepBuffers& buffers) {
     const auto* in = static_cast<const char*>(x.bytes(buffers));
     auto* out = static_cast<char*>(buffers.outputs[0]);
     const int64_t count = indices.edge.size();
@@ -116,9 +121,10 @@ std::unique_ptr<Step> make_gather(const StepSpec& spec) {
       for (int64_t i = 0; i < count; ++i, out += row) {
         const int64_t given = index_type == DType::int64 ? indices.data<int64_t>(buffers)[i]
                                                          : indices.data<int32_t>(buffers)[i];
-        TERSOR_CHECK(-size <= given && given < size, "gather (", name, "): index must be in [", -size, ", ", size,
-                     "), got ", given);
-        std::memcpy(out, in + (o * size + (given < 0 ? given + size : given)) * row, static_cast<size_t>(row));
+        TERSOR_CHECK(-size <= given && given < size, "gather (", name, "): index must be in [",
+                     -size, ", ", size, "), got ", given);
+        std::memcpy(out, in + (o * size + (given < 0 ? given + size : given)) * row,
+                    static_cast<size_t>(row));
       }
     }
   });
@@ -128,10 +134,14 @@ std::unique_ptr<Step> make_gather(const StepSpec& spec) {
 
 std::unique_ptr<Step> make_reference_move_step(const StepSpec& spec) {
   switch (spec.op) {
-    case Op::concat: return make_concat(spec);
-    case Op::pad: return make_pad(spec);
-    case Op::gather: return make_gather(spec);
-    default: return make_view(spec);
+    case Op::concat:
+      return make_concat(spec);
+    case Op::pad:
+      return make_pad(spec);
+    case Op::gather:
+      return make_gather(spec);
+    default:
+      return make_view(spec);
   }
 }
 

@@ -12,15 +12,24 @@ namespace {
 template <class Visit>
 void with_type(const StepSpec& spec, DType dtype, Visit visit) {
   switch (dtype) {
-    case DType::float32: return visit(float{});
-    case DType::float64: return visit(double{});
-    case DType::int8: return visit(int8_t{});
-    case DType::uint8: return visit(uint8_t{});
-    case DType::int16: return visit(int16_t{});
-    case DType::int32: return visit(int32_t{});
-    case DType::int64: return visit(int64_t{});
-    case DType::boolean: return visit(bool{});
-    default: refuse(spec, std::string("dtype must not be ") + name_of(dtype));
+    case DType::float32:
+      return visit(float{});
+    case DType::float64:
+      return visit(double{});
+    case DType::int8:
+      return visit(int8_t{});
+    case DType::uint8:
+      return visit(uint8_t{});
+    case DType::int16:
+      return visit(int16_t{});
+    case DType::int32:
+      return visit(int32_t{});
+    case DType::int64:
+      return visit(int64_t{});
+    case DType::boolean:
+      return visit(bool{});
+    default:
+      refuse(spec, std::string("dtype must not be ") + name_of(dtype));
   }
 }
 
@@ -31,9 +40,12 @@ To convert(From v) {
     return v != From{0};
   } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
     if (v != v) return 0;
-    // The upper limit may not be representable: 2^63 as a float is the first value that does not fit.
-    if (v >= static_cast<From>(std::numeric_limits<To>::max())) return std::numeric_limits<To>::max();
-    if (v <= static_cast<From>(std::numeric_limits<To>::min())) return std::numeric_limits<To>::min();
+    // The upper limit may not be representable: 2^63 as a float is the first value that does not
+    // fit.
+    if (v >= static_cast<From>(std::numeric_limits<To>::max()))
+      return std::numeric_limits<To>::max();
+    if (v <= static_cast<From>(std::numeric_limits<To>::min()))
+      return std::numeric_limits<To>::min();
     return static_cast<To>(v);
   } else {
     return static_cast<To>(v);
@@ -69,14 +81,16 @@ Channels channels_of(const StepSpec& spec, const PlanEdge& edge) {
   Channels channels{1, static_cast<int64_t>(q.scale.size())};
   if (q.group_size) refuse(spec, "groups are for weights only");
   if (q.per_tensor()) return channels;
-  for (size_t i = static_cast<size_t>(q.axis) + 1; i < edge.shape.size(); ++i) channels.inner *= edge.shape[i];
+  for (size_t i = static_cast<size_t>(q.axis) + 1; i < edge.shape.size(); ++i)
+    channels.inner *= edge.shape[i];
   return channels;
 }
 
 template <class Code>
 std::unique_ptr<Step> make_quantize(const StepSpec& spec) {
   const PlanEdge& y = *spec.outputs[0];
-  return reference_step(spec, [x = operand(spec, 0), q = *y.qparams, channels = channels_of(spec, y),
+  return reference_step(spec, [x = operand(spec, 0), q = *y.qparams,
+                               channels = channels_of(spec, y),
                                size = y.size()](const StepBuffers& buffers) {
     const auto* in = x.data<float>(buffers);
     auto* out = static_cast<Code*>(buffers.outputs[0]);
@@ -84,7 +98,8 @@ std::unique_ptr<Step> make_quantize(const StepSpec& spec) {
       const size_t c = channels(i);
       const double code = std::nearbyint(in[i] / q.scale[c]) + static_cast<double>(q.zero_point[c]);
       const double valid = code != code ? q.zero_point[c] : code;  // NaN
-      out[i] = static_cast<Code>(clamp_to({static_cast<double>(q.code_min()), static_cast<double>(q.code_max())}, valid));
+      out[i] = static_cast<Code>(
+          clamp_to({static_cast<double>(q.code_min()), static_cast<double>(q.code_max())}, valid));
     }
   });
 }
@@ -92,15 +107,16 @@ std::unique_ptr<Step> make_quantize(const StepSpec& spec) {
 template <class Code>
 std::unique_ptr<Step> make_dequantize(const StepSpec& spec) {
   const PlanEdge& x = *spec.inputs[0];
-  return reference_step(spec, [in = operand(spec, 0), q = *x.qparams, channels = channels_of(spec, x),
-                               size = x.size()](const StepBuffers& buffers) {
-    const auto* codes = in.data<Code>(buffers);
-    auto* out = static_cast<float*>(buffers.outputs[0]);
-    for (int64_t i = 0; i < size; ++i) {
-      const size_t c = channels(i);
-      out[i] = static_cast<float>(codes[i] - q.zero_point[c]) * q.scale[c];
-    }
-  });
+  return reference_step(spec,
+                        [in = operand(spec, 0), q = *x.qparams, channels = channels_of(spec, x),
+                         size = x.size()](const StepBuffers& buffers) {
+                          const auto* codes = in.data<Code>(buffers);
+                          auto* out = static_cast<float*>(buffers.outputs[0]);
+                          for (int64_t i = 0; i < size; ++i) {
+                            const size_t c = channels(i);
+                            out[i] = static_cast<float>(codes[i] - q.zero_point[c]) * q.scale[c];
+                          }
+                        });
 }
 
 template <class Code>
@@ -108,17 +124,19 @@ std::unique_ptr<Step> make_requantize(const StepSpec& spec) {
   const Affine x = affine_of(spec, *spec.inputs[0]);
   const Affine y = affine_of(spec, *spec.outputs[0]);
   const QParams& output = *spec.outputs[0]->qparams;
-  const auto requantizer = quantization::requantizer(quantization::requantize_multiplier(x.scale, 1, y.scale), output,
-                                                     quantization::activation_codes("none", output));
+  const auto requantizer =
+      quantization::requantizer(quantization::requantize_multiplier(x.scale, 1, y.scale), output,
+                                quantization::activation_codes("none", output));
   const bool exact = spec.options.arithmetic == Arithmetic::exact;
-  return reference_step(spec, [=, in = operand(spec, 0), size = spec.outputs[0]->size()](const StepBuffers& buffers) {
-    const auto* codes = in.data<Code>(buffers);
-    auto* out = static_cast<int8_t*>(buffers.outputs[0]);
-    for (int64_t i = 0; i < size; ++i) {
-      const int32_t value = codes[i] - x.zero_point;
-      out[i] = static_cast<int8_t>(exact ? requantizer.exact(value) : requantizer.fast(value));
-    }
-  });
+  return reference_step(
+      spec, [=, in = operand(spec, 0), size = spec.outputs[0]->size()](const StepBuffers& buffers) {
+        const auto* codes = in.data<Code>(buffers);
+        auto* out = static_cast<int8_t*>(buffers.outputs[0]);
+        for (int64_t i = 0; i < size; ++i) {
+          const int32_t value = codes[i] - x.zero_point;
+          out[i] = static_cast<int8_t>(exact ? requantizer.exact(value) : requantizer.fast(value));
+        }
+      });
 }
 
 }  // namespace

@@ -7,8 +7,8 @@
 namespace tersor::runtime {
 namespace {
 
-// Strides of the output by input dimension: 0 for the reduced ones. Kept dimensions stay in order, whether or
-// not keepdims leaves ones behind.
+// Strides of the output by input dimension: 0 for the reduced ones. Kept dimensions stay in order,
+// whether or not keepdims leaves ones behind.
 struct Reduction {
   Shape shape;
   Shape output_strides;
@@ -21,7 +21,8 @@ Reduction reduction_of(const StepSpec& spec) {
   r.shape = spec.inputs.at(0)->shape;
   std::vector<bool> reduced(r.shape.size(), false);
   for (int64_t axis : spec.attributes.integers("axes")) {
-    reduced[static_cast<size_t>(normalize_axis(axis, r.shape.size(), graph::name_of(spec.op)))] = true;
+    reduced[static_cast<size_t>(normalize_axis(axis, r.shape.size(), graph::name_of(spec.op)))] =
+        true;
   }
   r.output_strides.assign(r.shape.size(), 0);
   for (size_t i = r.shape.size(); i-- > 0;) {
@@ -48,24 +49,27 @@ std::vector<Sum> reduce(const Reduction& r, const T* x, Sum start, Accumulate ac
 
 std::unique_ptr<Step> make_float_sum(const StepSpec& spec) {
   const bool mean = spec.op == Op::reduce_mean;
-  return reference_step(spec, [mean, r = reduction_of(spec), x = operand(spec, 0)](const StepBuffers& buffers) {
-    auto* y = static_cast<float*>(buffers.outputs[0]);
-    const double divisor = mean ? static_cast<double>(r.count) : 1.0;
-    for (double sum : reduce(r, x.data<float>(buffers), 0.0, [](double a, float v) { return a + v; })) {
-      *y++ = static_cast<float>(sum / divisor);
-    }
-  });
+  return reference_step(
+      spec, [mean, r = reduction_of(spec), x = operand(spec, 0)](const StepBuffers& buffers) {
+        auto* y = static_cast<float*>(buffers.outputs[0]);
+        const double divisor = mean ? static_cast<double>(r.count) : 1.0;
+        for (double sum :
+             reduce(r, x.data<float>(buffers), 0.0, [](double a, float v) { return a + v; })) {
+          *y++ = static_cast<float>(sum / divisor);
+        }
+      });
 }
 
 template <class T>
 std::unique_ptr<Step> make_max(const StepSpec& spec) {
-  return reference_step(spec, [r = reduction_of(spec), x = operand(spec, 0)](const StepBuffers& buffers) {
-    auto* y = static_cast<T*>(buffers.outputs[0]);
-    const T lowest = std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity()
-                                                          : std::numeric_limits<T>::lowest();
-    const auto larger = [](T a, T v) { return a != a || a > v ? a : v; };  // NaN wins
-    for (T best : reduce(r, x.data<T>(buffers), lowest, larger)) *y++ = best;
-  });
+  return reference_step(
+      spec, [r = reduction_of(spec), x = operand(spec, 0)](const StepBuffers& buffers) {
+        auto* y = static_cast<T*>(buffers.outputs[0]);
+        const T lowest = std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity()
+                                                              : std::numeric_limits<T>::lowest();
+        const auto larger = [](T a, T v) { return a != a || a > v ? a : v; };  // NaN wins
+        for (T best : reduce(r, x.data<T>(buffers), lowest, larger)) *y++ = best;
+      });
 }
 
 std::unique_ptr<Step> make_code_mean(const StepSpec& spec) {
@@ -77,8 +81,10 @@ std::unique_ptr<Step> make_code_mean(const StepSpec& spec) {
   const bool exact = spec.options.arithmetic == Arithmetic::exact;
   return reference_step(spec, [=, x = operand(spec, 0)](const StepBuffers& buffers) {
     auto* y = static_cast<int8_t*>(buffers.outputs[0]);
-    for (int32_t sum : reduce(r, x.data<int8_t>(buffers), int32_t{0}, [](int32_t a, int8_t v) { return a + v; })) {
-      *y++ = static_cast<int8_t>(exact ? requantizer.exact(sum - offset) : requantizer.fast(sum - offset));
+    for (int32_t sum : reduce(r, x.data<int8_t>(buffers), int32_t{0},
+                              [](int32_t a, int8_t v) { return a + v; })) {
+      *y++ = static_cast<int8_t>(exact ? requantizer.exact(sum - offset)
+                                       : requantizer.fast(sum - offset));
     }
   });
 }
@@ -88,13 +94,15 @@ std::unique_ptr<Step> make_code_mean(const StepSpec& spec) {
 std::unique_ptr<Step> make_reference_reduce_step(const StepSpec& spec) {
   const bool largest = spec.op == Op::reduce_max;
   switch (values_of(spec, 1)) {
-    case Values::float32: return largest ? make_max<float>(spec) : make_float_sum(spec);
+    case Values::float32:
+      return largest ? make_max<float>(spec) : make_float_sum(spec);
     case Values::int8:
       if (spec.op == Op::reduce_mean) return make_code_mean(spec);
       if (!largest) refuse_types(spec);
       check_same_parameters(spec, 1);
       return make_max<int8_t>(spec);
-    default: refuse_types(spec);
+    default:
+      refuse_types(spec);
   }
 }
 

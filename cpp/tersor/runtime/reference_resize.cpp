@@ -13,7 +13,8 @@ struct ResizeGeometry {
 };
 
 ResizeGeometry geometry_of(const StepSpec& spec) {
-  ResizeGeometry g{spatial_view(spec, *spec.inputs.at(0)), spatial_view(spec, *spec.outputs.at(0)), {}};
+  ResizeGeometry g{
+      spatial_view(spec, *spec.inputs.at(0)), spatial_view(spec, *spec.outputs.at(0)), {}};
   for (int i = 0; i < 3; ++i) g.taps[i] = resize_taps(spec, g.x.size[i], g.y.size[i]);
   return g;
 }
@@ -21,24 +22,27 @@ ResizeGeometry geometry_of(const StepSpec& spec) {
 // finish(weighted sum of input values) for every output value.
 template <class T, class Finish>
 void resize(const ResizeGeometry& g, const T* x, T* y, Finish finish) {
-  for_each_index({g.y.batch, g.y.channels, g.y.size[0], g.y.size[1], g.y.size[2]}, [&](const Shape& p) {
-    double sum = 0;
-    for (const Tap& d : g.taps[0][static_cast<size_t>(p[2])]) {
-      for (const Tap& h : g.taps[1][static_cast<size_t>(p[3])]) {
-        for (const Tap& w : g.taps[2][static_cast<size_t>(p[4])]) {
-          sum += d.weight * h.weight * w.weight * x[g.x.at(p[0], p[1], d.index, h.index, w.index)];
+  for_each_index(
+      {g.y.batch, g.y.channels, g.y.size[0], g.y.size[1], g.y.size[2]}, [&](const Shape& p) {
+        double sum = 0;
+        for (const Tap& d : g.taps[0][static_cast<size_t>(p[2])]) {
+          for (const Tap& h : g.taps[1][static_cast<size_t>(p[3])]) {
+            for (const Tap& w : g.taps[2][static_cast<size_t>(p[4])]) {
+              sum +=
+                  d.weight * h.weight * w.weight * x[g.x.at(p[0], p[1], d.index, h.index, w.index)];
+            }
+          }
         }
-      }
-    }
-    y[g.y.at(p[0], p[1], p[2], p[3], p[4])] = finish(sum);
-  });
+        y[g.y.at(p[0], p[1], p[2], p[3], p[4])] = finish(sum);
+      });
 }
 
 std::unique_ptr<Step> make_float(const StepSpec& spec) {
-  return reference_step(spec, [g = geometry_of(spec), x = operand(spec, 0)](const StepBuffers& buffers) {
-    resize(g, x.data<float>(buffers), static_cast<float*>(buffers.outputs[0]),
-           [](double sum) { return static_cast<float>(sum); });
-  });
+  return reference_step(spec,
+                        [g = geometry_of(spec), x = operand(spec, 0)](const StepBuffers& buffers) {
+                          resize(g, x.data<float>(buffers), static_cast<float*>(buffers.outputs[0]),
+                                 [](double sum) { return static_cast<float>(sum); });
+                        });
 }
 
 bool exact_linear(const StepSpec& spec) {
@@ -55,7 +59,8 @@ std::vector<FixedTaps> fixed_taps(const StepSpec& spec, int64_t in, int64_t out)
   const std::string& coordinates = spec.attributes.text("coordinates");
   const bool corners = coordinates == "align_corners" && out > 1;
   const bool half = coordinates == "half_pixel" || (coordinates == "pytorch_half_pixel" && out > 1);
-  const int64_t ratio = corners ? (1024 * (in - 1) + (out - 1) / 2) / (out - 1) : (1024 * in + out / 2) / out;
+  const int64_t ratio =
+      corners ? (1024 * (in - 1) + (out - 1) / 2) / (out - 1) : (1024 * in + out / 2) / out;
   std::vector<FixedTaps> taps;
   for (int64_t o = 0; o < out; ++o) {
     const int64_t x = half ? o * ratio + ratio / 2 - 512 : o * ratio;
@@ -70,7 +75,8 @@ std::vector<FixedTaps> fixed_taps(const StepSpec& spec, int64_t in, int64_t out)
 std::unique_ptr<Step> make_exact(const StepSpec& spec) {
   const SpatialView x = spatial_view(spec, *spec.inputs[0]);
   const SpatialView y = spatial_view(spec, *spec.outputs[0]);
-  if (x.size[0] != y.size[0]) refuse(spec, "exact arithmetic has linear resize in at most two dimensions");
+  if (x.size[0] != y.size[0])
+    refuse(spec, "exact arithmetic has linear resize in at most two dimensions");
   return reference_step(spec, [=, rows = fixed_taps(spec, x.size[1], y.size[1]),
                                columns = fixed_taps(spec, x.size[2], y.size[2]),
                                in = operand(spec, 0)](const StepBuffers& buffers) {
@@ -92,21 +98,24 @@ std::unique_ptr<Step> make_exact(const StepSpec& spec) {
 }
 
 std::unique_ptr<Step> make_codes(const StepSpec& spec) {
-  return reference_step(spec, [g = geometry_of(spec), x = operand(spec, 0)](const StepBuffers& buffers) {
-    resize(g, x.data<int8_t>(buffers), static_cast<int8_t*>(buffers.outputs[0]),
-           [](double sum) { return static_cast<int8_t>(__builtin_rint(sum)); });
-  });
+  return reference_step(
+      spec, [g = geometry_of(spec), x = operand(spec, 0)](const StepBuffers& buffers) {
+        resize(g, x.data<int8_t>(buffers), static_cast<int8_t*>(buffers.outputs[0]),
+               [](double sum) { return static_cast<int8_t>(__builtin_rint(sum)); });
+      });
 }
 
 }  // namespace
 
 std::unique_ptr<Step> make_reference_resize_step(const StepSpec& spec) {
   switch (values_of(spec, 1)) {
-    case Values::float32: return make_float(spec);
+    case Values::float32:
+      return make_float(spec);
     case Values::int8:
       check_same_parameters(spec, 1);
       return exact_linear(spec) ? make_exact(spec) : make_codes(spec);
-    default: refuse_types(spec);
+    default:
+      refuse_types(spec);
   }
 }
 

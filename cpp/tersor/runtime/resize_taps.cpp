@@ -18,8 +18,9 @@ double input_position(const StepSpec& spec, int64_t position, int64_t in, int64_
   if (coordinates == "align_corners") {
     return out > 1 ? o * static_cast<double>(in - 1) / static_cast<double>(out - 1) : 0;
   }
-  refuse(spec, "coordinates must be half_pixel, pytorch_half_pixel, asymmetric or align_corners, got " +
-                   coordinates);
+  refuse(spec,
+         "coordinates must be half_pixel, pytorch_half_pixel, asymmetric or align_corners, got " +
+             coordinates);
 }
 
 double nearest_position(const StepSpec& spec, double x) {
@@ -28,7 +29,8 @@ double nearest_position(const StepSpec& spec, double x) {
   if (nearest == "round_prefer_ceil") return std::floor(x + 0.5);
   if (nearest == "floor") return std::floor(x);
   if (nearest == "ceil") return std::ceil(x);
-  refuse(spec, "nearest must be round_prefer_floor, round_prefer_ceil, floor or ceil, got " + nearest);
+  refuse(spec,
+         "nearest must be round_prefer_floor, round_prefer_ceil, floor or ceil, got " + nearest);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Which input positions an output position of `resize` reads along one dimension, and with which weights.
+// Which input positions an output position of `resize` reads along one dimension, and with which
+// weights.
 #pragma once
 
 #include <string>

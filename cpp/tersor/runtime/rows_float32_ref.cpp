@@ -17,14 +17,15 @@ void softmax_float32_ref(const float* x, float* y, size_t rows, size_t n, bool l
   }
 }
 
-void layer_norm_float32_ref(const float* x, float* y, size_t rows, size_t n, const float* gamma, const float* beta,
-                            float epsilon) noexcept {
+void layer_norm_float32_ref(const float* x, float* y, size_t rows, size_t n, const float* gamma,
+                            const float* beta, float epsilon) noexcept {
   for (size_t r = 0; r < rows; ++r, x += n, y += n) {
     double sum = 0, squares = 0;
     for (size_t i = 0; i < n; ++i) sum += x[i];
     const double mean = sum / static_cast<double>(n);
     for (size_t i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
-    const double factor = 1 / std::sqrt(squares / static_cast<double>(n) + static_cast<double>(epsilon));
+    const double factor =
+        1 / std::sqrt(squares / static_cast<double>(n) + static_cast<double>(epsilon));
     for (size_t i = 0; i < n; ++i) {
       y[i] = static_cast<float>((x[i] - mean) * factor * gamma[i] + (beta ? beta[i] : 0.0f));
     }
@@ -39,7 +40,8 @@ void sum_rows_float32_ref(const float* x, float* y, size_t rows, size_t n, float
   }
 }
 
-void sum_columns_float32_ref(const float* x, float* y, size_t rows, size_t columns, float factor) noexcept {
+void sum_columns_float32_ref(const float* x, float* y, size_t rows, size_t columns,
+                             float factor) noexcept {
   for (size_t c = 0; c < columns; ++c) {
     double sum = 0;
     for (size_t r = 0; r < rows; ++r) sum += x[r * columns + c];

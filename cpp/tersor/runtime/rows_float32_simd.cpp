@@ -33,10 +33,11 @@ inline float sum_row(const float* x, size_t n, F f) {
 
 }  // namespace
 
-void TERSOR_SIMD_NAME(softmax_float32)(const float* x, float* y, size_t rows, size_t n, bool logarithm) noexcept {
+void TERSOR_SIMD_NAME(softmax_float32)(const float* x, float* y, size_t rows, size_t n,
+                                       bool logarithm) noexcept {
   for (size_t r = 0; r < rows; ++r, x += n, y += n) {
-    const float largest = reduce_row(x, n, -kInfinity, [](float v) { return v; },
-                                     [](float a, float b) { return larger(a, b); });
+    const float largest = reduce_row(
+        x, n, -kInfinity, [](float v) { return v; }, [](float a, float b) { return larger(a, b); });
     if (logarithm) {
       const float sum = sum_row(x, n, [=](float v) { return exp_of_negative(v - largest); });
       const float log_sum = log_of(sum);
@@ -53,8 +54,9 @@ void TERSOR_SIMD_NAME(softmax_float32)(const float* x, float* y, size_t rows, si
   }
 }
 
-void TERSOR_SIMD_NAME(layer_norm_float32)(const float* x, float* y, size_t rows, size_t n, const float* gamma,
-                                          const float* beta, float epsilon) noexcept {
+void TERSOR_SIMD_NAME(layer_norm_float32)(const float* x, float* y, size_t rows, size_t n,
+                                          const float* gamma, const float* beta,
+                                          float epsilon) noexcept {
   const float count = static_cast<float>(n);
   for (size_t r = 0; r < rows; ++r, x += n, y += n) {
     const float mean = sum_row(x, n, [](float v) { return v; }) / count;
@@ -70,12 +72,14 @@ void TERSOR_SIMD_NAME(layer_norm_float32)(const float* x, float* y, size_t rows,
   }
 }
 
-void TERSOR_SIMD_NAME(sum_rows_float32)(const float* x, float* y, size_t rows, size_t n, float factor) noexcept {
-  for (size_t r = 0; r < rows; ++r) y[r] = sum_row(x + r * n, n, [](float v) { return v; }) * factor;
+void TERSOR_SIMD_NAME(sum_rows_float32)(const float* x, float* y, size_t rows, size_t n,
+                                        float factor) noexcept {
+  for (size_t r = 0; r < rows; ++r)
+    y[r] = sum_row(x + r * n, n, [](float v) { return v; }) * factor;
 }
 
-void TERSOR_SIMD_NAME(sum_columns_float32)(const float* __restrict x, float* __restrict y, size_t rows,
-                                           size_t columns, float factor) noexcept {
+void TERSOR_SIMD_NAME(sum_columns_float32)(const float* __restrict x, float* __restrict y,
+                                           size_t rows, size_t columns, float factor) noexcept {
   // 64 columns at a time stay in registers or L1.
   for (size_t first = 0; first < columns; first += 64) {
     const size_t count = columns - first < 64 ? columns - first : 64;

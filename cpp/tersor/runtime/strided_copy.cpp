@@ -10,29 +10,32 @@ namespace {
 constexpr int64_t kTile = 32;
 
 template <class T>
-void copy_tile(const char* src, char* dst, int64_t rows, int64_t columns, int64_t row_from, int64_t row_to,
-               int64_t column_from, int64_t column_to) {
+void copy_tile(const char* src, char* dst, int64_t rows, int64_t columns, int64_t row_from,
+               int64_t row_to, int64_t column_from, int64_t column_to) {
   for (int64_t r = 0; r < rows; ++r) {
     const char* s = src + r * row_from;
     char* d = dst + r * row_to;
-    for (int64_t c = 0; c < columns; ++c) std::memcpy(d + c * column_to, s + c * column_from, sizeof(T));
+    for (int64_t c = 0; c < columns; ++c)
+      std::memcpy(d + c * column_to, s + c * column_from, sizeof(T));
   }
 }
 
 template <class T>
-void copy_tiles(const char* src, char* dst, int64_t rows, int64_t columns, int64_t row_from, int64_t row_to,
-                int64_t column_from, int64_t column_to) {
+void copy_tiles(const char* src, char* dst, int64_t rows, int64_t columns, int64_t row_from,
+                int64_t row_to, int64_t column_from, int64_t column_to) {
   for (int64_t r = 0; r < rows; r += kTile) {
     for (int64_t c = 0; c < columns; c += kTile) {
-      copy_tile<T>(src + r * row_from + c * column_from, dst + r * row_to + c * column_to, std::min(kTile, rows - r),
-                   std::min(kTile, columns - c), row_from, row_to, column_from, column_to);
+      copy_tile<T>(src + r * row_from + c * column_from, dst + r * row_to + c * column_to,
+                   std::min(kTile, rows - r), std::min(kTile, columns - c), row_from, row_to,
+                   column_from, column_to);
     }
   }
 }
 
 }  // namespace
 
-StridedCopy::StridedCopy(const Shape& sizes, const Shape& from, const Shape& to, size_t element_bytes)
+StridedCopy::StridedCopy(const Shape& sizes, const Shape& from, const Shape& to,
+                         size_t element_bytes)
     : bytes_(element_bytes), elements_(element_count(sizes)) {
   const auto width = static_cast<int64_t>(element_bytes);
   for (size_t i = 0; i < sizes.size(); ++i) {

@@ -8,9 +8,9 @@
 
 namespace tersor::runtime {
 
-// dst[sum i_k * to_k] = src[sum i_k * from_k] for all indices below `sizes`; strides in elements, any sign; no
-// two elements of dst coincide. Made once, run often: dimensions that both sides walk alike are merged, and a
-// transposition goes through square blocks that fit L1.
+// dst[sum i_k * to_k] = src[sum i_k * from_k] for all indices below `sizes`; strides in elements,
+// any sign; no two elements of dst coincide. Made once, run often: dimensions that both sides walk
+// alike are merged, and a transposition goes through square blocks that fit L1.
 class StridedCopy {
  public:
   StridedCopy(const Shape& sizes, const Shape& from, const Shape& to, size_t element_bytes);

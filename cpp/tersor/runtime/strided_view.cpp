@@ -13,7 +13,8 @@ StridedView view_of(const StepSpec& spec) {
   if (spec.op == Op::expand) return {0, broadcast_strides(in, out)};
   if (spec.op == Op::transpose) {
     StridedView view;
-    for (int64_t axis : spec.attributes.integers("perm")) view.strides.push_back(dense.at(static_cast<size_t>(axis)));
+    for (int64_t axis : spec.attributes.integers("perm"))
+      view.strides.push_back(dense.at(static_cast<size_t>(axis)));
     return view;
   }
   if (spec.op == Op::slice) {

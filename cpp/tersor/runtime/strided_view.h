@@ -1,4 +1,5 @@
-// Operators whose output is a strided view of their input: slice, transpose, expand, reshape, identity.
+// Operators whose output is a strided view of their input: slice, transpose, expand, reshape,
+// identity.
 #pragma once
 
 #include "tersor/runtime/step.h"
