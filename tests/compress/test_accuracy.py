@@ -120,6 +120,6 @@ def test_exact_and_fast_arithmetic_agree_on_classes(resnet20, cifar10_test):
     model = tersor.compress(resnet20, calibration=normalised(calibration(0)))
     fast = tersor.Session(model, tersor.get_threads())(x)
     exact = tersor.Session(model, tersor.get_threads(), arithmetic="exact")(x)
-    # 99.2 % of all 10,000: codes drift apart over 20 layers, and classes change where two logits are
-    # within two codes.
+    # 99.2 % of all 10,000: codes drift apart over 20 layers, and classes change where two logits
+    # are within two codes.
     assert (fast.argmax(1) == exact.argmax(1)).mean() >= 0.985
