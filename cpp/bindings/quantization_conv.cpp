@@ -24,11 +24,11 @@ using quantization::ConvInt8Epilogue;
 using quantization::ConvInt8Shape;
 
 ConvInt8Algorithm algorithm_named(const std::string& name) {
-  for (const auto algorithm : {ConvInt8Algorithm::automatic, ConvInt8Algorithm::direct, ConvInt8Algorithm::winograd,
-                               ConvInt8Algorithm::depthwise}) {
+  for (const auto algorithm : {ConvInt8Algorithm::automatic, ConvInt8Algorithm::direct, ConvInt8Algorithm::bytes,
+                               ConvInt8Algorithm::winograd, ConvInt8Algorithm::depthwise}) {
     if (name == quantization::name_of(algorithm)) return algorithm;
   }
-  TERSOR_CHECK(false, "conv_int8: algorithm must be automatic, direct, winograd or depthwise, got ", name);
+  TERSOR_CHECK(false, "conv_int8: algorithm must be automatic, direct, bytes, winograd or depthwise, got ", name);
 }
 
 bool is_exact(const std::string& arithmetic) {

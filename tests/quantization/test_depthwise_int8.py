@@ -35,4 +35,4 @@ def test_depthwise_int8_bands(isa, threads):
 
 def test_depthwise_int8_many_taps(isa):
     conv = check((1, 14, 14, 3), (3, 1, 13, 13), pads=(6, 6, 6, 6), groups=3)
-    assert conv.algorithm == "direct"
+    assert conv.algorithm in ("direct", "bytes")

@@ -28,11 +28,11 @@ def test_winograd_int8_bands(isa, threads):
 def test_winograd_int8_limit():
     shape, pads = (1, 8, 8, 128), PADS
     largest = np.full((16, 128, 3, 3), 127, np.int8)  # 255 * 127 * 1152 > 2^25
-    assert ConvInt8(shape, largest, pads=pads).algorithm == "direct"
+    assert ConvInt8(shape, largest, pads=pads).algorithm in ("direct", "bytes")
     with pytest.raises(ValueError, match="sums below 2\\^25"):
         ConvInt8(shape, largest, pads=pads, algorithm="winograd")
     check(shape, (16, 128, 3, 3), pads=pads, algorithm="direct", fill="high")
     usual = np.full((16, 128, 3, 3), 30, np.int8)
     assert ConvInt8(shape, usual, pads=pads).algorithm == "winograd"
     bias = np.full(16, 2**25, np.int32)
-    assert ConvInt8(shape, usual, bias, pads=pads).algorithm == "direct"
+    assert ConvInt8(shape, usual, bias, pads=pads).algorithm in ("direct", "bytes")

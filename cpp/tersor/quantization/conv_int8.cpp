@@ -82,7 +82,8 @@ ConvInt8Algorithm choose(const ConvInt8Shape& s, int64_t largest_sum) {
   if (winograd_fits(s, largest_sum) && s.out_height() > 2 && s.out_width() > 2) {
     return ConvInt8Algorithm::winograd;
   }
-  return ConvInt8Algorithm::direct;
+  const bool vnni = conv_u8s8_table.row(conv_u8s8_table.active_row()).needed != Feature::none;
+  return vnni ? ConvInt8Algorithm::bytes : ConvInt8Algorithm::direct;
 }
 
 Int8Epilogue make_epilogue(const ConvInt8Epilogue& from, const int32_t* bias, const float* multiplier) {
@@ -109,6 +110,7 @@ Int8Epilogue make_epilogue(const ConvInt8Epilogue& from, const int32_t* bias, co
 const char* name_of(ConvInt8Algorithm algorithm) {
   switch (algorithm) {
     case ConvInt8Algorithm::direct: return "direct";
+    case ConvInt8Algorithm::bytes: return "bytes";
     case ConvInt8Algorithm::winograd: return "winograd";
     case ConvInt8Algorithm::depthwise: return "depthwise";
     default: return "automatic";
@@ -128,8 +130,8 @@ struct ConvInt8::State {
   int64_t band_rows = 1, band_images = 1;
   // The padded image of one band image: of all channels of a group, or planes of 16 (depthwise).
   int64_t image_rows = 0, image_columns = 0, image_channels = 0, planes = 1;
-  std::vector<int32_t> pixels, segments;                          // direct: pixels; depthwise: segments = taps
-  int64_t pairs = 0;
+  std::vector<int32_t> pixels, segments;  // segments: taps of a depthwise window
+  int64_t groups = 0;                     // of four bytes, per segment; depthwise: pairs of taps
   std::vector<WinogradTile> tiles;
   int64_t tile_columns = 0;
   pad_int8_sig* pad = nullptr;
@@ -139,7 +141,10 @@ struct ConvInt8::State {
   std::string kernel;
 
   void pack_epilogue(const int32_t* bias_values);
+  bool bytes() const { return algorithm == ConvInt8Algorithm::bytes; }
+  bool dense_sums() const { return bytes() || algorithm == ConvInt8Algorithm::direct; }
   void pack_direct(const int8_t* w);
+  void fold_zero_point(const int8_t* w);
   void pack_winograd(const int8_t* w);
   void pack_depthwise(const int8_t* w);
   std::vector<int64_t> tap_order() const;
@@ -158,9 +163,9 @@ struct ConvInt8::State {
   };
   void run_all(const Targets& t, void* scratch, int threads) const;
   void run_piece(const Piece& piece, const Targets& t, char* scratch) const;
-  void run_group(const Piece& piece, int64_t group, Int8Output out, const Int8Epilogue& e, int16_t* image,
+  void run_group(const Piece& piece, int64_t group, Int8Output out, const Int8Epilogue& e, void* image,
                  char* scratch) const;
-  void pad_band(const Piece& piece, int64_t group, const int8_t* x, int16_t* image) const;
+  void pad_band(const Piece& piece, int64_t group, const int8_t* x, char* image) const;
   void finish_exact(const Piece& piece, const Targets& t, const int32_t* sums) const;
   int64_t panels() const { return divide_up(shape.group_outputs(), 16); }
   int64_t plane_elements() const { return image_rows * image_columns * image_channels; }
@@ -196,32 +201,48 @@ void ConvInt8::State::pack_direct(const int8_t* w) {
   const int64_t channels = shape.group_channels(), outputs = shape.group_outputs();
   // Taps of a kernel row lie together in the image unless they are dilated.
   const int64_t runs = shape.dilation_w == 1 ? 1 : shape.kernel_w;
-  const int64_t run_taps = shape.kernel_w / runs;
-  pairs = divide_up(run_taps * channels, 2);
-  const int64_t segment_count = shape.kernel_h * runs;
-  group_weights = panels() * segment_count * pairs * 32;
-  weights = Buffer(static_cast<size_t>(shape.groups * group_weights) * sizeof(int16_t));
+  const int64_t run_taps = shape.kernel_w / runs, width = bytes() ? 4 : 2;  // elements of a group
+  groups = divide_up(run_taps * channels, width);
+  const int64_t segment_groups = shape.kernel_h * runs * groups;
+  group_weights = panels() * segment_groups * 64;
+  weights = Buffer(static_cast<size_t>(shape.groups * group_weights));
   std::memset(weights.data(), 0, weights.size());
   for (int64_t o = 0; o < shape.out_channels; ++o) {
     const int64_t local = o % outputs;
-    int16_t* panel = weights.as<int16_t>() + o / outputs * group_weights +
-                     local / 16 * segment_count * pairs * 32 + local % 16 * 2;
+    const int64_t panel = (o / outputs * panels() + local / 16) * segment_groups * 16 * width + local % 16 * width;
     for (int64_t ky = 0; ky < shape.kernel_h; ++ky) {
       for (int64_t kx = 0; kx < shape.kernel_w; ++kx) {
         for (int64_t i = 0; i < channels; ++i) {
           const int64_t segment = ky * runs + kx / run_taps, k = kx % run_taps * channels + i;
-          panel[(segment * pairs + k / 2) * 32 + k % 2] =
-              w[((o * channels + i) * shape.kernel_h + ky) * shape.kernel_w + kx];
+          const int64_t at = panel + (segment * groups + k / width) * 16 * width + k % width;
+          const int8_t code = w[((o * channels + i) * shape.kernel_h + ky) * shape.kernel_w + kx];
+          if (bytes()) {
+            weights.as<int8_t>()[at] = code;
+          } else {
+            weights.as<int16_t>()[at] = code;
+          }
         }
       }
     }
+  }
+  if (bytes()) fold_zero_point(w);
+}
+
+// sum((x - z) w) = sum((x + 128) w) - (128 + z) sum(w).
+void ConvInt8::State::fold_zero_point(const int8_t* w) {
+  const int64_t taps = shape.group_channels() * shape.kernel_h * shape.kernel_w;
+  const int64_t outputs = shape.group_outputs(), padded = round_up(outputs, 16);
+  for (int64_t o = 0; o < shape.out_channels; ++o) {
+    const int64_t sum = std::accumulate(w + o * taps, w + (o + 1) * taps, int64_t{0});
+    int32_t& b = bias.as<int32_t>()[o / outputs * padded + o % outputs];
+    b = static_cast<int32_t>(static_cast<uint32_t>(b - (128 + zero_point) * sum));
   }
 }
 
 void ConvInt8::State::pack_winograd(const int8_t* w) {
   const int64_t channels = shape.channels;
-  group_weights = panels() * 36 * channels * 16;
-  weights = Buffer(static_cast<size_t>(group_weights) * sizeof(int16_t));
+  group_weights = panels() * 36 * channels * 32;
+  weights = Buffer(static_cast<size_t>(group_weights));
   std::memset(weights.data(), 0, weights.size());
   for (int64_t o = 0; o < shape.out_channels; ++o) {
     for (int64_t i = 0; i < channels; ++i) {
@@ -246,12 +267,12 @@ void ConvInt8::State::pack_depthwise(const int8_t* w) {
   const std::vector<int64_t> order = tap_order();
   const auto taps = static_cast<int64_t>(order.size());
   const int64_t blocks = divide_up(shape.channels, 16);
-  pairs = divide_up(taps, 2);
-  weights = Buffer(static_cast<size_t>(blocks * pairs * 32) * sizeof(int16_t));
+  groups = divide_up(taps, 2);
+  weights = Buffer(static_cast<size_t>(blocks * groups * 32) * sizeof(int16_t));
   std::memset(weights.data(), 0, weights.size());
   for (int64_t c = 0; c < shape.channels; ++c) {
     for (int64_t t = 0; t < taps; ++t) {
-      weights.as<int16_t>()[(c / 16 * pairs + t / 2) * 32 + c % 16 * 2 + t % 2] =
+      weights.as<int16_t>()[(c / 16 * groups + t / 2) * 32 + c % 16 * 2 + t % 2] =
           w[c * taps + order[static_cast<size_t>(t)]];
     }
   }
@@ -324,7 +345,7 @@ void ConvInt8::State::plan_tiles() {
   }
 }
 
-void ConvInt8::State::pad_band(const Piece& piece, int64_t group, const int8_t* x, int16_t* image) const {
+void ConvInt8::State::pad_band(const Piece& piece, int64_t group, const int8_t* x, char* image) const {
   const ConvInt8Shape& s = shape;
   const bool whole_channels = algorithm == ConvInt8Algorithm::depthwise;
   PadInt8 a{};
@@ -343,23 +364,24 @@ void ConvInt8::State::pad_band(const Piece& piece, int64_t group, const int8_t* 
   a.zero_point = zero_point;
   for (int64_t b = 0; b < piece.images; ++b) {
     a.x = x + (piece.image + b) * s.height * s.width * s.channels + group * a.channels;
-    a.image = image + b * image_elements();
+    a.image = image + b * image_elements() * (bytes() ? 1 : 2);
     pad(a);
   }
 }
 
 void ConvInt8::State::run_group(const Piece& piece, int64_t group, Int8Output out, const Int8Epilogue& e,
-                                int16_t* image, char* scratch) const {
+                                void* image, char* scratch) const {
   const ConvInt8Shape& s = shape;
+  const auto* words = static_cast<const int16_t*>(image);
   const int64_t pixel_count = piece.images * piece.rows * s.out_width();
   const int64_t outputs = std::min(s.group_outputs() - 16 * piece.panel, 16 * piece.panels);
-  const int16_t* packed_weights = weights.as<int16_t>() + group * group_weights;
+  const char* packed_weights = weights.as<char>() + group * group_weights;
   if (algorithm == ConvInt8Algorithm::depthwise) {
     for (int64_t b = 0; b < piece.images; ++b) {
       const int64_t at = b * piece.rows * s.out_width() * s.out_channels;
-      depthwise({image + b * image_elements(), plane_elements(), piece.rows, s.out_width(),
-                 s.stride_h * image_columns * image_channels, s.stride_w * image_channels, segments.data(), pairs,
-                 packed_weights, s.channels, e,
+      depthwise({words + b * image_elements(), plane_elements(), piece.rows, s.out_width(),
+                 s.stride_h * image_columns * image_channels, s.stride_w * image_channels, segments.data(), groups,
+                 reinterpret_cast<const int16_t*>(packed_weights), s.channels, e,
                  {out.y ? out.y + at : nullptr, out.residual ? out.residual + at : nullptr,
                   out.accumulators ? out.accumulators + at : nullptr, out.stride}});
     }
@@ -374,12 +396,13 @@ void ConvInt8::State::run_group(const Piece& piece, int64_t group, Int8Output ou
       }
       some = last.data();
     }
-    winograd({image, image_columns * image_channels, s.channels, some, count,
-              packed_weights + piece.panel * 36 * s.channels * 16, outputs, s.out_width() * s.out_channels, e, out,
+    winograd({words, image_columns * image_channels, s.channels, some, count,
+              reinterpret_cast<const int16_t*>(packed_weights + piece.panel * 36 * s.channels * 32), outputs, s.out_width() * s.out_channels, e, out,
               scratch});
   } else {
-    direct({image, pixels.data(), pixel_count, segments.data(), static_cast<int64_t>(segments.size()), pairs,
-            packed_weights + piece.panel * static_cast<int64_t>(segments.size()) * pairs * 32, outputs, e, out});
+    const auto segment_count = static_cast<int64_t>(segments.size());
+    direct({image, pixels.data(), pixel_count, segments.data(), segment_count, groups,
+            packed_weights + piece.panel * segment_count * groups * 64, outputs, e, out});
   }
 }
 
@@ -402,7 +425,7 @@ void ConvInt8::State::finish_exact(const Piece& piece, const Targets& t, const i
 
 void ConvInt8::State::run_piece(const Piece& piece, const Targets& t, char* scratch) const {
   const ConvInt8Shape& s = shape;
-  auto* image = reinterpret_cast<int16_t*>(scratch);
+  char* image = scratch;
   char* inner = scratch + image_bytes();
   auto* exact_sums = reinterpret_cast<int32_t*>(inner + winograd_bytes());
   const bool exact = epilogue.exact && !t.sums;
@@ -483,18 +506,18 @@ ConvInt8::ConvInt8(const ConvInt8Shape& shape, const int8_t* weights, const int3
                "conv_int8: depthwise must have one channel per group and at most 128 taps");
   State& s = *state_;
   s.shape = shape;
-  if (is_pointwise(shape) && algorithm == ConvInt8Algorithm::direct) {
+  s.algorithm = algorithm;
+  if (is_pointwise(shape) && s.dense_sums()) {
     s.shape.height = shape.batch * shape.height * shape.width;
     s.shape.width = 1;
     s.shape.batch = s.shape.height > 0 ? 1 : 0;
     s.shape.height = std::max<int64_t>(s.shape.height, 1);
   }
-  s.algorithm = algorithm;
   s.epilogue = std::move(epilogue);
   s.zero_point = zero_point;
   s.pack_epilogue(bias);
   s.plan_bands();
-  s.pad = pad_int8_table.pick();
+  s.pad = s.bytes() ? pad_u8_table.pick() : pad_int8_table.pick();
   const auto variant = [](const KernelTableBase& table) {
     return std::string(table.op()) + " " + table.row(table.active_row()).variant;
   };
@@ -511,8 +534,8 @@ ConvInt8::ConvInt8(const ConvInt8Shape& shape, const int8_t* weights, const int3
   } else {
     s.pack_direct(weights);
     s.plan_pixels();
-    s.direct = conv_int8_direct_table.pick();
-    s.kernel = variant(conv_int8_direct_table);
+    s.direct = s.bytes() ? conv_u8s8_table.pick() : conv_int8_direct_table.pick();
+    s.kernel = s.bytes() ? variant(conv_u8s8_table) : variant(conv_int8_direct_table);
   }
 }
 

@@ -39,7 +39,8 @@ struct ConvInt8Shape {
 
 enum class ConvInt8Algorithm : uint8_t {
   automatic,
-  direct,
+  direct,     // int16 pairs
+  bytes,      // uint8 x int8 quads: the choice for direct sums where the CPU has VNNI
   winograd,   // 3 x 3, stride 1, dilation 1, groups 1, channels a multiple of 16, sums below 2^25
   depthwise,  // groups == channels == out_channels, at most 128 taps
 };

@@ -28,25 +28,30 @@ struct PadInt8 {
   std::int64_t first_row, rows, left, columns, image_channels;
   std::int64_t plane_step;  // 0: one plane
   std::int32_t zero_point;
-  std::int16_t* image;
+  void* image;
 };
 using pad_int8_sig = void(const PadInt8& a) noexcept;
+// The same in uint8: x + 128, and zero_point + 128 outside of x. One plane; image_channels = channels.
+using pad_u8_sig = void(const PadInt8& a) noexcept;
 
-// acc[i][o] = bias[o] + sum over segments s and k < 2 pairs of
+// acc[i][o] = bias[o] + sum over segments s and k < 2 groups of
 //             image[pixels[i] + segments[s] + k] * weights[o / 16][s][k / 2][o % 16][k % 2]
 // A segment is a run of taps that lie together in the image; an odd one has a zero weight at its end.
 struct ConvInt8Direct {
-  const std::int16_t* image;
+  const void* image;  // int16
   const std::int32_t* pixels;
   std::int64_t count;
   const std::int32_t* segments;
-  std::int64_t segment_count, pairs;
-  const std::int16_t* weights;
+  std::int64_t segment_count, groups;
+  const void* weights;  // int16
   std::int64_t out_channels;
   Int8Epilogue epilogue;
   Int8Output out;
 };
 using conv_int8_direct_sig = void(const ConvInt8Direct& a) noexcept;
+// The same with groups of four: image is uint8 and weights[..][k / 4][o % 16][k % 4] int8. Sums are modulo
+// 2^32: bias holds -(128 + zero point) * sum of the weights, which may leave int32 on the way.
+using conv_u8s8_sig = void(const ConvInt8Direct& a) noexcept;
 
 // 3 x 3, stride 1 by the minimal filtering algorithm F(4 x 4, 3 x 3) in integers (winograd_int8.h).
 // Tile i reads 6 x 6 pixels from image[tiles[i].image] and writes the rows x columns first pixels of 4 x 4

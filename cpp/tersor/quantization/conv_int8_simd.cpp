@@ -1,6 +1,6 @@
 // Compiled once per instruction set (cmake/instruction_sets.cmake); conv_int8_avxvnni.cpp and
 // conv_int8_avx512vnni.cpp compile it again with fused multiply-add of int16 pairs.
-#include "tersor/quantization/int8_lanes.h"
+#include "tersor/quantization/int8_direct.h"
 #include "tersor/quantization/kernels.h"
 
 namespace tersor::quantization {
@@ -46,75 +46,13 @@ TERSOR_INLINE void widen_pixels(const PadInt8& a, const int8_t* from, int64_t co
   }
 }
 
-template <int kRows, Finish kFinish, int kUsed, bool kWhole>
-TERSOR_INLINE void direct_tile(const ConvInt8Direct& a, const Finisher& f, int64_t first, int64_t panel, int count) {
-  const int16_t* rows[kRows];
-  for (int r = 0; r < kRows; ++r) rows[r] = a.image + a.pixels[first + r];
-  I32 acc[kRows][kParts];
-#pragma GCC unroll 4
-  for (int i = 0; i < kParts; ++i) {
-    const I32 bias = load<I32>(a.epilogue.bias + 16 * panel + kLanes * i);
-#pragma GCC unroll 12
-    for (int r = 0; r < kRows; ++r) acc[r][i] = bias;
-  }
-  const int16_t* weights = a.weights + panel * a.segment_count * a.pairs * 32;
-  int64_t s = 0;
-  do {
-    multiply_panel<kRows, kUsed>(acc, rows, a.segments[s], a.pairs, weights);
-    weights += a.pairs * 32;
-  } while (++s < a.segment_count);
-  const int64_t at = first * a.out.stride + 16 * panel;
-#pragma GCC unroll 12
-  for (int r = 0; r < kRows; ++r) finish<kFinish, kWhole>(acc[r], f, count, a.out, at + r * a.out.stride);
-}
-
-template <int kRows, Finish kFinish, int kUsed, bool kWhole>
-TERSOR_INLINE void direct_rest(const ConvInt8Direct& a, const Finisher& f, int64_t first, int64_t panel, int count) {
-  if constexpr (kRows > 0) {
-    if (a.count - first >= kRows) {
-      direct_tile<kRows, kFinish, kUsed, kWhole>(a, f, first, panel, count);
-    } else {
-      direct_rest<kRows - 1, kFinish, kUsed, kWhole>(a, f, first, panel, count);
-    }
-  }
-}
-
-template <Finish kFinish, int kUsed, bool kWhole>
-void direct_panel(const ConvInt8Direct& a, const Finisher& f, int64_t panel, int count) {
-  int64_t first = 0;
-  for (; first + kTile <= a.count; first += kTile) {
-    direct_tile<kTile, kFinish, kUsed, kWhole>(a, f, first, panel, count);
-  }
-  direct_rest<kTile - 1, kFinish, kUsed, kWhole>(a, f, first, panel, count);
-}
-
-// Panel by panel, so that a panel's weights stay in L1 while the band's pixels pass.
-struct Direct {
-  const ConvInt8Direct& a;
-  template <Finish kFinish>
-  void run() const {
-    Finisher f = make_finisher(a.epilogue, kFinish == Finish::add);
-    for (int64_t panel = 0; 16 * panel < a.out_channels; ++panel) {
-      set_panel(f, a.epilogue, 16 * panel);
-      const int64_t rest = a.out_channels - 16 * panel;
-      if (rest >= 16) {
-        direct_panel<kFinish, kParts, true>(a, f, panel, 16);
-      } else if (kParts > 1 && rest <= 8) {
-        direct_panel<kFinish, (kParts + 1) / 2, false>(a, f, panel, static_cast<int>(rest));
-      } else {
-        direct_panel<kFinish, kParts, false>(a, f, panel, static_cast<int>(rest));
-      }
-    }
-  }
-};
-
 }  // namespace
 
 void TERSOR_SIMD_NAME(pad_int8)(const PadInt8& a) noexcept {
   if (a.left == 0 && a.columns == a.width && a.image_channels == a.channels && a.plane_step == 0 &&
       a.pixel_stride == a.channels && a.first_row >= 0 && a.first_row + a.rows <= a.height) {
     const int64_t row = a.width * a.channels;
-    widen_run(a.x + a.first_row * row, a.rows * row, a.zero_point, a.image);
+    widen_run(a.x + a.first_row * row, a.rows * row, a.zero_point, static_cast<int16_t*>(a.image));
     return;
   }
   const int64_t pitch = a.columns * a.image_channels;
@@ -124,7 +62,7 @@ void TERSOR_SIMD_NAME(pad_int8)(const PadInt8& a) noexcept {
   for (int64_t r = 0; r < a.rows; ++r) {
     const int64_t row = a.first_row + r;
     for (int64_t p = 0; p < planes; ++p) {
-      int16_t* to = a.image + p * a.plane_step + r * pitch;
+      int16_t* to = static_cast<int16_t*>(a.image) + p * a.plane_step + r * pitch;
       if (row < 0 || row >= a.height) {
         zero_run(to, pitch);
         continue;
@@ -140,6 +78,6 @@ void TERSOR_SIMD_NAME(pad_int8)(const PadInt8& a) noexcept {
   }
 }
 
-void TERSOR_SIMD_NAME(conv_int8_direct)(const ConvInt8Direct& a) noexcept { with_finish(a.out, Direct{a}); }
+void TERSOR_SIMD_NAME(conv_int8_direct)(const ConvInt8Direct& a) noexcept { with_finish(a.out, Direct<PairProduct>{a}); }
 
 }  // namespace tersor::quantization

@@ -76,11 +76,11 @@ TERSOR_INLINE I32 times(I32 a, int32_t b) { return (I32)((U32)a * (uint32_t)b); 
 TERSOR_INLINE I32 splat(int32_t x) { return x - (I32){}; }
 TERSOR_INLINE F32 splat(float x) { return x - (F32){}; }
 
-// The two int16 at p in every lane.
-TERSOR_INLINE I32 broadcast_pair(const int16_t* p) {
-  int32_t pair;
-  __builtin_memcpy(&pair, p, sizeof pair);
-  return splat(pair);
+// The four bytes at p in every lane.
+TERSOR_INLINE I32 broadcast_group(const char* p) {
+  int32_t group;
+  __builtin_memcpy(&group, p, sizeof group);
+  return splat(group);
 }
 
 // acc[i] + a[2i] * b[2i] + a[2i + 1] * b[2i + 1] over int16 halves.
@@ -301,20 +301,26 @@ TERSOR_INLINE void finish(const I32 acc[kParts], const Finisher& f, int count, c
   }
 }
 
-// acc[r][i] += rows[r][offset + 2k], rows[r][offset + 2k + 1] times panel weights, k < pairs, i < kUsed: the
-// parts of the panel that have outputs.
-template <int kRows, int kUsed = kParts>
-TERSOR_INLINE void multiply_panel(I32 acc[kRows][kParts], const int16_t* const rows[kRows], int64_t offset,
-                                  int64_t pairs, const int16_t* weights) {
-  for (int64_t k = 0; k < pairs; ++k) {
+// Groups of four bytes and what multiplies them.
+struct PairProduct {
+  using Element = int16_t;
+  TERSOR_INLINE I32 add(I32 acc, I32 x, I32 w) { return dot(acc, x, w); }
+};
+
+// acc[r][i] += products of the group at rows[r] + offset + 4 k and the panel's weights, k < groups, i < kUsed:
+// the parts of the panel that have outputs.
+template <class Product, int kRows, int kUsed = kParts>
+TERSOR_INLINE void multiply_panel(I32 acc[kRows][kParts], const char* const rows[kRows], int64_t offset,
+                                  int64_t groups, const char* weights) {
+  for (int64_t k = 0; k < groups; ++k) {
     I32 w[kUsed];
 #pragma GCC unroll 4
-    for (int i = 0; i < kUsed; ++i) w[i] = load<I32>(weights + 32 * k + 2 * kLanes * i);
+    for (int i = 0; i < kUsed; ++i) w[i] = load<I32>(weights + 64 * k + 4 * kLanes * i);
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r) {
-      const I32 x = broadcast_pair(rows[r] + offset + 2 * k);
+      const I32 x = broadcast_group(rows[r] + offset + 4 * k);
 #pragma GCC unroll 4
-      for (int i = 0; i < kUsed; ++i) acc[r][i] = dot(acc[r][i], x, w[i]);
+      for (int i = 0; i < kUsed; ++i) acc[r][i] = Product::add(acc[r][i], x, w[i]);
     }
   }
 }

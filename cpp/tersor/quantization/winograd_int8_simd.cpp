@@ -59,13 +59,13 @@ void input_tiles(const WinogradInt8& a, const WinogradTile* tiles, int64_t count
 template <int kRows>
 void product_rows(const int16_t* values, int64_t channels, const int16_t* weights, const I32 start[kParts],
                   int32_t* products) {
-  const int16_t* rows[kRows];
+  const char* rows[kRows];
   I32 acc[kRows][kParts];
   for (int r = 0; r < kRows; ++r) {
-    rows[r] = values + r * channels;
+    rows[r] = reinterpret_cast<const char*>(values + r * channels);
     for (int i = 0; i < kParts; ++i) acc[r][i] = start[i];
   }
-  multiply_panel<kRows>(acc, rows, 0, channels / 2, weights);
+  multiply_panel<PairProduct, kRows>(acc, rows, 0, channels / 2, reinterpret_cast<const char*>(weights));
   for (int r = 0; r < kRows; ++r) {
     for (int i = 0; i < kParts; ++i) store(products + 16 * r + kLanes * i, acc[r][i]);
   }

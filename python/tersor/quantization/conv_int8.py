@@ -72,7 +72,7 @@ class ConvInt8:
         The result is rounded to codes and then added to a residual.
     arithmetic : {"fast", "exact"}
         Float32 or integer (TFLite Micro's) requantization.
-    algorithm : {"automatic", "direct", "winograd", "depthwise"}
+    algorithm : {"automatic", "direct", "bytes", "winograd", "depthwise"}
         Only time depends on it.
 
     Raises
