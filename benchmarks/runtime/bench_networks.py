@@ -216,12 +216,8 @@ def main() -> None:
     machine = harness.machine()
     for network in args.networks.split(","):
         # In a process of its own: exporting and quantizing leave a lot of memory behind.
-        code = "import sys, pathlib; from benchmarks.runtime import networks; networks.prepare(sys.argv[1], pathlib.Path(sys.argv[2]))"
-        subprocess.run(
-            [sys.executable, "-c", code, network, str(args.folder)],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        command = [sys.executable, "-m", "benchmarks.runtime.networks", network, str(args.folder)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         batches = [int(b) for b in args.batches.split(",")] if args.batches else BATCHES[network]
         for batch in batches:
             for threads in map(int, args.threads.split(",")):

@@ -9,6 +9,7 @@
 #include "tersor/runtime/pool_window.h"
 #include "tersor/runtime/rows_float32.h"
 #include "tersor/runtime/winograd_float32.h"
+#include "tersor/runtime/transpose.h"
 
 #define TERSOR_KERNELS_ROOM runtime
 #define TERSOR_KERNELS_INC "tersor/runtime/kernels.inc"

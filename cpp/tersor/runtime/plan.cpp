@@ -385,9 +385,10 @@ class Builder {
     }
   }
 
+  // Makes the step unless it is given.
   void add_step(PlannedStep planned, Layout output_layout) {
     const StepSpec spec = spec_of(*plan_, planned, planned.nodes.front());
-    planned.step = ask_providers(spec, plan_->options.provider);
+    if (!planned.step) planned.step = ask_providers(spec, plan_->options.provider);
     if (!planned.step) refuse(spec);
     for (const int e : planned.outputs) make_available(e, output_layout, e);
     plan_->steps.push_back(std::move(planned));
@@ -506,7 +507,11 @@ class Builder {
     const Layout from = has(in, Layout::row_major) ? Layout::row_major : Layout::channels_last;
     const Layout to = wants_channels_last(out) ? Layout::channels_last : Layout::row_major;
     PlannedStep planned = describe(id, from, to);
-    planned.attributes.set("perm", physical_permutation(perm, from, to));
+    const graph::Ints physical = physical_permutation(perm, from, to);
+    planned.attributes.set("perm", physical);
+    if (plan_->options.provider != "reference") {
+      planned.step = make_transpose_step(plan_->edges[index(planned.inputs[0])], physical);
+    }
     add_step(std::move(planned), to);
   }
 

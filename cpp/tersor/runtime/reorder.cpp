@@ -1,11 +1,12 @@
 #include "tersor/runtime/reorder.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "tersor/base/error.h"
 #include "tersor/base/threads.h"
+#include "tersor/quantization/affine.h"
+#include "tersor/runtime/kernels.h"
 #include "tersor/runtime/layout.h"
 
 namespace tersor::runtime {
@@ -32,52 +33,50 @@ Extents extents_of(const PlanEdge& from, const PlanEdge& to) {
   return e;
 }
 
-// 16 x 16 elements of 4 bytes touch 16 cache lines on each side, well inside L1.
-constexpr int64_t kBlock = 16;
-
-// dst[c * dst_stride + r] = src[r * src_stride + c]
-template <class T>
-void transpose_block(const T* src, int64_t src_stride, T* dst, int64_t dst_stride, int64_t rows,
-                     int64_t columns) {
-  for (int64_t c = 0; c < columns; ++c) {
-    for (int64_t r = 0; r < rows; ++r) dst[c * dst_stride + r] = src[r * src_stride + c];
+// The same for a permutation [0 .. p - 1, k .. rank - 1, p .. k - 1], axes of length 1 left out.
+bool extents_of(const Shape& from, const graph::Ints& permutation, Extents& e) {
+  graph::Ints axes;
+  for (const int64_t axis : permutation) {
+    if (from[static_cast<size_t>(axis)] != 1) axes.push_back(axis);
   }
+  graph::Ints sorted = axes;
+  std::sort(sorted.begin(), sorted.end());
+  const auto begin = std::mismatch(axes.begin(), axes.end(), sorted.begin());
+  const auto prefix = begin.first - axes.begin();
+  const auto turn = std::find(axes.begin() + prefix, axes.end(), *begin.second);
+  std::rotate(axes.begin() + prefix, turn, axes.end());
+  if (axes != sorted) return false;
+  const auto product = [&](auto first, auto last) {
+    int64_t n = 1;
+    for (; first != last; ++first) n *= from[static_cast<size_t>(*first)];
+    return n;
+  };
+  const auto rows = axes.begin() + prefix + (axes.end() - turn);
+  e.images = product(axes.begin(), axes.begin() + prefix);
+  e.rows = product(axes.begin() + prefix, rows);
+  e.columns = product(rows, axes.end());
+  return true;
 }
 
-template <int kRows, class T>
-void interleave(const T* src, int64_t src_stride, T* dst, int64_t columns) {
-  for (int64_t c = 0; c < columns; ++c) {
-    for (int r = 0; r < kRows; ++r) dst[c * kRows + r] = src[r * src_stride + c];
-  }
-}
-
-template <int kColumns, class T>
-void separate(const T* src, T* dst, int64_t dst_stride, int64_t rows) {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int c = 0; c < kColumns; ++c) dst[c * dst_stride + r] = src[r * kColumns + c];
-  }
-}
-
+// Elements of any size; those of 1 and 4 bytes, which all but tests use, have kernels.
 template <class T>
 void transpose(const T* src, int64_t src_stride, T* dst, int64_t dst_stride, int64_t rows,
                int64_t columns) {
-  if (rows == dst_stride && rows == 3) return interleave<3>(src, src_stride, dst, columns);
-  if (rows == dst_stride && rows == 4) return interleave<4>(src, src_stride, dst, columns);
-  if (columns == src_stride && columns == 3) return separate<3>(src, dst, dst_stride, rows);
-  for (int64_t r = 0; r < rows; r += kBlock) {
-    for (int64_t c = 0; c < columns; c += kBlock) {
-      transpose_block(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride,
-                      std::min(kBlock, rows - r), std::min(kBlock, columns - c));
+  if constexpr (sizeof(T) == 1) {
+    transpose_bytes_table.pick()(src, src_stride, dst, dst_stride, rows, columns);
+  } else if constexpr (sizeof(T) == 4) {
+    transpose_words_table.pick()(src, src_stride, dst, dst_stride, rows, columns);
+  } else {
+    for (int64_t c = 0; c < columns; ++c) {
+      for (int64_t r = 0; r < rows; ++r) dst[c * dst_stride + r] = src[r * src_stride + c];
     }
   }
 }
 
 class ReorderStep final : public Step {
  public:
-  ReorderStep(const PlanEdge& from, const PlanEdge& to)
-      : extents_(extents_of(from, to)),
-        element_bytes_(size_of(from.dtype)),
-        constant_(from.constant) {}
+  ReorderStep(const Extents& extents, const PlanEdge& from)
+      : extents_(extents), element_bytes_(size_of(from.dtype)), constant_(from.constant) {}
 
   void run(const StepBuffers& buffers) const override {
     const void* src = constant_ ? constant_.data() : buffers.inputs[0];
@@ -121,8 +120,8 @@ class QuantizingReorderStep final : public Step {
   QuantizingReorderStep(const PlanEdge& from, const PlanEdge& to) : extents_(extents_of(from, to)) {
     scale_ = to.qparams->scale[0];
     zero_point_ = to.qparams->zero_point[0];
-    low_ = static_cast<float>(to.qparams->code_min() - zero_point_);
-    high_ = static_cast<float>(to.qparams->code_max() - zero_point_);
+    low_ = to.qparams->code_min() - zero_point_;
+    high_ = to.qparams->code_max() - zero_point_;
   }
 
   void run(const StepBuffers& buffers) const override {
@@ -157,11 +156,19 @@ class QuantizingReorderStep final : public Step {
   }
 
   void quantize(const float* x, uint8_t* codes, int64_t n) const {
+    if (low_ + zero_point_ >= 0) return quantize_unsigned(x, codes, n);
+    quantization::quantize_affine(x, reinterpret_cast<int8_t*>(codes),
+                                  {1, 1, static_cast<size_t>(n)}, &scale_, &zero_point_,
+                                  low_ + zero_point_, high_ + zero_point_);
+  }
+
+  void quantize_unsigned(const float* x, uint8_t* codes, int64_t n) const {
     constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds half to even
+    const auto low = static_cast<float>(low_), high = static_cast<float>(high_);
     for (int64_t i = 0; i < n; ++i) {
       float v = x[i] / scale_;
-      v = v < low_ ? low_ : v;
-      v = v > high_ ? high_ : v;
+      v = v < low ? low : v;
+      v = v > high ? high : v;
       v = v == v ? v : 0.0f;  // NaN
       codes[i] = static_cast<uint8_t>(static_cast<int32_t>((v + kRound) - kRound) + zero_point_);
     }
@@ -170,7 +177,7 @@ class QuantizingReorderStep final : public Step {
   Extents extents_;
   float scale_;
   int32_t zero_point_;
-  float low_, high_;
+  int32_t low_, high_;  // code_min and code_max, less the zero point
 };
 
 bool quantizes(const PlanEdge& from, const PlanEdge& to) {
@@ -189,8 +196,15 @@ bool can_reorder(const PlanEdge& from, const PlanEdge& to) {
 std::unique_ptr<Step> make_reorder_step(const PlanEdge& from, const PlanEdge& to) {
   TERSOR_CHECK(can_reorder(from, to), "reorder: to must have dtype ", name_of(from.dtype), ", got ",
                name_of(to.dtype));
-  if (from.dtype == to.dtype) return std::make_unique<ReorderStep>(from, to);
+  if (from.dtype == to.dtype) return std::make_unique<ReorderStep>(extents_of(from, to), from);
   return std::make_unique<QuantizingReorderStep>(from, to);
+}
+
+std::unique_ptr<Step> make_transpose_step(const PlanEdge& from, const graph::Ints& permutation) {
+  Extents extents;
+  if (moves_nothing(from.shape, permutation)) return nullptr;
+  if (!extents_of(from.shape, permutation, extents)) return nullptr;
+  return std::make_unique<ReorderStep>(extents, from);
 }
 
 }  // namespace tersor::runtime

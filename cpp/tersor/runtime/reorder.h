@@ -12,4 +12,8 @@ namespace tersor::runtime {
 std::unique_ptr<Step> make_reorder_step(const PlanEdge& from, const PlanEdge& to);
 bool can_reorder(const PlanEdge& from, const PlanEdge& to);
 
+// A step for `to` axis i = `from` axis permutation[i] (physical) where that transposes the matrices
+// of a batch, such as [N, H, W, C] to [N, C, H, W]; nullptr for other permutations.
+std::unique_ptr<Step> make_transpose_step(const PlanEdge& from, const graph::Ints& permutation);
+
 }  // namespace tersor::runtime
