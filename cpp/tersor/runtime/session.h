@@ -23,7 +23,7 @@ struct SessionOptions {
   Arithmetic arithmetic = Arithmetic::fast;
   Precision precision = Precision::float32;
   std::string provider;       // "" or "reference"
-  int micro_batch = 0;        // 0: chosen so that a step's edges of a micro-batch fit L2 (1..8)
+  int micro_batch = 0;        // 0: chosen so that a step's edges fit L2: 1..8, 64 if all dense
   bool check_finite = false;  // ValueError on NaN or infinity in an input of run()
 };
 

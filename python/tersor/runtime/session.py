@@ -36,7 +36,8 @@ class Session:
     provider : str, default ""
         "" for the fastest kernels, or "reference" for the plain ones that define the operators.
     micro_batch : int, default 0
-        Rows of a micro-batch; 0 chooses 1 to 8 so that a layer's activations fit the L2 cache.
+        Rows of a micro-batch; 0 chooses 1 to 8 so that a layer's activations fit the L2 cache, up
+        to 64 for a network without convolutions.
     check_finite : bool, default False
         Refuse inputs that hold NaN or infinity, at the cost of a pass over them.
 
