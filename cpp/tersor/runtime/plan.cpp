@@ -5,7 +5,8 @@
 #include <unordered_map>
 
 #include "tersor/base/error.h"
-#include "tersor/graph/memory_planner.h"
+#include "tersor/runtime/arena.h"
+#include "tersor/runtime/fusion.h"
 #include "tersor/runtime/layout.h"
 #include "tersor/runtime/reorder.h"
 
@@ -18,8 +19,6 @@ using graph::kNoEdge;
 using graph::LayoutClass;
 using graph::Node;
 using graph::NodeId;
-
-constexpr int64_t kArenaAlignment = 64;
 
 StepSpec spec_of(const Plan& plan, const PlannedStep& planned, const std::string& name) {
   StepSpec spec;
@@ -70,7 +69,9 @@ class Builder {
 
   std::shared_ptr<const Plan> build() {
     mark_needed();
-    find_fusions();
+    std::vector<bool> kept = is_fed_;
+    for (size_t e = 0; e < kept.size(); ++e) kept[e] = kept[e] || is_kept_[e];
+    fusions_ = find_fusions(graph_, needed_, kept);
     for (const EdgeId e : fed_) {
       make_available(e, Layout::row_major, e);
       plan_->inputs.push_back(e);
@@ -80,8 +81,8 @@ class Builder {
       if (needed_[i]) emit(static_cast<NodeId>(i));
     }
     for (const EdgeId e : wanted_) plan_->outputs.push_back(output_edge(e));
-    share_in_place();
-    place();
+    share_in_place(*plan_);
+    place_edges(*plan_);
     for (const PlannedStep& s : plan_->steps) {
       plan_->scratch_bytes =
           std::max(plan_->scratch_bytes, s.step->scratch_bytes(plan_->options.threads));
@@ -226,33 +227,8 @@ class Builder {
     return wants;
   }
 
-  // --- fusion: conv or dense, then the residual add ----------------------------------------------
-
-  void find_fusions() {
-    fused_into_.assign(graph_.nodes().size(), -1);
-    host_of_.assign(graph_.nodes().size(), -1);
-    for (size_t i = 0; i < graph_.nodes().size(); ++i) {
-      if (needed_[i] && graph_.nodes()[i].op == Op::add) find_fusion(static_cast<NodeId>(i));
-    }
-  }
-
-  void find_fusion(NodeId add) {
-    const Node& node = graph_.node(add);
-    const Shape& shape = graph_.edge(node.outputs[0]).shape;
-    NodeId host = -1;
-    for (const EdgeId e : node.inputs) {
-      if (graph_.edge(e).is_constant() || graph_.edge(e).shape != shape) return;
-      const NodeId n = producers_[index(e)];
-      if (n < 0 || is_fed_[index(e)] || is_kept_[index(e)] || consumers_[index(e)].size() != 1)
-        continue;
-      const Op op = graph_.node(n).op;
-      if (op != Op::conv && op != Op::dense) continue;
-      host = std::max(host, n);  // the later one: the other operand exists by then
-    }
-    if (host < 0) return;
-    host_of_[index(add)] = host;
-    fused_into_[index(host)] = add;
-  }
+  // --- nodes
+  // --------------------------------------------------------------------------------------
 
   // Tries conv/dense + add as one step; false when no provider takes it.
   bool emit_fused(NodeId host_id, NodeId add_id) {
@@ -279,11 +255,9 @@ class Builder {
     return true;
   }
 
-  // --- nodes -------------------------------------------------------------------------------------
-
   void emit(NodeId id) {
-    if (fused_into_[index(id)] >= 0) return;  // with its add, below
-    const NodeId host = host_of_[index(id)];
+    if (fusions_.add_of[index(id)] >= 0) return;  // with its add, below
+    const NodeId host = fusions_.host_of[index(id)];
     if (host >= 0) {
       if (emit_fused(host, id)) return observe_all(id);
       emit_plain(host);
@@ -548,7 +522,8 @@ class Builder {
            from[1] == to[1] && !same_in_both_layouts(from);
   }
 
-  // --- memory ------------------------------------------------------------------------------------
+  // --- outputs
+  // ------------------------------------------------------------------------------------
 
   // The caller's buffer of output `e`: in logical order, and of no other input, constant or output.
   int output_edge(EdgeId e) {
@@ -564,70 +539,6 @@ class Builder {
     return copy;
   }
 
-  void lifetimes() {
-    first_.assign(plan_->edges.size(), -1);
-    last_.assign(plan_->edges.size(), -1);
-    const auto root = [&](int e) { return index(plan_->root[index(e)]); };
-    for (size_t s = 0; s < plan_->steps.size(); ++s) {
-      const int step = static_cast<int>(s);
-      for (const int e : plan_->steps[s].inputs) {
-        if (e >= 0) last_[root(e)] = step;
-      }
-      for (const int e : plan_->steps[s].outputs) {
-        if (first_[root(e)] < 0) first_[root(e)] = step;
-        last_[root(e)] = std::max(last_[root(e)], step);
-      }
-    }
-    for (const Tap& tap : plan_->taps)
-      last_[root(tap.edge)] = std::max(last_[root(tap.edge)], tap.step);
-    external_.assign(plan_->edges.size(), false);
-    for (const int e : plan_->inputs) external_[root(e)] = true;
-    for (const int e : plan_->outputs) external_[root(e)] = true;
-  }
-
-  // Gives an in-place step's output the memory of its first input, if that dies there.
-  void share_in_place() {
-    lifetimes();
-    std::vector<int>& root = plan_->root;
-    for (size_t s = 0; s < plan_->steps.size(); ++s) {
-      const PlannedStep& planned = plan_->steps[s];
-      if (!planned.step->in_place() || planned.outputs.size() != 1 || planned.inputs[0] < 0)
-        continue;
-      const int in = root[index(planned.inputs[0])], out = root[index(planned.outputs[0])];
-      const PlanEdge& source = plan_->edges[index(in)];
-      if (source.constant || external_[index(in)] || last_[index(in)] != static_cast<int>(s))
-        continue;
-      if (source.bytes() != plan_->edges[index(out)].bytes()) continue;
-      bool read_twice = false;
-      for (size_t i = 1; i < planned.inputs.size(); ++i) {
-        read_twice |= planned.inputs[i] >= 0 && root[index(planned.inputs[i])] == in;
-      }
-      if (read_twice) continue;
-      last_[index(in)] = last_[index(out)];
-      external_[index(in)] = external_[index(out)];
-      std::replace(root.begin(), root.end(), out, in);
-    }
-  }
-
-  void place() {
-    lifetimes();
-    std::vector<graph::BufferRequest> requests;
-    std::vector<size_t> owners;
-    for (size_t e = 0; e < plan_->edges.size(); ++e) {
-      if (plan_->root[e] != static_cast<int>(e) || external_[e] || first_[e] < 0) continue;
-      requests.push_back({static_cast<int64_t>(plan_->edges[e].bytes()), first_[e], last_[e]});
-      owners.push_back(e);
-    }
-    const graph::MemoryPlan memory = graph::plan_memory(requests, kArenaAlignment, {}, 2000);
-    plan_->offsets.assign(plan_->edges.size(), -1);
-    for (size_t i = 0; i < owners.size(); ++i) plan_->offsets[owners[i]] = memory.offsets[i];
-    for (size_t e = 0; e < plan_->edges.size(); ++e) {
-      plan_->offsets[e] = plan_->offsets[index(plan_->root[e])];
-    }
-    plan_->arena_bytes = static_cast<size_t>(memory.total_bytes);
-    plan_->arena_lower_bound_bytes = static_cast<size_t>(memory.lower_bound_bytes);
-  }
-
   const Graph& graph_;
   std::vector<NodeId> producers_;
   std::vector<std::vector<NodeId>> consumers_;
@@ -635,11 +546,9 @@ class Builder {
   std::vector<EdgeId> fed_, wanted_, tapped_;
   std::vector<bool> is_fed_, is_kept_;  // kept: an output or a tap, so it must exist by itself
   std::vector<bool> needed_;
-  std::vector<NodeId> fused_into_, host_of_;  // conv/dense -> its add, and back; -1
-  std::vector<std::array<int, 2>> at_;        // plan edge of each graph edge by layout, -1
-  std::vector<signed char> wants_;            // wants_channels_last, -1: not asked yet
-  std::vector<int> first_, last_;             // by root
-  std::vector<bool> external_;
+  Fusions fusions_;
+  std::vector<std::array<int, 2>> at_;  // plan edge of each graph edge by layout, -1
+  std::vector<signed char> wants_;      // wants_channels_last, -1: not asked yet
 };
 
 }  // namespace
