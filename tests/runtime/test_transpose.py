@@ -39,7 +39,7 @@ def test_bytes_with_quantization(isa, shape, batch):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8", "int32", "int64"])
-@pytest.mark.parametrize("perm", itertools.permutations((1, 2, 3)))
+@pytest.mark.parametrize("perm", list(itertools.permutations((1, 2, 3))))
 def test_transpose_operator(isa, dtype, perm):
     b = Builder()
     x = b.input((5, 18, 7), dtype=dtype)
