@@ -66,6 +66,7 @@ static inline void transpose(const T* src, int64_t src_stride, T* dst, int64_t d
   if (rows == 3 && dst_stride == 3) return interleave<3>(src, src_stride, dst, columns);
   if (rows == 4 && dst_stride == 4) return interleave<4>(src, src_stride, dst, columns);
   if (columns == 3 && src_stride == 3) return separate<3>(src, dst, dst_stride, rows);
+  if (columns == 4 && src_stride == 4) return separate<4>(src, dst, dst_stride, rows);
   constexpr int n = 1 << kRounds;
   if (rows < n || columns < n) return plain(src, src_stride, dst, dst_stride, rows, columns);
   for (int64_t c = 0; c < columns; c += n) {
