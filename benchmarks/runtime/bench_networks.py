@@ -137,11 +137,21 @@ def _cells(row: dict[str, Any], best: float) -> list[str]:
         f"{row['samples_per_s']:,.0f}",
         f"{best / row['median_ms']:.2f}",
         f"{row['peak_bytes'] / 2**20:.1f}",
+        f"{row['file_bytes'] / 1024:,.0f}",
         quality,
     ]
 
 
-COLUMNS = ["contender", "median ms", "p95 ms", "samples/s", "x fastest fp32", "peak MiB", "quality"]
+COLUMNS = [
+    "contender",
+    "median ms",
+    "p95 ms",
+    "samples/s",
+    "x fastest fp32",
+    "peak MiB",
+    "file KiB",
+    "quality",
+]
 
 
 def _groups(rows: list[dict[str, Any]]) -> dict[tuple[str, int, int], list[dict[str, Any]]]:
@@ -186,7 +196,7 @@ def markdown(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
             f"### {_title(*key)}",
             "",
             "| " + " | ".join(COLUMNS) + " |",
-            "|---" + "|--:" * 6 + "|",
+            "|---" + "|--:" * 7 + "|",
         ]
         for row in sorted(group, key=lambda r: r["median_ms"]):
             cells = _cells(row, best)

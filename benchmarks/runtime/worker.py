@@ -73,7 +73,8 @@ def main() -> None:
     for line in sys.stdin:
         if line.strip() == "end":
             peak = (memory_kb("VmHWM") - before) * 1024
-            return answer({"peak_bytes": peak, **quality(predict, data)})
+            size = peer.model_file(args.folder, args.precision).stat().st_size
+            return answer({"peak_bytes": peak, "file_bytes": size, **quality(predict, data)})
         times = []
         for _ in range(int(line)):
             start = time.perf_counter_ns()

@@ -5,9 +5,14 @@ import numpy as np
 PRECISIONS = ("fp32", "int8")
 
 
+def model_file(folder, precision):
+    """See the package."""
+    return folder / f"{precision}.tflite"
+
+
 def load(folder, precision, x, threads):
     """See the package."""
-    path = folder / f"{precision}.tflite"
+    path = model_file(folder, precision)
     if not path.exists():
         return None
     from ai_edge_litert.interpreter import Interpreter
