@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import tersor
 from tersor import _core
+from tests.networks import Int8Builder
 
 from .float_layers import NAMED, Layer, layers
 
@@ -102,6 +103,51 @@ def test_dense(rows: int, inputs: int, outputs: int) -> None:
     results = [tersor.Session(graph, threads=n, provider="onednn")(x) for n in (1, 2)]
     np.testing.assert_allclose(results[0], expected, rtol=0, atol=4 * inputs * EPS * 12)
     np.testing.assert_array_equal(*results)
+
+
+INT8 = {
+    "stem": {"inputs": 3, "outputs": 16, "strides": [2, 2], "activation": "relu"},
+    "square": {"inputs": 32, "outputs": 48, "activation": "relu6"},
+    "pointwise": {"inputs": 24, "outputs": 40, "kernel": 1},
+    "depthwise": {"inputs": 32, "outputs": 32, "groups": 32, "activation": "relu6"},
+    "grouped": {"inputs": 16, "outputs": 32, "groups": 4},
+}
+
+
+def int8_graph(inputs: int, outputs: int, **attributes: object) -> tersor.Graph:
+    b = Int8Builder()
+    x = b.quantize(b.input((inputs, 9, 11)), 0.03, -5)
+    zero_point = -128 if "activation" in attributes else 7
+    y = b.conv8(x, outputs, 0.04, zero_point, "layer", **attributes)
+    return b.done(b.node("dequantize", y, name="y"))
+
+
+@pytest.mark.skipif(
+    not {"avx512vnni", "avxvnni"} & set(_core.base.cpu_features()),
+    reason="without VNNI oneDNN's int8 sums are wrong and it is not used",
+)
+@pytest.mark.parametrize("name", INT8)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_int8(name: str, batch: int) -> None:
+    graph = int8_graph(**INT8[name])
+    shape = (batch, INT8[name]["inputs"], 9, 11)
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    session = tersor.Session(graph, provider="onednn")
+    codes = np.rint(session(x) / np.float32(0.04))
+    expected = np.rint(tersor.Session(graph, provider="reference")(x) / np.float32(0.04))
+    # The contract of `fast` arithmetic: at most one code, on at most 1 % of the codes.
+    assert np.abs(codes - expected).max() <= 1
+    assert (codes != expected).mean() <= 0.01
+    assert any(row.kernel.startswith("onednn int8 ") for row in session.profile(x, repeats=1))
+
+
+def test_int8_needs_vnni() -> None:
+    if {"avx512vnni", "avxvnni"} & set(_core.base.active_features()):
+        pytest.skip("this CPU has VNNI")
+    graph = int8_graph(**INT8["square"])
+    x = np.zeros((1, 32, 9, 11), np.float32)
+    profile = tersor.Session(graph, provider="onednn").profile(x, repeats=1)
+    assert not any("onednn int8" in row.kernel for row in profile)
 
 
 @needs_avx2

@@ -33,6 +33,10 @@ struct ConvSpecFloat32 {
 // weights; dense as a 1 x 1 convolution of one pixel a row. nullopt for everything else.
 std::optional<ConvSpecFloat32> read_conv_float32(const StepSpec& spec);
 
+// A 3 x 3 convolution with stride 1 for which Winograd's transforms cost less than the products
+// that they save (native_winograd_float32.cpp).
+bool winograd_pays(const ConvShapeFloat32& shape);
+
 // Weights of each group as panels of kPanel output channels,
 // [group][panel][kh][kw][channel][kPanel], zero-padded.
 struct PackedConvFloat32 {

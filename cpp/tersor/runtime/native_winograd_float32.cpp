@@ -194,24 +194,22 @@ class WinogradStep final : public Step {
   std::string kernel_;
 };
 
-// Where the transforms cost less than the multiplications they save.
-bool pays(const ConvShapeFloat32& s) {
-  const int64_t tiles = ((s.output_height + 3) / 4) * ((s.output_width + 3) / 4);
-  const int64_t useful = s.output_height * s.output_width;
-  return s.input_channels >= 8 && s.output_channels >= 8 && useful * 2 >= tiles * 16;
-}
-
 }  // namespace
 
+bool winograd_pays(const ConvShapeFloat32& s) {
+  const bool fits = s.kernel_height == 3 && s.kernel_width == 3 && s.stride_y == 1 &&
+                    s.stride_x == 1 && s.dilation_y == 1 && s.dilation_x == 1 && s.groups == 1 &&
+                    !s.transposed;
+  if (!fits) return false;
+  // At least half of the tiles' outputs must be used (7 x 7: 77 %, 5 x 5: 39 %).
+  const int64_t tiles = ((s.output_height + 3) / 4) * ((s.output_width + 3) / 4);
+  const int64_t used = s.output_height * s.output_width;
+  return s.input_channels >= 8 && s.output_channels >= 8 && used * 2 >= tiles * 16;
+}
+
 std::unique_ptr<Step> make_native_winograd_float32_step(const StepSpec& spec) {
-  if (spec.op != Op::conv) return nullptr;
   const auto conv = read_conv_float32(spec);
-  if (!conv) return nullptr;
-  const ConvShapeFloat32& s = conv->shape;
-  if (s.kernel_height != 3 || s.kernel_width != 3 || s.stride_y != 1 || s.stride_x != 1 ||
-      s.dilation_y != 1 || s.dilation_x != 1 || s.groups != 1 || !pays(s)) {
-    return nullptr;
-  }
+  if (!conv || spec.op != Op::conv || !winograd_pays(conv->shape)) return nullptr;
   return std::make_unique<WinogradStep>(spec, *conv);
 }
 

@@ -5,6 +5,7 @@
 
 #include "tersor/base/error.h"
 #include "tersor/base/isa.h"
+#include "tersor/runtime/conv_spec_float32.h"
 #include "tersor/runtime/onednn.h"
 
 // OpenMP comes with oneDNN; weak, so that no header and no library of OpenMP is needed to build.
@@ -136,6 +137,7 @@ std::unique_ptr<Step> make_onednn_step(const StepSpec& spec) {
   if (!engine) return nullptr;
   try {
     const OnednnOneThread one;
+    if (auto step = make_onednn_int8_step(spec, *engine)) return step;
     if (spec.op == Op::conv || spec.op == Op::conv_transpose)
       return make_onednn_conv_step(spec, *engine);
     if (spec.op == Op::dense || spec.op == Op::matmul)
@@ -147,11 +149,15 @@ std::unique_ptr<Step> make_onednn_step(const StepSpec& spec) {
 }
 
 std::unique_ptr<Step> make_preferred_onednn_step(const StepSpec& spec) {
-  // fp32: tersor's own kernels were at least as fast on every layer of ResNet-20, ResNet-18 and
-  // MobileNetV2 (benchmarks/runtime/bench_conv_float32.py). bf16 multiplication is oneDNN's alone.
-  const bool bfloat16 =
-      spec.options.precision == Precision::bfloat16 && (active_features() & Feature::avx512bf16);
-  return bfloat16 ? make_onednn_step(spec) : nullptr;
+  // fp32 and int8: tersor's own kernels were faster over ResNet-20, ResNet-18 and MobileNetV2 as
+  // wholes (benchmarks/runtime/bench_conv_float32.py; AVX2: 0.47 against 0.88 ms for ResNet-20).
+  // bf16 multiplication is oneDNN's, but for depthwise layers, where rounding the input costs more
+  // than it saves, and Winograd's: a quarter of the products in fp32 beats all of them in bf16.
+  if (spec.options.precision != Precision::bfloat16) return nullptr;
+  if (!(active_features() & Feature::avx512bf16)) return nullptr;
+  const auto conv = read_conv_float32(spec);
+  if (!conv || conv->shape.depthwise() || winograd_pays(conv->shape)) return nullptr;
+  return make_onednn_step(spec);
 }
 
 }  // namespace tersor::runtime

@@ -69,6 +69,7 @@ class OnednnCall {
 
 // The makers; each returns nullptr for what oneDNN lacks or only does with plain loops.
 std::unique_ptr<Step> make_onednn_conv_step(const StepSpec& spec, const dnnl::engine& engine);
+std::unique_ptr<Step> make_onednn_int8_step(const StepSpec& spec, const dnnl::engine& engine);
 std::unique_ptr<Step> make_onednn_matmul_step(const StepSpec& spec,
                                               const dnnl::engine& engine);  // and dense
 
