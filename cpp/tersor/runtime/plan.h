@@ -19,7 +19,7 @@ namespace tersor::runtime {
 struct PlanOptions {
   StepOptions step;
   int threads = 1;                   // most threads that a step of this plan is ever given
-  std::string provider;              // "", or "reference"
+  std::string provider;              // "", "native", "onednn" or "reference"
   std::vector<std::string> inputs;   // partial execution: edges that are fed; empty = the graph's
   std::vector<std::string> outputs;  // edges wanted; empty = the graph's, or none if there are taps
   std::vector<std::string> taps;     // edges to look at on the way

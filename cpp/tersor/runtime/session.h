@@ -22,7 +22,7 @@ struct SessionOptions {
   int threads = 0;  // 0: tersor::threads()
   Arithmetic arithmetic = Arithmetic::fast;
   Precision precision = Precision::float32;
-  std::string provider;       // "" or "reference"
+  std::string provider;       // "", "native", "onednn" or "reference"
   int micro_batch = 0;        // 0: chosen so that a step's edges fit L2: 1..8, 64 if all dense
   bool check_finite = false;  // ValueError on NaN or infinity in an input of run()
 };

@@ -34,7 +34,8 @@ class Session:
     precision : {"fp32", "bf16"}, default "fp32"
         Arithmetic of float layers. "bf16" computes in float32 where the processor has no bfloat16.
     provider : str, default ""
-        "" for the fastest kernels, or "reference" for the plain ones that define the operators.
+        "" for the fastest kernels; "native" or "onednn" for one family of them, with the reference
+        for what it lacks; "reference" for the plain ones that define the operators.
     micro_batch : int, default 0
         Rows of a micro-batch; 0 chooses 1 to 8 so that a layer's activations fit the L2 cache, up
         to 64 for a network without convolutions.
