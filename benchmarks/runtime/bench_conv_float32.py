@@ -163,7 +163,12 @@ def cases() -> Iterator[Case]:
                 "channels": f"{inputs}-{outputs}",
             }
             sizes |= {"kernel": kernel, "stride": stride, "groups": groups}
-            yield case("conv_float32", sizes, w, x, macs, attributes, (stride, pad, groups))
+            op = "conv_float32"
+            if groups == inputs:
+                op = "depthwise_float32"
+            elif kernel == 3 and stride == 1 and inputs > 3:
+                op = "winograd_float32"
+            yield case(op, sizes, w, x, macs, attributes, (stride, pad, groups))
     for rows, inputs, outputs in DENSE:
         w, x = draw(outputs, inputs), draw(rows, inputs)
         sizes = {"rows": rows, "channels": f"{inputs}-{outputs}"}
