@@ -4,7 +4,8 @@ The first case is a product of large matrices: what this machine reaches at best
 Winograd convolutions may exceed it, since GOP/s count the direct sum's operations. `tersor` is the
 session's own choice, `tersor-onednn` the oneDNN provider alone; a call of theirs includes the
 reorder to channels last and back that a network does once, so that `quality` shows the GOP/s of the
-layer alone, as `Session.profile` measures it inside a network.
+layer alone, as `Session.profile` measures it inside a network. Kernels: conv_line_float32,
+depthwise_line_float32, and winograd_input_float32 and winograd_output_float32 around the former.
 """
 
 from __future__ import annotations
