@@ -138,7 +138,8 @@ def test_int8(name: str, batch: int) -> None:
     # The contract of `fast` arithmetic: at most one code, on at most 1 % of the codes.
     assert np.abs(codes - expected).max() <= 1
     assert (codes != expected).mean() <= 0.01
-    assert any(row.kernel.startswith("onednn int8 ") for row in session.profile(x, repeats=1))
+    if name in ("square", "pointwise"):  # others may be plain loops there, which are declined
+        assert any(row.kernel.startswith("onednn int8 ") for row in session.profile(x, repeats=1))
 
 
 def test_int8_needs_vnni() -> None:
