@@ -118,7 +118,10 @@ const char* name_of(ConvInt8Algorithm algorithm) {
 }
 
 struct ConvInt8::State {
-  ConvInt8Shape shape;  // a pointwise layer is seen as one row of pixels: height pixels of width 1
+  // A pointwise layer is seen as one column of pixels; one with a stride has only the pixels that it reads.
+  ConvInt8Shape shape;
+  bool column = false;
+  int64_t row_stride, pixel_stride, image_stride;  // of the caller's x, in elements
   ConvInt8Algorithm algorithm;
   ConvInt8Epilogue epilogue;
   Int8Epilogue packed;
@@ -140,6 +143,7 @@ struct ConvInt8::State {
   depthwise_int8_sig* depthwise = nullptr;
   std::string kernel;
 
+  void skip_pixels();
   void pack_epilogue(const int32_t* bias_values);
   bool bytes() const { return algorithm == ConvInt8Algorithm::bytes; }
   bool dense_sums() const { return bytes() || algorithm == ConvInt8Algorithm::direct; }
@@ -180,6 +184,26 @@ struct ConvInt8::State {
   }
   int64_t worker_bytes() const { return image_bytes() + winograd_bytes() + exact_bytes(); }
 };
+
+// 1 x 1: one column of all pixels, or with a stride the image that it reads.
+void ConvInt8::State::skip_pixels() {
+  ConvInt8Shape& s = shape;
+  if (is_pointwise(s) && dense_sums()) {
+    s.height = s.batch * s.height * s.width;
+    s.width = 1;
+    s.batch = s.height > 0 ? 1 : 0;
+    s.height = std::max<int64_t>(s.height, 1);
+    row_stride = pixel_stride;
+    column = true;
+  } else if (s.kernel_h == 1 && s.kernel_w == 1 && s.pad_top + s.pad_left + s.pad_bottom + s.pad_right == 0) {
+    row_stride *= s.stride_h;
+    pixel_stride *= s.stride_w;
+    const int64_t height = s.out_height(), width = s.out_width();
+    s.height = height;
+    s.width = width;
+    s.stride_h = s.stride_w = 1;
+  }
+}
 
 void ConvInt8::State::pack_epilogue(const int32_t* bias_values) {
   const int64_t outputs = algorithm == ConvInt8Algorithm::depthwise ? shape.channels : shape.group_outputs();
@@ -288,7 +312,7 @@ void ConvInt8::State::plan_bands() {
   image_columns = tiled ? round_up(out_w, 4) + 2 : (out_w - 1) * s.stride_w + (s.kernel_w - 1) * s.dilation_w + 1;
   const int64_t row_bytes = planes * image_columns * image_channels * 2;
   const int64_t tap_rows = (s.kernel_h - 1) * s.dilation_h + 1;
-  if (is_pointwise(s)) {
+  if (column) {
     const int64_t fits = kPointwiseBytes / (row_bytes + s.out_channels);
     band_rows = round_up(std::clamp(fits, kPointwisePixels, int64_t{384}), 12);
   } else {
@@ -352,7 +376,8 @@ void ConvInt8::State::pad_band(const Piece& piece, int64_t group, const int8_t* 
   a.height = s.height;
   a.width = s.width;
   a.channels = whole_channels ? s.channels : s.group_channels();
-  a.pixel_stride = s.channels;
+  a.row_stride = row_stride;
+  a.pixel_stride = pixel_stride;
   a.first_row = piece.row * s.stride_h - s.pad_top;
   a.rows = algorithm == ConvInt8Algorithm::winograd
                ? round_up(piece.rows, 4) + 2
@@ -363,7 +388,7 @@ void ConvInt8::State::pad_band(const Piece& piece, int64_t group, const int8_t* 
   a.plane_step = whole_channels ? plane_elements() : 0;
   a.zero_point = zero_point;
   for (int64_t b = 0; b < piece.images; ++b) {
-    a.x = x + (piece.image + b) * s.height * s.width * s.channels + group * a.channels;
+    a.x = x + (piece.image + b) * image_stride + group * a.channels;
     a.image = image + b * image_elements() * (bytes() ? 1 : 2);
     pad(a);
   }
@@ -464,7 +489,7 @@ void ConvInt8::State::run_all(const Targets& t, void* scratch, int threads) cons
   if (threads > 1 && pieces_of() < threads) {
     // Rows when each thread gets two steps of them, else panels of output channels, whose weights are then
     // read by one thread only.
-    const int64_t step = algorithm == ConvInt8Algorithm::winograd ? 4 : is_pointwise(s) ? 12 : 1;
+    const int64_t step = algorithm == ConvInt8Algorithm::winograd ? 4 : column ? 12 : 1;
     const bool split_panels = algorithm != ConvInt8Algorithm::depthwise && panels() >= threads;
     images = 1;
     if (s.batch < threads && (divide_up(out_h, step) >= 2 * threads || !split_panels)) {
@@ -506,13 +531,11 @@ ConvInt8::ConvInt8(const ConvInt8Shape& shape, const int8_t* weights, const int3
                "conv_int8: depthwise must have one channel per group and at most 128 taps");
   State& s = *state_;
   s.shape = shape;
+  s.pixel_stride = shape.channels;
+  s.row_stride = shape.width * shape.channels;
+  s.image_stride = shape.height * s.row_stride;
   s.algorithm = algorithm;
-  if (is_pointwise(shape) && s.dense_sums()) {
-    s.shape.height = shape.batch * shape.height * shape.width;
-    s.shape.width = 1;
-    s.shape.batch = s.shape.height > 0 ? 1 : 0;
-    s.shape.height = std::max<int64_t>(s.shape.height, 1);
-  }
+  s.skip_pixels();
   s.epilogue = std::move(epilogue);
   s.zero_point = zero_point;
   s.pack_epilogue(bias);

@@ -19,12 +19,12 @@ struct Int8Output {
 };
 
 // image[r][c][k] = x[first_row + r][c - left][k] - zero_point, 0 outside of x: rows x columns x
-// image_channels int16 from height x width x channels int8 whose pixels lie pixel_stride apart.
+// image_channels int16 from height x width x channels int8, row_stride and pixel_stride apart.
 // Channels from `channels` to `image_channels` are 0. With planes, image_channels = 16 and channel k lies in plane
 // k / 16, plane_step elements from the one before.
 struct PadInt8 {
   const std::int8_t* x;
-  std::int64_t height, width, channels, pixel_stride;
+  std::int64_t height, width, channels, row_stride, pixel_stride;
   std::int64_t first_row, rows, left, columns, image_channels;
   std::int64_t plane_step;  // 0: one plane
   std::int32_t zero_point;

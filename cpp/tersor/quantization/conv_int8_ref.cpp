@@ -12,7 +12,7 @@ void pad_int8_ref(const PadInt8& a) noexcept {
         const bool inside = 0 <= row && row < a.height && 0 <= column && column < a.width && k < a.channels;
         const int64_t at = k / a.image_channels * a.plane_step + (r * a.columns + c) * a.image_channels;
         static_cast<int16_t*>(a.image)[at + k % a.image_channels] = static_cast<int16_t>(
-            inside ? a.x[(row * a.width + column) * a.pixel_stride + k] - a.zero_point : 0);
+            inside ? a.x[row * a.row_stride + column * a.pixel_stride + k] - a.zero_point : 0);
       }
     }
   }

@@ -50,9 +50,9 @@ TERSOR_INLINE void widen_pixels(const PadInt8& a, const int8_t* from, int64_t co
 
 void TERSOR_SIMD_NAME(pad_int8)(const PadInt8& a) noexcept {
   if (a.left == 0 && a.columns == a.width && a.image_channels == a.channels && a.plane_step == 0 &&
-      a.pixel_stride == a.channels && a.first_row >= 0 && a.first_row + a.rows <= a.height) {
-    const int64_t row = a.width * a.channels;
-    widen_run(a.x + a.first_row * row, a.rows * row, a.zero_point, static_cast<int16_t*>(a.image));
+      a.pixel_stride == a.channels && a.row_stride == a.width * a.channels && a.first_row >= 0 &&
+      a.first_row + a.rows <= a.height) {
+    widen_run(a.x + a.first_row * a.row_stride, a.rows * a.row_stride, a.zero_point, static_cast<int16_t*>(a.image));
     return;
   }
   const int64_t pitch = a.columns * a.image_channels;
@@ -72,7 +72,7 @@ void TERSOR_SIMD_NAME(pad_int8)(const PadInt8& a) noexcept {
                                                                        : a.channels;
       zero_run(to, left * a.image_channels);
       to += left * a.image_channels;
-      widen_pixels(a, a.x + row * a.width * a.pixel_stride + 16 * p, inner, channels, to);
+      widen_pixels(a, a.x + row * a.row_stride + 16 * p, inner, channels, to);
       zero_run(to + inner * a.image_channels, pitch - (left + inner) * a.image_channels);
     }
   }

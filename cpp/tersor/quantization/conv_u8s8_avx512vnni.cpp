@@ -43,10 +43,9 @@ void TERSOR_SIMD_NAME(pad_u8)(const PadInt8& a) noexcept {
   const int64_t left = a.left < a.columns ? a.left : a.columns;
   const int64_t inner = a.width < a.columns - left ? a.width : a.columns - left;
   auto* to = static_cast<uint8_t*>(a.image);
-  const int64_t row_bytes = a.width * a.channels;
-  if (left == 0 && inner == a.columns && inner == a.width && a.pixel_stride == a.channels && a.first_row >= 0 &&
-      a.first_row + a.rows <= a.height) {
-    flip_run(a.x + a.first_row * row_bytes, a.rows * row_bytes, to);
+  if (left == 0 && inner == a.columns && inner == a.width && a.pixel_stride == a.channels &&
+      a.row_stride == a.width * a.channels && a.first_row >= 0 && a.first_row + a.rows <= a.height) {
+    flip_run(a.x + a.first_row * a.row_stride, a.rows * a.row_stride, to);
     return;
   }
   for (int64_t r = 0; r < a.rows; ++r, to += pitch) {
@@ -55,7 +54,7 @@ void TERSOR_SIMD_NAME(pad_u8)(const PadInt8& a) noexcept {
       fill_run(to, pitch, border);
       continue;
     }
-    const int8_t* from = a.x + row * a.width * a.pixel_stride;
+    const int8_t* from = a.x + row * a.row_stride;
     fill_run(to, left * a.channels, border);
     if (a.pixel_stride == a.channels) {
       flip_run(from, inner * a.channels, to + left * a.channels);

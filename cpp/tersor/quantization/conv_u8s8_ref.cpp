@@ -10,7 +10,7 @@ void pad_u8_ref(const PadInt8& a) noexcept {
       for (int64_t k = 0; k < a.channels; ++k) {
         const int64_t row = a.first_row + r, column = c - a.left;
         const bool inside = 0 <= row && row < a.height && 0 <= column && column < a.width;
-        const int32_t code = inside ? a.x[(row * a.width + column) * a.pixel_stride + k] : a.zero_point;
+        const int32_t code = inside ? a.x[row * a.row_stride + column * a.pixel_stride + k] : a.zero_point;
         image[(r * a.columns + c) * a.channels + k] = static_cast<uint8_t>(code + 128);
       }
     }
