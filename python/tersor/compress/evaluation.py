@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..base.threads import get_threads
+from ..data.dataset import Dataset
 from ..data.load import as_dataset
 from ..data.preprocess import Preprocess
 from ..report.evaluate import accuracy, prepare_dataset, run_batches
@@ -14,7 +15,7 @@ from ..runtime import Session
 
 def accuracy_of(
     model: Any,
-    evaluate: tuple[Any, Any] | Callable[[Any], float],
+    evaluate: Dataset | tuple[Any, Any] | Callable[[Any], float],
     preprocess: Preprocess | None = None,
 ) -> float:
     """Score a network.
@@ -22,7 +23,7 @@ def accuracy_of(
     Parameters
     ----------
     model : Graph or CompressedModel
-    evaluate : (x, y) or callable
+    evaluate : (x, y), Dataset or callable
         Samples and labels for top-1 accuracy, or a function of a session.
     preprocess : Preprocess, optional
         For raw samples (uint8).

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core, artifact
+from ..data.dataset import Dataset
 from ..data.preprocess import Preprocess
 from ..graph import Graph
 from ..targets.budget import Budget
@@ -32,7 +33,7 @@ def compress(
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     *,
     calibration: Any = None,
-    evaluate: tuple[NDArray[Any], NDArray[Any]] | Callable[[Any], float] | None = None,
+    evaluate: Dataset | tuple[NDArray[Any], NDArray[Any]] | Callable[[Any], float] | None = None,
     preprocess: Preprocess | Mapping[str, Any] | str | Path | None = None,
     seed: int = 0,
     time_budget: float | None = None,
@@ -56,7 +57,7 @@ def compress(
     calibration : array, path, mapping of arrays, or iterable of batches
         Unlabeled samples, for "int8". Bytes (uint8) are raw samples and go through `preprocess`;
         floats are what the network takes.
-    evaluate : (x, y) or callable, optional
+    evaluate : (x, y), Dataset or callable, optional
         Labeled samples for top-1 accuracy, or a function of a session that returns a score (higher
         is better). Measured before and after.
     preprocess : Preprocess, mapping or path, optional
