@@ -8,7 +8,19 @@ from typing import Any
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the closest known name, or an empty string.
+    """Guess what a misspelled name should have been.
+
+    Parameters
+    ----------
+    name : str
+        What was written.
+    known : collection of str
+        What can be written.
+
+    Returns
+    -------
+    str
+        ``" (did you mean 'x'?)"`` for the closest known name, empty where none is close.
 
     Examples
     --------

@@ -32,6 +32,15 @@ _CLASSES = (
 def is_cifar_name(name: str) -> bool:
     """Return whether a path names one of CIFAR-10's files.
 
+    Parameters
+    ----------
+    name : str
+        Path with forward slashes.
+
+    Returns
+    -------
+    bool
+
     Examples
     --------
     >>> is_cifar_name("cifar-10-batches-bin/data_batch_1.bin"), is_cifar_name("readme.html")

@@ -26,7 +26,16 @@ class Source(Protocol):
         ...
 
     def read(self, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """Return the rows in the order asked for, shape ``(len(rows), *shape)``."""
+        """Return rows in the order asked for.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n,)
+
+        Returns
+        -------
+        ndarray, shape (n, *shape)
+        """
         ...
 
 
@@ -42,6 +51,16 @@ class ArraySource:
         return len(self.x)
 
     def read(self, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """Return rows; a view where they follow one another.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n,)
+
+        Returns
+        -------
+        ndarray, shape (n, *shape)
+        """
         if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
             return np.asarray(self.x[rows[0] : rows[0] + len(rows)])
         return np.asarray(self.x[rows])

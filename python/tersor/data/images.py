@@ -28,6 +28,15 @@ MAX_PIXELS = 1 << 26
 def is_image_name(name: str) -> bool:
     """Return whether a path names an image: known suffix, no hidden file or folder.
 
+    Parameters
+    ----------
+    name : str
+        Path with forward slashes.
+
+    Returns
+    -------
+    bool
+
     Examples
     --------
     >>> is_image_name("test/cat/0001.JPG"), is_image_name("__MACOSX/._a.png")
@@ -56,6 +65,21 @@ class ImageSource:
         return len(self._entries)
 
     def read(self, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """Decode rows; see :meth:`Source.read`.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+
+        Returns
+        -------
+        ndarray of uint8, shape (len(rows), height, width, channels)
+
+        Raises
+        ------
+        DataError
+            If an image is damaged or of another size.
+        """
         images = np.empty((len(rows), *self.shape), np.uint8)
         for image, row in zip(images, rows, strict=True):
             image[...] = self._decode(self._entries[row])

@@ -127,7 +127,18 @@ def as_dataset(data: Any, split: str | None = None) -> Dataset:
 
 
 def to_numpy(value: Any) -> Any:
-    """Return tensors of any framework as something that NumPy reads."""
+    """Return tensors of any framework as something that NumPy reads.
+
+    Parameters
+    ----------
+    value : object
+        An array, a tensor of PyTorch, TensorFlow or JAX, or nested lists of numbers.
+
+    Returns
+    -------
+    object
+        An array where `value` is a tensor, else `value`.
+    """
     if hasattr(value, "detach"):
         value = value.detach().cpu()
     return value.numpy() if hasattr(value, "numpy") and callable(value.numpy) else value

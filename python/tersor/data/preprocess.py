@@ -117,7 +117,12 @@ class Preprocess:
         return cls(**check_keys(value, allowed=_KEYS, what="preprocess"))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data that :meth:`parse` reads back to an equal object."""
+        """Return plain data that :meth:`parse` reads back to an equal object.
+
+        Returns
+        -------
+        dict
+        """
         return {
             "scale": self.scale,
             "mean": list(self.mean),
@@ -128,7 +133,12 @@ class Preprocess:
         }
 
     def to_yaml(self) -> str:
-        """Return a YAML document that :meth:`parse` reads back to an equal object."""
+        """Return a YAML document that :meth:`parse` reads back to an equal object.
+
+        Returns
+        -------
+        str
+        """
         return format_yaml(self.to_dict())
 
     def table(self, channels: int) -> NDArray[np.float32]:

@@ -82,7 +82,12 @@ class Latency:
         )
 
     def to_dict(self) -> dict[str, float]:
-        """Return the attributes and `samples_per_s` as plain data."""
+        """Return the attributes and `samples_per_s` as plain data.
+
+        Returns
+        -------
+        dict of str to float
+        """
         return {
             "mean_s": self.mean_s,
             "median_s": self.median_s,
@@ -153,10 +158,15 @@ def measure_latency(
 
 
 def peak_rss_bytes() -> int:
-    """Return the most memory that this process ever held, in bytes; 0 where it is not known.
+    """Return the most memory that this process ever held.
 
     It includes the interpreter and everything imported, and never falls: compare processes, not
     moments of one.
+
+    Returns
+    -------
+    int
+        Bytes; 0 where it is not known.
     """
     try:
         import resource

@@ -11,7 +11,16 @@ from ..runtime import Session
 
 
 def graph_of(model: Any) -> Any:
-    """Return the graph of a compressed model, or the graph itself."""
+    """Return the graph of a compressed model, or the graph itself.
+
+    Parameters
+    ----------
+    model : Graph or CompressedModel
+
+    Returns
+    -------
+    Graph
+    """
     return getattr(model, "graph", model)
 
 
@@ -31,18 +40,45 @@ def file_bytes(model: Any) -> int:
 
 
 def recipe_name(model: Any) -> str:
-    """Return the name of a compressed model's recipe, ``"fp32"`` for a graph."""
+    """Return the name of a compressed model's recipe, ``"fp32"`` for a graph.
+
+    Parameters
+    ----------
+    model : Graph or CompressedModel
+
+    Returns
+    -------
+    str
+    """
     recipe = getattr(model, "recipe", None)
     return "fp32" if recipe is None else str(getattr(recipe, "name", recipe))
 
 
 def parameters_of(graph: Any) -> int:
-    """Return the number of values in all constants of a graph."""
+    """Return the number of values in all constants of a graph.
+
+    Parameters
+    ----------
+    graph : Graph
+
+    Returns
+    -------
+    int
+    """
     return sum(math.prod(edge.shape) for edge in graph.edges if edge.is_constant)
 
 
 def precision_of(model: Any) -> Literal["fp32", "bf16"]:
-    """Return what the float layers of a network compute in."""
+    """Return what the float layers of a network compute in.
+
+    Parameters
+    ----------
+    model : Graph or CompressedModel
+
+    Returns
+    -------
+    "fp32" or "bf16"
+    """
     return "bf16" if getattr(model, "precision", "fp32") == "bf16" else "fp32"
 
 

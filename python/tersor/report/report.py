@@ -96,7 +96,12 @@ class Report:
             raise BudgetError(f"budget not met: {listed}", tuple(miss for _, miss in found))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data as in ``report.schema.json``."""
+        """Return plain data as in ``report.schema.json``.
+
+        Returns
+        -------
+        dict
+        """
         return {
             "format": FORMAT,
             "title": self.title,

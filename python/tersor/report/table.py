@@ -34,7 +34,12 @@ class TextTable:
     rows: tuple[tuple[str, ...], ...]
 
     def to_rich(self) -> Table:
-        """Return the table for a terminal."""
+        """Return the table for a terminal.
+
+        Returns
+        -------
+        rich.table.Table
+        """
         from rich.table import Table
 
         table = Table(title=self.title, title_justify="left", caption=self.note or None)

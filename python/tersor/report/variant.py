@@ -47,7 +47,12 @@ class TargetFigures:
     misses: tuple[Miss, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data as in the JSON schema of reports."""
+        """Return plain data as in the JSON schema of reports.
+
+        Returns
+        -------
+        dict
+        """
         return {
             "target": self.target,
             "latency": {
@@ -118,7 +123,12 @@ class Variant:
     on_target: TargetFigures | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data as in the JSON schema of reports."""
+        """Return plain data as in the JSON schema of reports.
+
+        Returns
+        -------
+        dict
+        """
         finite = self.sqnr_db is not None and abs(self.sqnr_db) != float("inf")
         return {
             "name": self.name,

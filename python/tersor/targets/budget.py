@@ -133,11 +133,26 @@ class Budget:
         return cls(**check_keys(value, allowed=LINES, what="budget"))
 
     def to_dict(self) -> dict[str, float]:
-        """Return the limited lines in base units: bytes, seconds, joules, share."""
+        """Return the limited lines.
+
+        Returns
+        -------
+        dict of str to float
+            In base units: bytes, seconds, joules, share.
+        """
         return {name: getattr(self, name) for name in LINES if getattr(self, name) is not None}
 
     def merge(self, other: Budget) -> Budget:
-        """Return this budget with the given lines of ``other`` in place of its own."""
+        """Return this budget with the given lines of another in place of its own.
+
+        Parameters
+        ----------
+        other : Budget
+
+        Returns
+        -------
+        Budget
+        """
         return Budget(**{**self.to_dict(), **other.to_dict()})
 
     def misses(
@@ -176,7 +191,14 @@ class Budget:
     def check(
         self, figures: Mapping[str, float | None], sources: Mapping[str, str] | None = None
     ) -> None:
-        """Raise :class:`tersor.BudgetError` unless every line holds; parameters as in `misses`.
+        """Raise :class:`tersor.BudgetError` unless every line holds.
+
+        Parameters
+        ----------
+        figures : mapping of str to float or None
+            The value of each line, in bytes, seconds, joules, share.
+        sources : mapping of str to str, optional
+            Where a figure comes from, such as ``"measured"`` or ``"modelled"``.
 
         Raises
         ------

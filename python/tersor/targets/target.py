@@ -203,7 +203,16 @@ class Target:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Target:
-        """Read a profile from plain data; keys as in the YAML files of the package.
+        """Read a profile from plain data.
+
+        Parameters
+        ----------
+        document : mapping
+            Keys as in the YAML files of the package.
+
+        Returns
+        -------
+        Target
 
         Raises
         ------
@@ -223,12 +232,23 @@ class Target:
             ) from None
 
     def runs_here(self) -> bool:
-        """Return whether this machine has the target's instruction set: latency can be measured."""
+        """Return whether this machine has the target's instruction set.
+
+        Returns
+        -------
+        bool
+            True where latency can be measured here.
+        """
         return platform.machine().lower() in _MACHINES[self.isa]
 
 
 def target_names() -> tuple[str, ...]:
     """Return the names of the profiles in the package.
+
+    Returns
+    -------
+    tuple of str
+        Sorted.
 
     Examples
     --------

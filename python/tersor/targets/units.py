@@ -109,7 +109,24 @@ def parse_bytes(value: float | str, *, what: str = "size") -> int:
 
 
 def parse_seconds(value: float | str, *, what: str = "latency") -> float:
-    """Read a time in seconds; text needs a unit: ns, us, ms, s, min or h.
+    """Read a time in seconds.
+
+    Parameters
+    ----------
+    value : float or str
+        Seconds, or text with a unit: ns, us, ms, s, min or h.
+    what : str
+        Name of the quantity, for the message.
+
+    Returns
+    -------
+    float
+        Seconds, at least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As from :func:`parse_bytes`.
 
     Examples
     --------
@@ -120,7 +137,24 @@ def parse_seconds(value: float | str, *, what: str = "latency") -> float:
 
 
 def parse_joules(value: float | str, *, what: str = "energy") -> float:
-    """Read an energy in joules; text needs a unit: nJ, uJ, mJ or J.
+    """Read an energy in joules.
+
+    Parameters
+    ----------
+    value : float or str
+        Joules, or text with a unit: nJ, uJ, mJ or J.
+    what : str
+        Name of the quantity, for the message.
+
+    Returns
+    -------
+    float
+        Joules, at least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As from :func:`parse_bytes`.
 
     Examples
     --------
@@ -131,7 +165,24 @@ def parse_joules(value: float | str, *, what: str = "energy") -> float:
 
 
 def parse_hertz(value: float | str, *, what: str = "clock") -> float:
-    """Read a frequency in hertz; text needs a unit: Hz, kHz, MHz or GHz.
+    """Read a frequency in hertz.
+
+    Parameters
+    ----------
+    value : float or str
+        Hertz, or text with a unit: Hz, kHz, MHz or GHz.
+    what : str
+        Name of the quantity, for the message.
+
+    Returns
+    -------
+    float
+        Hertz, at least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As from :func:`parse_bytes`.
 
     Examples
     --------
@@ -142,7 +193,24 @@ def parse_hertz(value: float | str, *, what: str = "clock") -> float:
 
 
 def parse_watts(value: float | str, *, what: str = "power") -> float:
-    """Read a power in watts; text needs a unit: uW, mW, W or kW.
+    """Read a power in watts.
+
+    Parameters
+    ----------
+    value : float or str
+        Watts, or text with a unit: uW, mW, W or kW.
+    what : str
+        Name of the quantity, for the message.
+
+    Returns
+    -------
+    float
+        Watts, at least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As from :func:`parse_bytes`.
 
     Examples
     --------
@@ -153,7 +221,24 @@ def parse_watts(value: float | str, *, what: str = "power") -> float:
 
 
 def parse_bandwidth(value: float | str, *, what: str = "bandwidth") -> float:
-    """Read a bandwidth in bytes per second; text needs a unit: B/s, kB/s, KB/s, MB/s or GB/s.
+    """Read a bandwidth in bytes per second.
+
+    Parameters
+    ----------
+    value : float or str
+        Bytes per second, or text with a unit: B/s, kB/s, KB/s, MB/s, GB/s or with KiB.
+    what : str
+        Name of the quantity, for the message.
+
+    Returns
+    -------
+    float
+        Bytes per second, at least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As from :func:`parse_bytes`.
 
     Examples
     --------
@@ -164,7 +249,19 @@ def parse_bandwidth(value: float | str, *, what: str = "bandwidth") -> float:
 
 
 def parse_share(value: float | str, *, what: str = "accuracy_drop") -> float:
-    """Read a share in [0, 1]; ``0.01``, ``"0.01"``, ``"1 %"`` and ``"1 pp"`` are the same.
+    """Read a share.
+
+    Parameters
+    ----------
+    value : float or str
+        ``0.01``, ``"0.01"``, ``"1 %"`` and ``"1 pp"`` (percentage point) are the same.
+    what : str
+        Name of the quantity, for the message.
+
+    Returns
+    -------
+    float
+        In [0, 1].
 
     Raises
     ------
@@ -196,6 +293,16 @@ def _format(value: float, steps: tuple[tuple[float, str], ...]) -> str:
 def format_bytes(value: float) -> str:
     """Write bytes for people: B, KB (1024), MB (1024**2), GB.
 
+    Parameters
+    ----------
+    value : float
+        Bytes.
+
+    Returns
+    -------
+    str
+        Three significant digits and a unit.
+
     Examples
     --------
     >>> format_bytes(131072), format_bytes(284000), format_bytes(17)
@@ -209,6 +316,16 @@ def format_bytes(value: float) -> str:
 def format_seconds(value: float) -> str:
     """Write a time for people.
 
+    Parameters
+    ----------
+    value : float
+        Seconds.
+
+    Returns
+    -------
+    str
+        Three significant digits and a unit.
+
     Examples
     --------
     >>> format_seconds(0.00026), format_seconds(1.5)
@@ -220,6 +337,16 @@ def format_seconds(value: float) -> str:
 def format_joules(value: float) -> str:
     """Write an energy for people.
 
+    Parameters
+    ----------
+    value : float
+        Joules.
+
+    Returns
+    -------
+    str
+        Three significant digits and a unit.
+
     Examples
     --------
     >>> format_joules(0.0087)
@@ -230,6 +357,17 @@ def format_joules(value: float) -> str:
 
 def format_share(value: float, digits: int = 2) -> str:
     """Write a share as a percentage.
+
+    Parameters
+    ----------
+    value : float
+        Share, 1 for all.
+    digits : int
+        After the point.
+
+    Returns
+    -------
+    str
 
     Examples
     --------

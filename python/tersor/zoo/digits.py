@@ -24,6 +24,10 @@ CLASS_NAMES = tuple(str(digit) for digit in range(10))
 def digits_preprocess() -> Preprocess:
     """Return what the network wants: pixels / 16, channels first.
 
+    Returns
+    -------
+    Preprocess
+
     Examples
     --------
     >>> digits_preprocess()(np.full((1, 8, 8, 1), 16, np.uint8)).max()
