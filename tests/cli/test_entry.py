@@ -1,6 +1,7 @@
 """Exit codes, help, and one sentence for everything that a user can get wrong."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -157,6 +158,45 @@ def test_warnings_are_one_line(monkeypatch, capsys):
         warnings.simplefilter("always")
         assert entry.main([]) == 0
     assert capsys.readouterr().err == "tersor: warning: a layer lost\n"
+
+
+def test_an_unknown_operator_is_named_with_its_node(run, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    node = helper.make_node("Hardmax", ["x"], ["y"], name="strange")
+    ends = [helper.make_tensor_value_info(name, floats, [1, 4]) for name in ("x", "y")]
+    graph = helper.make_graph([node], "g", ends[:1], ends[1:])
+    path = tmp_path / "n.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    result = run("inspect", path)
+    assert result.code == 2
+    assert "Hardmax" in result.err
+    assert "strange" in result.err
+    assert result.err.count("\n") == 1
+
+
+# Says when the loop that is to be interrupted has begun.
+ENDLESS = """
+import sys
+import tersor.report.measure as measure
+timed = measure.measure_latency
+def begin(*arguments, **options):
+    print("started", file=sys.stderr, flush=True)
+    return timed(*arguments, **options)
+measure.measure_latency = begin
+from tersor.cli import main
+sys.exit(main(["bench", "digits", "--runs", "1000000000"]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_ctrl_c_is_code_130():
+    process = subprocess.Popen([sys.executable, "-c", ENDLESS], stderr=subprocess.PIPE, text=True)
+    assert process.stderr.readline() == "started\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "tersor: interrupted\n"
 
 
 def test_as_a_module():

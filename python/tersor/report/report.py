@@ -50,6 +50,7 @@ class Report:
 
     Examples
     --------
+    >>> import tersor
     >>> from tersor.zoo import load_digits_network
     >>> report = tersor.compare({"fp32": load_digits_network()}, runs=1)
     >>> report["fp32"].macs
