@@ -95,7 +95,7 @@ def model_latency(target: Target, layers: Iterable[LayerCost], *, threads: int =
     --------
     >>> resnet8 = [LayerCost("all", 12_500_000, 78_000, 300_000, "int8")]
     >>> round(model_latency(Target.load("mcu"), resnet8).value * 1000)
-    54
+    69
     """
     if threads < 1:
         raise ValueError(f"model_latency: threads must be at least 1, got {threads}")
