@@ -20,6 +20,14 @@ def test_round_trip(document):
     assert parse_yaml(format_yaml(document), what="document") == document
 
 
+def test_a_line_per_key():
+    document = {"name": "a", "range": [1, 2], "inner": {"x": 1}, "deep": {"y": [1, {"z": 2}]}}
+    assert format_yaml(document) == (
+        "name: a\nrange: [1, 2]\ninner: {x: 1}\ndeep:\n  y:\n  - 1\n  - {z: 2}\n"
+    )
+    assert format_yaml({}) == "{}\n"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

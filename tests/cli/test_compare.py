@@ -33,6 +33,19 @@ def test_preprocess_takes_the_place_of_what_the_network_carries(run, tmp_path):
     assert blind < 0.2
 
 
+def test_raw_bytes_without_preprocessing_are_noted(run, tmp_path):
+    import tersor
+
+    graph = tersor.Graph()
+    x = graph.add_input("x", "float32", (None, 8))
+    graph.set_outputs([graph.add_node("relu", [x])])
+    tersor.artifact.save(tmp_path / "n.tersor", graph)
+    np.savez(tmp_path / "d.npz", x=np.ones((4, 8), np.uint8), y=[0, 0, 0, 0])
+    result = run("compare", tmp_path / "n.tersor", "--data", tmp_path / "d.npz", *FAST)
+    assert result.code == 0
+    assert "gets raw bytes, 0 to 255" in result.err
+
+
 def test_budget_missed_is_code_3_after_the_report(run, tmp_path):
     page = tmp_path / "r.html"
     options = ("--target", "edge", "--budget", "size=1KB", "--html", page, *FAST)

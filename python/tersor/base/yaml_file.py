@@ -141,7 +141,18 @@ def format_yaml(document: Mapping[str, Any]) -> str:
     >>> format_yaml({"size": "128 KB", "mean": [0.5, 0.5]})
     'size: 128 KB\nmean: [0.5, 0.5]\n'
     """
-    return str(yaml.safe_dump(dict(document), sort_keys=False, default_flow_style=None, width=100))
+    if not document:
+        return "{}\n"
+    # A line per key; lists and mappings inside stay on their line where they are flat.
+    return "".join(
+        yaml.safe_dump(
+            {key: value},
+            sort_keys=False,
+            default_flow_style=None if isinstance(value, (dict, list)) else False,
+            width=100,
+        )
+        for key, value in document.items()
+    )
 
 
 __all__ = ["format_yaml", "parse_yaml", "read_yaml"]

@@ -14,6 +14,7 @@ from .options import (
     load_preprocess,
     new_command,
     note,
+    note_raw_bytes,
     whole,
 )
 from .output import print_rich
@@ -76,9 +77,11 @@ def run(options: argparse.Namespace) -> None:
             raise ValueError(f"compare: the name {name!r} is given twice (write NAME=MODEL)")
         models[name] = load_model(path, preprocess)
     first = next(iter(models.values()))
+    data = load_data(options.data, options.data_split, "test", first)
+    note_raw_bytes(first, data)
     report = compare(
         models,
-        data=load_data(options.data, options.data_split, "test", first),
+        data=data,
         target=target,
         budget=budget,
         preprocess=preprocess,

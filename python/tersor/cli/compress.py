@@ -16,6 +16,7 @@ from .options import (
     load_preprocess,
     new_command,
     note,
+    note_raw_bytes,
     whole,
 )
 from .output import print_json, print_rich
@@ -83,6 +84,7 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"compress: {options.model} is compressed already")
     evaluate = load_data(options.evaluate, options.evaluate_split, "test", graph)
     calibration = load_data(options.calibration, options.calibration_split, "train", graph)
+    note_raw_bytes(graph, evaluate, calibration)
     compressed = compress(
         graph,
         target,

@@ -94,8 +94,9 @@ def _describe_compressed(model: Any) -> dict[str, Any]:
 def _sections(contents: dict[str, Any]) -> Any:
     from rich.table import Table
 
+    version = ".".join(str(part) for part in contents["version"])
     table = Table(
-        title=f"file of {contents['file_bytes']:,} bytes, version {contents['version']}",
+        title=f"file of {contents['file_bytes']:,} bytes, version {version}",
         title_justify="left",
     )
     table.add_column("section")

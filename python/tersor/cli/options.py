@@ -170,10 +170,22 @@ def load_data(
         return load_digits_data("calibration" if default_split == "train" else "test")
     preprocess = model_preprocess(model)
     resize = None if preprocess is None else preprocess.resize
-    dataset = load(path, split, default_split=default_split, resize=resize)
-    if preprocess is None and dataset.dtype.kind == "u":
-        note(f"{dataset.name} holds raw bytes and there is no --preprocess: 0 to 255 as they are")
-    return dataset
+    return load(path, split, default_split=default_split, resize=resize)
+
+
+def note_raw_bytes(model: Any, *datasets: Dataset | None) -> None:
+    """Say so where raw bytes reach a network as they are: some want that, most do not.
+
+    Parameters
+    ----------
+    model : Graph or CompressedModel
+    *datasets : Dataset or None
+    """
+    from ..report.model import model_preprocess
+
+    raw = any(dataset is not None and dataset.dtype.kind == "u" for dataset in datasets)
+    if raw and model_preprocess(model) is None:
+        note("no --preprocess: the network gets raw bytes, 0 to 255, as they are")
 
 
 def note(text: str) -> None:
@@ -194,5 +206,6 @@ __all__ = [
     "load_preprocess",
     "new_command",
     "note",
+    "note_raw_bytes",
     "whole",
 ]

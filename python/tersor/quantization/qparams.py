@@ -74,7 +74,7 @@ def choose_qparams(
     --------
     >>> from tersor.quantization import choose_qparams
     >>> q = choose_qparams([0.0, 2.55], symmetric=False)
-    >>> float(q.scale[0].round(4)), int(q.zero_point[0])
+    >>> round(float(q.scale[0]), 4), int(q.zero_point[0])
     (0.01, -128)
     """
     values = np.asarray(x, dtype=np.float32, order="C")
