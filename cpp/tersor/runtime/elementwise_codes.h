@@ -31,10 +31,11 @@ using mul_codes_sig = void(const CodeOperands& operands, int32_t zero_a, int32_t
 using requantize_sums_sig = void(const int32_t* sums, int8_t* y, size_t n, int32_t offset,
                                  const quantization::Requantizer& requantizer, bool exact) noexcept;
 
-// y[i] = (sums[i] + offset) / count to the nearest code: fast rounds the float quotient half to
-// even, exact half away from zero (c99::tersor_average). |sums[i] + offset| <= 128 * count < 2^31.
+// y[i] = (sums[i] + offset) / count to the nearest code, ties away from zero (c99::tersor_average)
+// in both arithmetics: a mean of four codes is a tie for every fourth sum, so half to even would
+// differ on 12 % of the codes. |sums[i] + offset| <= 128 * count < 2^31.
 using average_sums_sig = void(const int32_t* sums, int8_t* y, size_t n, int32_t offset,
-                              int32_t count, bool exact) noexcept;
+                              int32_t count) noexcept;
 
 // y[i] = table[x[i] + 128]; y may be x.
 using map_codes_sig = void(const int8_t* x, int8_t* y, size_t n, const int8_t* table) noexcept;

@@ -38,13 +38,10 @@ void requantize_sums_ref(const int32_t* sums, int8_t* y, size_t n, int32_t offse
   }
 }
 
-void average_sums_ref(const int32_t* sums, int8_t* y, size_t n, int32_t offset, int32_t count,
-                      bool exact) noexcept {
+void average_sums_ref(const int32_t* sums, int8_t* y, size_t n, int32_t offset,
+                      int32_t count) noexcept {
   for (size_t i = 0; i < n; ++i) {
-    const int32_t sum = sums[i] + offset;
-    y[i] = static_cast<int8_t>(
-        exact ? quantization::c99::tersor_average(sum, count)
-              : __builtin_rintf(static_cast<float>(sum) / static_cast<float>(count)));
+    y[i] = static_cast<int8_t>(quantization::c99::tersor_average(sums[i] + offset, count));
   }
 }
 

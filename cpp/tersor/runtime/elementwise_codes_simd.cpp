@@ -132,23 +132,15 @@ void TERSOR_SIMD_NAME(requantize_sums)(const int32_t* __restrict sums, int8_t* _
 }
 
 void TERSOR_SIMD_NAME(average_sums)(const int32_t* __restrict sums, int8_t* __restrict y, size_t n,
-                                    int32_t offset, int32_t count, bool exact) noexcept {
-  if (exact) {
-    // Doubles hold the numerator, and a quotient that is no integer is at least 1 / count away from
-    // one: the rounded quotient truncates as the integer division does.
-    const double divisor = count;
-    const int32_t half = count / 2;
-    for (size_t i = 0; i < n; ++i) {
-      const int32_t sum = sums[i] + offset;
-      y[i] = static_cast<int8_t>(
-          static_cast<int32_t>(static_cast<double>(sum > 0 ? sum + half : sum - half) / divisor));
-    }
-    return;
-  }
-  const float divisor = static_cast<float>(count);
+                                    int32_t offset, int32_t count) noexcept {
+  // Doubles hold the numerator, and a quotient that is no integer is at least 1 / count away from
+  // one: the rounded quotient truncates as the integer division does.
+  const double divisor = count;
+  const int32_t half = count / 2;
   for (size_t i = 0; i < n; ++i) {
-    const float v = static_cast<float>(sums[i] + offset) / divisor;
-    y[i] = static_cast<int8_t>(__builtin_bit_cast(int32_t, v + kRound) - kRoundBits);
+    const int32_t sum = sums[i] + offset;
+    const double numerator = sum > 0 ? sum + half : sum - half;
+    y[i] = static_cast<int8_t>(static_cast<int32_t>(numerator / divisor));
   }
 }
 

@@ -79,10 +79,9 @@ std::unique_ptr<Step> make_float_average(const StepSpec& spec, const PoolGeometr
 }
 
 std::unique_ptr<Step> make_code_average(const StepSpec& spec, const PoolGeometry& g) {
-  const bool exact = spec.options.arithmetic == Arithmetic::exact;
   return std::make_unique<FunctionStep>(
-      native_kernel_name(sum_window_int8_table) + (exact ? " exact" : ""),
-      [g, exact, x = operand(spec, 0), sum = sum_window_int8_table.pick(),
+      native_kernel_name(sum_window_int8_table),
+      [g, x = operand(spec, 0), sum = sum_window_int8_table.pick(),
        average = average_sums_table.pick()](const StepBuffers& buffers) {
         const auto* in = x.data<int8_t>(buffers);
         auto* out = static_cast<int8_t*>(buffers.outputs[0]);
@@ -97,7 +96,7 @@ std::unique_ptr<Step> make_code_average(const StepSpec& spec, const PoolGeometry
                 const auto channels = static_cast<size_t>(std::min(kBlock, g.y.channels - c));
                 sum(in + from + c, g.x.stride[1], g.x.stride[2], rows, columns, channels, sums);
                 average(sums, out + to + c, channels, g.zero_point * padding,
-                        static_cast<int32_t>(std::max<int64_t>(count, 1)), exact);
+                        static_cast<int32_t>(std::max<int64_t>(count, 1)));
               }
             });
       });

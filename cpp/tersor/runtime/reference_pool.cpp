@@ -93,7 +93,6 @@ std::unique_ptr<Step> make_float_average(const StepSpec& spec) {
 // Codes are averaged as they are; padding counts as zero points.
 std::unique_ptr<Step> make_code_average(const StepSpec& spec) {
   const int32_t zero_point = affine_of(spec, *spec.inputs[0]).zero_point;
-  const bool exact = spec.options.arithmetic == Arithmetic::exact;
   return reference_step(
       spec, [=, g = geometry_of(spec), x = operand(spec, 0)](const StepBuffers& buffers) {
         pool(
@@ -102,9 +101,7 @@ std::unique_ptr<Step> make_code_average(const StepSpec& spec) {
             [&](int32_t sum, const Bounds& b) {
               const auto count = static_cast<int32_t>(std::max<int64_t>(b.count, 1));
               const int32_t total = sum + zero_point * static_cast<int32_t>(b.count - b.inside);
-              return static_cast<int8_t>(
-                  exact ? quantization::c99::tersor_average(total, count)
-                        : __builtin_rintf(static_cast<float>(total) / static_cast<float>(count)));
+              return static_cast<int8_t>(quantization::c99::tersor_average(total, count));
             });
       });
 }
