@@ -29,8 +29,8 @@ constexpr int64_t kLargeMicroBatchBytes = 2048 * 1024;
 constexpr int64_t kMostRows = 8;
 // Without convolutions a row reuses no weight, so that the rows of a matrix product have to.
 constexpr int64_t kMostDenseRows = 64;
-// Plans of other batch sizes, and lists of edges, that are kept beside the ones in use.
-constexpr size_t kMostPrograms = 16;
+// Plans of different batch sizes, and lists of edges, that are kept: each holds its packed weights.
+constexpr size_t kMostPrograms = 8;
 constexpr size_t kMostRoutes = 8;
 
 std::atomic<bool> forked_child{false};
@@ -92,12 +92,24 @@ bool mixes_batch(const Graph& graph, const graph::Node& node) {
   return axes.empty() || std::any_of(axes.begin(), axes.end(), is_batch);
 }
 
+struct Kept {
+  std::shared_ptr<Program> program;
+  uint64_t last_use = 0;
+};
+
+template <class Map>
+void drop_oldest(Map& map) {
+  map.erase(std::min_element(map.begin(), map.end(), [](const auto& a, const auto& b) {
+    return a.second.last_use < b.second.last_use;
+  }));
+}
+
 // A graph between fed and wanted edges.
 struct Route {
   std::vector<std::string> inputs, outputs, taps;  // names as asked; empty: the graph's own
   std::vector<EdgeId> fed, wanted;
-  bool batched = true;  // rows are independent: micro-batches give the same result
-  std::map<int64_t, std::shared_ptr<Program>> programs;
+  bool batched = true;               // rows are independent: micro-batches give the same result
+  std::map<int64_t, Kept> programs;  // by batch
   uint64_t last_use = 0;
 };
 
@@ -184,13 +196,14 @@ struct Session::State {
     return route;
   }
 
-  std::shared_ptr<Program> find_program(const Route& route, int64_t batch) {
+  std::shared_ptr<Program> find_program(Route& route, int64_t batch) {
     const std::lock_guard lock(mutex);
     const auto found = route.programs.find(batch);
     if (found == route.programs.end()) return nullptr;
     // Its scratch memory was sized for fewer threads than there are now.
-    if (found->second->plan().options.threads < threads()) return nullptr;
-    return found->second;
+    if (found->second.program->plan().options.threads < threads()) return nullptr;
+    found->second.last_use = ++uses;
+    return found->second.program;
   }
 
   std::shared_ptr<Program> program(Route& route, int64_t batch) {
@@ -199,8 +212,9 @@ struct Session::State {
     if (auto found = find_program(route, batch)) return found;
     auto made = std::make_shared<Program>(make_plan(*graph, batch, plan_options(route)), meter);
     const std::lock_guard lock(mutex);
-    if (route.programs.size() >= kMostPrograms) route.programs.erase(route.programs.begin());
-    return route.programs[batch] = made;
+    if (route.programs.size() >= kMostPrograms) drop_oldest(route.programs);
+    route.programs[batch] = {made, ++uses};
+    return made;
   }
 
   // ---- inputs -----------------------------------------------------------------------------------
@@ -500,14 +514,14 @@ void Session::update_weights(const std::string& name, const TensorView& value) {
     routes.push_back(state_->main);
   }
   for (const auto& route : routes) {
-    std::map<int64_t, std::shared_ptr<Program>> programs;
+    std::map<int64_t, Kept> programs;
     {
       const std::lock_guard lock(state_->mutex);
       programs = route->programs;
     }
-    for (auto& [batch, program] : programs) {
-      program = std::make_shared<Program>(update_constant(program->plan(), *state_->graph, id),
-                                          state_->meter);
+    for (auto& [batch, kept] : programs) {
+      auto plan = update_constant(kept.program->plan(), *state_->graph, id);
+      kept.program = std::make_shared<Program>(std::move(plan), state_->meter);
     }
     const std::lock_guard lock(state_->mutex);
     route->programs = std::move(programs);
