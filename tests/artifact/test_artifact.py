@@ -1,4 +1,4 @@
-"""The .tersor file: round trips, every flipped bit, every truncation, hostile content behind valid checksums."""
+"""The .tersor file: round trips, flipped bits, truncation, hostile content, golden files."""
 
 import os
 import struct
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tersor import ArtifactError, GraphError, _core, artifact
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -29,7 +30,7 @@ def qparams(scale, zero_point, **more):
 
 
 def small_graph():
-    """A quantized convolution: constants of several types, per-channel scales, a derived bias scale."""
+    """A quantized convolution: constants of several types, per-channel scales, derived bias."""
     rng = np.random.default_rng(1)
     g = _core.graph.Graph()
     g.description = "test"
@@ -44,9 +45,14 @@ def small_graph():
     )
     bias_scale = [float(np.float32(0.05) * s) for s in scales]
     b = g.add_constant(
-        "b", np.arange(3, dtype=np.int32), "layer.bias", qparams(bias_scale, [0] * 3, bits=32, axis=0)
+        "b",
+        np.arange(3, dtype=np.int32),
+        "layer.bias",
+        qparams(bias_scale, [0] * 3, bits=32, axis=0),
     )
-    y = g.add_node("conv", [qx, w, b], {"activation": "relu"}, "conv", "yq", qparams([0.07], [-128]))
+    y = g.add_node(
+        "conv", [qx, w, b], {"activation": "relu"}, "conv", "yq", qparams([0.07], [-128])
+    )
     g.set_outputs([g.add_node("dequantize", [y], {}, "dq", "y")])
     g.verify()
     return g
@@ -78,7 +84,9 @@ def test_round_trip(data):
 
 
 @given(
-    dtype=st.sampled_from(["float32", "float16", "bfloat16", "int8", "uint8", "int16", "int32", "int64", "float64"]),
+    dtype=st.sampled_from(
+        ["float32", "float16", "bfloat16", "int8", "uint8", "int16", "int32", "int64", "float64"]
+    ),
     shape=st.lists(st.integers(0, 5), max_size=4),
     seed=st.integers(0, 99),
 )
@@ -98,7 +106,11 @@ def test_any_constant_round_trips(dtype, shape, seed):
 @given(bits=st.integers(2, 8), signed=st.booleans(), seed=st.integers(0, 99))
 def test_codes_are_packed_to_their_bits(bits, signed, seed):
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
-    value = np.random.default_rng(seed).integers(low, high + 1, (7, 9)).astype(np.int8 if signed else np.uint8)
+    value = (
+        np.random.default_rng(seed)
+        .integers(low, high + 1, (7, 9))
+        .astype(np.int8 if signed else np.uint8)
+    )
     g = _core.graph.Graph()
     g.add_input("x", "float32", (None, 2))
     c = g.add_constant("c", value, "", qparams([1.0], [0], bits=bits, signed=signed))
@@ -175,7 +187,9 @@ def test_hostile_section_tables(data, field, value):
         struct.pack_into("<IQQI", hostile, HEADER_BYTES + i * ENTRY_BYTES, *entry)
         table = bytes(hostile[HEADER_BYTES : HEADER_BYTES + SECTIONS * ENTRY_BYTES])
         struct.pack_into("<I", hostile, 32, crc32c(table))
-        struct.pack_into("<I", hostile, HEADER_BYTES - 4, crc32c(bytes(hostile[: HEADER_BYTES - 4])))
+        struct.pack_into(
+            "<I", hostile, HEADER_BYTES - 4, crc32c(bytes(hostile[: HEADER_BYTES - 4]))
+        )
         with pytest.raises(ArtifactError):
             artifact.decode(bytes(hostile))
 
@@ -200,7 +214,12 @@ def test_hostile_headers(data, offset, form, value, says):
 
 def test_json_bombs_and_other_metadata_are_errors():
     graph = small_graph()
-    for metadata in (b"x", zlib.compress(b"[]"), zlib.compress(b"0" * (17 << 20)), zlib.compress(b"{}") + b"x"):
+    for metadata in (
+        b"x",
+        zlib.compress(b"[]"),
+        zlib.compress(b"0" * (17 << 20)),
+        zlib.compress(b"{}") + b"x",
+    ):
         with pytest.raises(ArtifactError, match="metadata"):
             artifact.decode(_core.artifact.encode(graph, metadata, b""))
 
@@ -236,7 +255,13 @@ def test_inspect_accounts_for_every_byte(tmp_path):
     artifact.save(tmp_path / "m.tersor", small_graph())
     info = artifact.inspect(tmp_path / "m.tersor")
     assert info["file_bytes"] == (tmp_path / "m.tersor").stat().st_size
-    assert {s["name"] for s in info["sections"]} == {"graph", "stream table", "stream data", "metadata", "provenance"}
+    assert {s["name"] for s in info["sections"]} == {
+        "graph",
+        "stream table",
+        "stream data",
+        "metadata",
+        "provenance",
+    }
     assert [(s["edge"], s["part"], s["coding"]) for s in info["streams"]] == [
         ("w", "scale", "raw"),
         ("w", "values", "packed"),

@@ -1,11 +1,12 @@
 """Write this version's golden file. Run once for each released format version; never overwrite one.
 
-    python tests/artifact/write_golden.py
+python tests/artifact/write_golden.py
 """
 
 from pathlib import Path
 
 from test_artifact import GOLDEN, small_graph
+
 from tersor import _core, artifact
 
 if __name__ == "__main__":

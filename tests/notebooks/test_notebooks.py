@@ -20,4 +20,6 @@ def test_notebook_runs(path, tmp_path):
         if cell.cell_type == "code":
             assert not cell.outputs, f"{path.name} is kept without outputs"
             assert len(cell.source.splitlines()) <= 12, f"{path.name} keeps its cells short"
-    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": tmp_path}}).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": tmp_path}}
+    ).execute()

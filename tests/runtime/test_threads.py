@@ -115,6 +115,8 @@ def test_interpreter_lock_is_released():
 @pytest.mark.skipif(not hasattr(signal, "SIGINT"), reason="POSIX signals")
 def test_interrupt_between_micro_batches():
     code = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit an ignored one
 import numpy as np, tersor
 from tests.networks import residual_network, images
 session = tersor.Session(residual_network(32, 32), threads=2, provider="reference")

@@ -8,7 +8,8 @@ import pytest
 import tersor
 from tests.networks import Builder, Int8Builder
 
-SHAPES = [(1, 5, 5), (3, 1, 1), (3, 7, 9), (4, 8, 8), (5, 3, 3), (16, 4, 4), (17, 5, 3), (33, 1, 17),
+SHAPES = [(1, 5, 5), (3, 1, 1), (3, 7, 9), (4, 8, 8), (5, 3, 3), (16, 4, 4), (17, 5, 3),
+          (33, 1, 17),
           (64, 16, 16), (3, 40, 40), (20, 33, 34)]  # fmt: skip
 
 

@@ -37,7 +37,9 @@ def _unpack(data: bytes, section: str) -> dict[str, Any]:
     return value
 
 
-def encode(graph: Any, metadata: dict[str, Any] | None = None, provenance: dict[str, Any] | None = None) -> bytes:
+def encode(
+    graph: Any, metadata: dict[str, Any] | None = None, provenance: dict[str, Any] | None = None
+) -> bytes:
     """Encode a network as the bytes of a ``.tersor`` file.
 
     Parameters
@@ -144,8 +146,8 @@ def inspect(path: str | os.PathLike[str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``version``, ``file_bytes``, ``sections`` (name, offset, length) and ``streams`` (edge, part, coding,
-        offset, length); offsets and lengths in bytes.
+        ``version``, ``file_bytes``, ``sections`` (name, offset, length) and ``streams``
+        (edge, part, coding, offset, length); offsets and lengths in bytes.
 
     Raises
     ------
