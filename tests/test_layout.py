@@ -28,9 +28,8 @@ PYTHON_LEVELS = [
     ["torch", "keras", "cuda"], ["zoo", "training", "serve"], ["cli"],
 ]  # fmt: skip
 # What `import tersor` must not load.
-HEAVY = {"torch", "keras", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "tensorflow", "jax", "sklearn",
-         "matplotlib",
-         "plotly", "PIL", "h5py", "pandas", "scipy"}  # fmt: skip
+HEAVY = {"torch", "keras", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "tensorflow", "jax",
+         "sklearn", "matplotlib", "plotly", "PIL", "h5py", "pandas", "scipy"}  # fmt: skip
 
 
 def level_of(levels, room):

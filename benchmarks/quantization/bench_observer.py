@@ -1,4 +1,4 @@
-"""Observers and range search: tersor, NumPy, PyTorch."""
+"""Observers (min_max, histogram) and range_search: tersor, NumPy, PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Operators other than convolutions and dense layers, as one-node networks: tersor, PyTorch."""
+"""Operators other than convolutions and dense layers, as one-node networks: tersor, PyTorch.
+
+Through them run the kernels elementwise_float32, elementwise_codes, rows_float32 and pool_window.
+"""
 
 from __future__ import annotations
 

@@ -136,3 +136,21 @@ def test_a_signal_ends_a_long_native_call(network):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_a_network_without_layers_to_quantize_stays_float():
+    graph = tersor.Graph()
+    graph.set_outputs([graph.add_node("relu", [graph.add_input("x", "float32", (None, 4))])])
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    compressed = tersor.compress(graph, recipe="int8", calibration=x, progress=False)
+    np.testing.assert_array_equal(tersor.Session(compressed)(x), np.maximum(x, 0))
+
+
+def test_constant_calibration_data_are_refused():
+    graph = tersor.Graph()
+    w = graph.add_constant("w", np.eye(4, dtype=np.float32))
+    graph.set_outputs([graph.add_node("dense", [graph.add_input("x", "float32", (None, 4)), w])])
+    with pytest.raises(ValueError, match="samples must vary"):
+        tersor.compress(
+            graph, recipe="int8", calibration=np.zeros((8, 4), np.float32), progress=False
+        )

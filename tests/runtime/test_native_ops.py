@@ -1,4 +1,7 @@
-"""Native steps against the reference provider: every operator, instruction set and batch."""
+"""Native steps against the reference provider: every operator, instruction set and batch.
+
+Through them run the kernels elementwise_float32, elementwise_codes, rows_float32 and pool_window.
+"""
 
 from __future__ import annotations
 

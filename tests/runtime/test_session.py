@@ -295,3 +295,13 @@ def test_profile(graph, session):
 def test_int8_network_is_cheap_to_call():
     graph = int8_residual_network()
     assert tersor.Session(graph)(images(2)).dtype == np.float32
+
+
+def test_outputs_may_not_share_memory_with_inputs_or_each_other():
+    graph = residual_network(8, 8)
+    x = np.zeros((4, *graph.inputs[0].shape[1:]), np.float32)
+    session = tersor.Session(graph)
+    shape = session(x).shape
+    out = x.reshape(-1)[-int(np.prod(shape)) :].reshape(shape)
+    with pytest.raises(ValueError, match="out must not share memory with an input"):
+        session(x, out=out)

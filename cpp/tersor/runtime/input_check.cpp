@@ -73,4 +73,43 @@ void check_finite(const graph::Edge& edge, const TensorView& view) {
                            "' must be finite, got NaN or infinity at index ", to_string(index)));
 }
 
+namespace {
+
+struct Span {
+  const char* first;
+  const char* last;  // one past the end
+};
+
+Span span_of(const TensorView& view) {
+  const auto item = static_cast<int64_t>(size_of(view.dtype));
+  int64_t low = 0, high = 0;
+  for (size_t i = 0; i < view.shape.size(); ++i) {
+    if (view.shape[i] == 0) return {nullptr, nullptr};
+    const int64_t reach = (view.shape[i] - 1) * view.strides[i] * item;
+    (reach < 0 ? low : high) += reach;
+  }
+  const auto* data = static_cast<const char*>(view.data);
+  return {data + low, data + high + item};
+}
+
+bool overlap(const TensorView& a, const TensorView& b) {
+  const Span p = span_of(a), q = span_of(b);
+  return p.first < q.last && q.first < p.last;
+}
+
+}  // namespace
+
+void check_apart(const std::vector<TensorView>& inputs, const std::vector<TensorView>& outputs) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    for (const TensorView& input : inputs) {
+      TERSOR_CHECK(!overlap(outputs[i], input),
+                   "session: out must not share memory with an input, got an output that does");
+    }
+    for (size_t j = 0; j < i; ++j) {
+      TERSOR_CHECK(!overlap(outputs[i], outputs[j]),
+                   "session: outs must not share memory with each other, got two that do");
+    }
+  }
+}
+
 }  // namespace tersor::runtime

@@ -385,6 +385,7 @@ void Session::run_into(const std::vector<TensorView>& inputs,
     TERSOR_CHECK(outputs[i].is_contiguous(), "session: output '", edge.name,
                  "' must be contiguous, got strides ", to_string(outputs[i].strides));
   }
+  check_apart(inputs, outputs);
   if (batch > 0) state_->run(route, inputs, outputs, batch);
 }
 

@@ -73,7 +73,8 @@ def encode(
     >>> tersor.artifact.encode(graph)[1:4]
     b'TSR'
     """
-    return _core.artifact.encode(graph, _pack(metadata or {}), _pack(provenance or {}))
+    data: bytes = _core.artifact.encode(graph, _pack(metadata or {}), _pack(provenance or {}))
+    return data
 
 
 def decode(data: bytes) -> tuple[Any, dict[str, Any], dict[str, Any]]:

@@ -141,25 +141,29 @@ def calibrate(
     Raises
     ------
     DataError
-        If there is no sample, a value is not finite, or a shape does not fit.
+        If there is no sample, a value is not finite, all are equal, or a shape does not fit.
     """
-    calibrator = _core.runtime.Calibrator(
-        graph,
-        _core.graph.calibration_edges(graph, placement),
-        _core.graph.layer_inputs(graph, placement),
-        get_threads(),
-    )
+    edges = _core.graph.calibration_edges(graph, placement)
+    layers = _core.graph.layer_inputs(graph, placement)
+    calibrator = _core.runtime.Calibrator(graph, edges, layers, get_threads())
     end = None if time_budget is None else time.monotonic() + time_budget
     first: list[NDArray[Any]] = []
+    varies = False
     for batch in network_batches(
         graph, data, preprocess, limit=samples, seed=seed, batch_size=_CHUNK * get_threads()
     ):
         first = first or batch
-        calibrator.observe(batch)
+        varies = varies or any(x.size and np.min(x) != np.max(x) for x in batch)
+        if edges or layers:  # a network without a layer to quantize has nothing to observe
+            calibrator.observe(batch)
         if progress is not None:
             progress("calibrate", int(calibrator.samples), None)
         if end is not None and time.monotonic() >= end:
             break
+    if not varies and any(x.size > 1 for x in first):
+        raise DataError(
+            "calibration: samples must vary, got the same value everywhere: use real inputs"
+        )
     return Calibration(placement, calibrator, first)
 
 
