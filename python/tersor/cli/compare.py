@@ -9,6 +9,7 @@ from typing import Any
 from .options import (
     add_data_options,
     add_preprocess_option,
+    check_folder,
     load_data,
     load_model,
     load_preprocess,
@@ -65,6 +66,7 @@ def run(options: argparse.Namespace) -> None:
     from ..targets.budget import Budget
     from ..targets.target import Target
 
+    check_folder("compare", "--html", options.html)
     budget = Budget.parse(options.budget)
     target = None if options.target is None else Target.load(options.target)
     if budget and target is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .options import (
     add_data_options,
     add_preprocess_option,
+    check_folder,
     load_data,
     load_model,
     load_preprocess,
@@ -72,8 +73,8 @@ def run(options: argparse.Namespace) -> None:
     output = Path(options.output)
     if output.suffix.lower() != ".tersor":
         raise ValueError(f"compress: --output must end in .tersor, got {options.output!r}")
-    if not output.parent.is_dir():
-        raise FileNotFoundError(f"compress: the folder of --output does not exist: {output.parent}")
+    check_folder("compress", "--output", options.output)
+    check_folder("compress", "--html", options.html)
     # What can be wrong is read before anything long begins.
     budget = Budget.parse(options.budget)
     target = None if options.target is None else Target.load(options.target)

@@ -198,9 +198,35 @@ def note(text: str) -> None:
     print(f"tersor: {text}", file=sys.stderr)
 
 
+def check_folder(command: str, option: str, path: str | None) -> None:
+    """Refuse a file that could not be written, before anything long begins.
+
+    Parameters
+    ----------
+    command, option : str
+        For the message.
+    path : str, optional
+
+    Raises
+    ------
+    ValueError
+        If `path` is a folder.
+    FileNotFoundError
+        If its folder does not exist.
+    """
+    if path is None:
+        return
+    if Path(path).is_dir():
+        raise ValueError(f"{command}: {option} must be a file, got the folder {path!r}")
+    if not Path(path).parent.is_dir():
+        folder = Path(path).parent
+        raise FileNotFoundError(f"{command}: the folder of {option} does not exist: {folder}")
+
+
 __all__ = [
     "add_data_options",
     "add_preprocess_option",
+    "check_folder",
     "load_data",
     "load_model",
     "load_preprocess",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..base.threads import get_threads
 from ..data.dataset import Dataset
 from ..data.load import as_dataset
@@ -40,7 +42,10 @@ def accuracy_of(
     """
     session = Session(model, get_threads(), precision=getattr(model, "precision", "fp32"))
     if callable(evaluate):
-        return float(evaluate(session))
+        figure = evaluate(session)
+        if not isinstance(figure, (int, float, np.number)) or not np.isfinite(figure):
+            raise ValueError(f"compress: evaluate must return a finite number, got {figure!r}")
+        return float(figure)
     data = as_dataset(evaluate)
     if data.y is None:
         raise ValueError("compress: evaluate must have labels: give (x, y)")

@@ -88,7 +88,11 @@ class CompressedModel:
         ------
         ArtifactError
             If the file cannot be written.
+        ValueError
+            If the name does not end in ``.tersor``, by which `tersor.load` knows it.
         """
+        if not os.fspath(path).endswith(".tersor"):
+            raise ValueError(f"save: path must end in .tersor, got {os.fspath(path)!r}")
         artifact.save(path, self.graph, self.metadata, self.provenance)
 
     @classmethod

@@ -70,6 +70,12 @@ class Session:
                 "Session: model must be a tersor.Graph or a compressed model, got "
                 f"{type(model).__name__}"
             )
+        for name, value in (("threads", threads), ("micro_batch", micro_batch)):
+            if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
+                raise TypeError(f"Session: {name} must be an integer, got {value!r}")
+        for name, text in (("arithmetic", arithmetic), ("precision", precision)):
+            if not isinstance(text, str):
+                raise TypeError(f"Session: {name} must be a string, got {text!r}")
         self._native = _core.runtime.Session(
             graph, threads, arithmetic, precision, provider, micro_batch, check_finite
         )
