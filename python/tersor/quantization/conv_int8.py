@@ -14,7 +14,7 @@ from .. import _core
 class ResidualAdd(NamedTuple):
     """Parameters of a residual that is added to the result of a convolution.
 
-    Parameters
+    Attributes
     ----------
     scale, zero_point : float, int
         Of the residual's codes.
