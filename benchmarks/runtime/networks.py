@@ -225,4 +225,7 @@ def _write_tersor(target: Path, calibration: NDArray[np.float32]) -> None:
 
 
 if __name__ == "__main__":
-    prepare(sys.argv[1], Path(sys.argv[2]))
+    # By its import name, so that the pickled module finds its class in the worker.
+    from benchmarks.runtime import networks
+
+    networks.prepare(sys.argv[1], Path(sys.argv[2]))
