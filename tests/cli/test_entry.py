@@ -191,7 +191,13 @@ sys.exit(main(["bench", "digits", "--runs", "1000000000"]))
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_ctrl_c_is_code_130():
-    process = subprocess.Popen([sys.executable, "-c", ENDLESS], stderr=subprocess.PIPE, text=True)
+    # A job in the background inherits an ignored SIGINT; a user's terminal does not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        command = [sys.executable, "-c", ENDLESS]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert process.stderr.readline() == "started\n"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
