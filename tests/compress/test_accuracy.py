@@ -112,14 +112,13 @@ def test_exact_and_fast_arithmetic_agree_node_by_node(resnet20, cifar10_test):
         got = fast.run_edges({name: values[name] for name in names}, [out])[out]
         off = np.abs(got.astype(np.float64) - values[out])
         assert off.max() <= 1, node.name
-        assert (off > 0).mean() <= 0.01, node.name
+        assert (off > 0).mean() <= 0.001, node.name
 
 
 def test_exact_and_fast_arithmetic_agree_on_classes(resnet20, cifar10_test):
-    x = normalised(every(cifar10_test, 20).x)
+    x = normalised(every(cifar10_test, 10).x)
     model = tersor.compress(resnet20, calibration=normalised(calibration(0)))
     fast = tersor.Session(model, tersor.get_threads())(x)
     exact = tersor.Session(model, tersor.get_threads(), arithmetic="exact")(x)
-    # 99.2 % of all 10,000: codes drift apart over 20 layers, and classes change where two logits
-    # are within two codes.
-    assert (fast.argmax(1) == exact.argmax(1)).mean() >= 0.985
+    # 99.9 % of all 10,000; single codes that float32 rounds otherwise still drift over 20 layers.
+    assert (fast.argmax(1) == exact.argmax(1)).mean() >= 0.995

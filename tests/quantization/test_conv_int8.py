@@ -39,7 +39,9 @@ def numpy_sums(x, w, bias, zero_point, strides, pads, dilations, groups):
 
 def numpy_codes(sums, multiplier, zero_point, lo, hi):
     """Fast arithmetic of requantize.h in float32."""
-    v = sums.astype(np.float32) * np.asarray(multiplier, np.float64).astype(np.float32)
+    m = np.asarray(multiplier, np.float64)
+    v = sums.astype(np.float32) * m.astype(np.float32)
+    v += np.copysign(np.where(m < 0.5, 2.0 ** np.floor(np.log2(m)), 0).astype(np.float32), v)
     return (np.rint(np.clip(v, lo - zero_point, hi - zero_point)) + zero_point).astype(np.int8)
 
 

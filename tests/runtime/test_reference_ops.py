@@ -42,8 +42,9 @@ def test_codes_are_within_one_of_the_real_result(case: Case, arithmetic: str) ->
     expected = truth(case, q.operands) / q.output.scale[0] + q.output.zero_point[0]
     expected = np.clip(expected, -128, 127)
     assert y.dtype == np.int8
-    # Half a code of rounding; exact arithmetic rounds twice, and resizes with 10-bit weights.
-    slack = 0.5 + (1e-4 if arithmetic == "fast" else 0.51)
+    # Half a code of rounding. Exact arithmetic rounds twice, and resizes with 10-bit weights in
+    # both; fast adds what the first rounding adds, at most a quarter.
+    slack = 0.5 + (0.2501 if arithmetic == "fast" and case.op != "resize" else 0.51)
     assert np.abs(y - expected).max() <= slack
 
 
@@ -56,6 +57,22 @@ def test_exact_arithmetic_is_the_integer_formula(case: Case) -> None:
     q = quantized(case)
     y = tersor.Session(q.graph, provider="reference", arithmetic="exact")(*q.inputs)
     np.testing.assert_array_equal(y, fixed_point.FORMULAS[case.op](case, q))
+
+
+@pytest.mark.parametrize("op", sorted({c.op for c in QUANTIZED}))
+def test_fast_arithmetic_is_exact_on_nearly_all_codes(op: str) -> None:
+    off = []
+    for case in QUANTIZED:
+        if case.op == op:
+            q = quantized(case)
+            fast, exact = (
+                tersor.Session(q.graph, provider="reference", arithmetic=a)(*q.inputs).astype(int)
+                for a in ("fast", "exact")
+            )
+            off.append(np.abs(fast - exact).ravel())
+    off = np.concatenate(off)
+    assert off.max() <= 1
+    assert (off > 0).mean() <= 0.01
 
 
 @pytest.mark.parametrize("op", sorted(set(CONSTRAINTS) - MIXED))

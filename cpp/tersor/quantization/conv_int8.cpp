@@ -86,11 +86,13 @@ ConvInt8Algorithm choose(const ConvInt8Shape& s, int64_t largest_sum) {
   return vnni ? ConvInt8Algorithm::bytes : ConvInt8Algorithm::direct;
 }
 
-Int8Epilogue make_epilogue(const ConvInt8Epilogue& from, const int32_t* bias, const float* multiplier) {
+Int8Epilogue make_epilogue(const ConvInt8Epilogue& from, const int32_t* bias, const float* multiplier,
+                           const float* rounding_offset) {
   Int8Epilogue e;
   const Requantizer& first = from.requantizers.front();
   e.bias = bias;
   e.multiplier = multiplier;
+  e.rounding_offset = rounding_offset;
   e.zero_point = first.zero_point;
   e.low = first.range.low;
   e.high = first.range.high;
@@ -126,7 +128,7 @@ struct ConvInt8::State {
   ConvInt8Epilogue epilogue;
   Int8Epilogue packed;
   int32_t zero_point;
-  Buffer weights, bias, multiplier;
+  Buffer weights, bias, multiplier, rounding_offset;
   int64_t group_weights = 0;  // elements
   // A band: output rows of one image, or several whole images. Tables below are those of a full band;
   // a smaller one uses their beginning.
@@ -211,14 +213,18 @@ void ConvInt8::State::pack_epilogue(const int32_t* bias_values) {
   const auto count = static_cast<size_t>(shape.out_channels / outputs * padded);
   bias = Buffer(count * sizeof(int32_t));
   multiplier = Buffer(count * sizeof(float));
+  rounding_offset = Buffer(count * sizeof(float));
   std::memset(bias.data(), 0, bias.size());
   std::memset(multiplier.data(), 0, multiplier.size());
+  std::memset(rounding_offset.data(), 0, rounding_offset.size());
   for (int64_t o = 0; o < shape.out_channels; ++o) {
     const int64_t at = o / outputs * padded + o % outputs;
     if (bias_values) bias.as<int32_t>()[at] = bias_values[o];
-    multiplier.as<float>()[at] = epilogue.requantizers[static_cast<size_t>(o)].multiplier;
+    const Requantizer& requantizer = epilogue.requantizers[static_cast<size_t>(o)];
+    multiplier.as<float>()[at] = requantizer.multiplier;
+    rounding_offset.as<float>()[at] = requantizer.rounding_offset;
   }
-  packed = make_epilogue(epilogue, bias.as<int32_t>(), multiplier.as<float>());
+  packed = make_epilogue(epilogue, bias.as<int32_t>(), multiplier.as<float>(), rounding_offset.as<float>());
 }
 
 void ConvInt8::State::pack_direct(const int8_t* w) {
@@ -474,6 +480,7 @@ void ConvInt8::State::run_piece(const Piece& piece, const Targets& t, char* scra
     if (!depthwise_layer) {
       e.bias += g * padded + 16 * piece.panel;
       e.multiplier += g * padded + 16 * piece.panel;
+      e.rounding_offset += g * padded + 16 * piece.panel;
     }
     run_group(piece, g, out, e, image, inner);
   }
@@ -578,6 +585,7 @@ size_t ConvInt8::scratch_bytes(int threads) const {
 
 size_t ConvInt8::packed_bytes() const {
   return state_->weights.size() + state_->bias.size() + state_->multiplier.size() +
+         state_->rounding_offset.size() +
          state_->pixels.size() * sizeof(int32_t) + state_->tiles.size() * sizeof(WinogradTile);
 }
 

@@ -20,7 +20,8 @@ inline void finish_ref(const Int8Epilogue& e, const Int8Output& out, int64_t pix
     out.accumulators[at] = acc;
     return;
   }
-  int8_t code = round_code_ref(static_cast<float>(acc) * e.multiplier[channel], e.zero_point, e.low, e.high);
+  const float v = static_cast<float>(acc) * e.multiplier[channel];
+  int8_t code = round_code_ref(v + std::copysign(e.rounding_offset[channel], v), e.zero_point, e.low, e.high);
   if (out.residual) {
     const float a = e.scale_a * static_cast<float>(code - e.zero_point);
     const float b = e.scale_b * static_cast<float>(out.residual[at] - e.residual_zero_point);

@@ -226,7 +226,7 @@ TERSOR_INLINE void with_finish(const Int8Output& out, Kernel kernel) {
 // Int8Epilogue in registers or on the stack: stores of int8 may alias anything else, so constants read
 // through a pointer would be loaded and converted again for every pixel.
 struct Finisher {
-  F32 multiplier[kParts];
+  F32 multiplier[kParts], rounding_offset[kParts];
   F32 low, high, scale_a, scale_b, add_high;
   I32 residual_zero_point;
   int32_t zero_point, least;  // of the codes that are written
@@ -246,7 +246,10 @@ TERSOR_INLINE Finisher make_finisher(const Int8Epilogue& e, bool add) {
 }
 
 TERSOR_INLINE void set_panel(Finisher& f, const Int8Epilogue& e, int64_t channel) {
-  for (int i = 0; i < kParts; ++i) f.multiplier[i] = load<F32>(e.multiplier + channel + kLanes * i);
+  for (int i = 0; i < kParts; ++i) {
+    f.multiplier[i] = load<F32>(e.multiplier + channel + kLanes * i);
+    f.rounding_offset[i] = load<F32>(e.rounding_offset + channel + kLanes * i);
+  }
 }
 
 template <class T>
@@ -258,9 +261,15 @@ TERSOR_INLINE void copy_some(T* to, const T* from, int count) {
   }
 }
 
+// What part i of a panel rounds to a code. The sign of the sum is that of its product, known earlier.
+TERSOR_INLINE F32 scaled(I32 acc, const Finisher& f, int i) {
+  const F32 offset = (F32)((acc & splat(INT32_MIN)) | (I32)f.rounding_offset[i]);
+  return to_float(acc) * f.multiplier[i] + offset;
+}
+
 TERSOR_INLINE Codes codes_of(const I32 acc[kParts], const Finisher& f) {
   I32 v[kParts];
-  for (int i = 0; i < kParts; ++i) v[i] = round_to_int(smaller(to_float(acc[i]) * f.multiplier[i], f.high));
+  for (int i = 0; i < kParts; ++i) v[i] = round_to_int(smaller(scaled(acc[i], f, i), f.high));
   return narrow(v, f.zero_point, f.least);
 }
 
@@ -268,7 +277,7 @@ TERSOR_INLINE Codes added_codes_of(const I32 acc[kParts], const Finisher& f, Cod
   I32 v[kParts], b[kParts];
   widen(residual, b);
   for (int i = 0; i < kParts; ++i) {
-    const F32 bounded = larger(smaller(to_float(acc[i]) * f.multiplier[i], f.high), f.low);
+    const F32 bounded = larger(smaller(scaled(acc[i], f, i), f.high), f.low);
     const F32 inner = to_float(round_to_int(bounded)) * f.scale_a;
     const F32 other = to_float(sub(b[i], f.residual_zero_point)) * f.scale_b;
     v[i] = round_to_int(smaller(inner + other, f.add_high));

@@ -22,6 +22,14 @@ FixedMultiplier fixed_multiplier(double value) {
   return {static_cast<int32_t>(mantissa), exponent};
 }
 
+namespace {
+
+float rounding_offset(const FixedMultiplier& fixed) {
+  return fixed.shift < 0 ? std::ldexp(1.0f, fixed.shift - 1) : 0.0f;
+}
+
+}  // namespace
+
 CodeRange activation_codes(const std::string& activation, const QParams& output) {
   CodeRange range{output.code_min(), output.code_max()};
   if (activation == "none") return range;
@@ -37,8 +45,8 @@ CodeRange activation_codes(const std::string& activation, const QParams& output)
 }
 
 Requantizer requantizer(double multiplier, const QParams& output, CodeRange range) {
-  return {static_cast<float>(multiplier), fixed_multiplier(multiplier), output.zero_point.at(0),
-          range};
+  const FixedMultiplier fixed = fixed_multiplier(multiplier);
+  return {static_cast<float>(multiplier), rounding_offset(fixed), fixed, output.zero_point.at(0), range};
 }
 
 void requantize(const int32_t* sums, int8_t* codes, size_t n,
@@ -75,6 +83,7 @@ Requantizer mean_requantizer(const QParams& input, const QParams& output, int64_
   const int spare = std::min({log2_count, 32, 31 + whole.shift});
   result.fixed = {static_cast<int32_t>((static_cast<int64_t>(whole.mantissa) << spare) / count),
                   whole.shift - spare};
+  result.rounding_offset = rounding_offset(result.fixed);
   return result;
 }
 

@@ -8,7 +8,6 @@ constexpr float kRound =
     12582912.0f;  // 1.5 * 2^23: v + kRound holds round-half-even(v) in its low bits
 constexpr int32_t kRoundBits = 0x4B400000;
 
-// Requantizer::fast.
 struct FastCodes {
   float low, high;
   int32_t zero_point;
@@ -16,10 +15,23 @@ struct FastCodes {
       : low(static_cast<float>(r.range.low - r.zero_point)),
         high(static_cast<float>(r.range.high - r.zero_point)),
         zero_point(r.zero_point - kRoundBits) {}
+  // A sum of scaled codes: CodeAdder::fast.
   inline int8_t operator()(float v) const {
     const float above = v < low ? low : v;
     const float bounded = above > high ? high : above;
     return static_cast<int8_t>(__builtin_bit_cast(int32_t, bounded + kRound) + zero_point);
+  }
+};
+
+// Requantizer::fast.
+struct FastProduct {
+  FastCodes codes;
+  float multiplier, rounding_offset;
+  explicit FastProduct(const quantization::Requantizer& r)
+      : codes(r), multiplier(r.multiplier), rounding_offset(r.rounding_offset) {}
+  inline int8_t operator()(float sum) const {
+    const float v = sum * multiplier;
+    return codes(v + __builtin_copysignf(rounding_offset, v));
   }
 };
 
@@ -110,10 +122,9 @@ void TERSOR_SIMD_NAME(mul_codes)(const CodeOperands& operands, int32_t zero_a, i
     return combine(operands,
                    [=](int32_t a, int32_t b) { return codes((a - zero_a) * (b - zero_b)); });
   }
-  const FastCodes codes(requantizer);
-  const float multiplier = requantizer.multiplier;
+  const FastProduct codes(requantizer);
   combine(operands, [=](int32_t a, int32_t b) {
-    return codes(static_cast<float>((a - zero_a) * (b - zero_b)) * multiplier);
+    return codes(static_cast<float>((a - zero_a) * (b - zero_b)));
   });
 }
 
@@ -126,9 +137,8 @@ void TERSOR_SIMD_NAME(requantize_sums)(const int32_t* __restrict sums, int8_t* _
     for (size_t i = 0; i < n; ++i) y[i] = codes(sums[i] - offset);
     return;
   }
-  const FastCodes codes(requantizer);
-  const float multiplier = requantizer.multiplier;
-  for (size_t i = 0; i < n; ++i) y[i] = codes(static_cast<float>(sums[i] - offset) * multiplier);
+  const FastProduct codes(requantizer);
+  for (size_t i = 0; i < n; ++i) y[i] = codes(static_cast<float>(sums[i] - offset));
 }
 
 void TERSOR_SIMD_NAME(average_sums)(const int32_t* __restrict sums, int8_t* __restrict y, size_t n,

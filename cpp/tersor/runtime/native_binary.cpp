@@ -133,11 +133,12 @@ std::unique_ptr<Step> make_codes(const StepSpec& spec) {
     const auto requantizer = quantization::requantizer(
         quantization::requantize_multiplier(a_affine.scale, b_affine.scale, y_affine.scale),
         *y_edge.qparams, range);
+    const bool integers = exact || requantizer.often_ties();
     return std::make_unique<FunctionStep>(
         native_kernel_name(mul_codes_table) + suffix,
         [=, kernel = mul_codes_table.pick()](const StepBuffers& buffers) {
           run(buffers, [&](const CodeOperands& part) {
-            kernel(part, a_affine.zero_point, b_affine.zero_point, requantizer, exact);
+            kernel(part, a_affine.zero_point, b_affine.zero_point, requantizer, integers);
           });
         },
         may_run_in_place(spec));

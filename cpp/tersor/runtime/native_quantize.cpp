@@ -48,12 +48,11 @@ std::unique_ptr<Step> make_requantize(const StepSpec& spec) {
   const auto requantizer =
       quantization::requantizer(quantization::requantize_multiplier(x.scale, 1, y.scale), output,
                                 {output.code_min(), output.code_max()});
+  // A table has room for the exact form in both arithmetics.
   std::array<int8_t, 256> table;
   for (int code = -128; code < 128; ++code) {
-    const int32_t value = code - x.zero_point;
     table[static_cast<size_t>(code + 128)] =
-        static_cast<int8_t>(spec.options.arithmetic == Arithmetic::exact ? requantizer.exact(value)
-                                                                         : requantizer.fast(value));
+        static_cast<int8_t>(requantizer.exact(code - x.zero_point));
   }
   return make_native_table_step(spec, table);
 }

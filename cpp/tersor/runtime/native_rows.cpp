@@ -143,7 +143,7 @@ std::unique_ptr<Step> make_code_mean(const StepSpec& spec, const Reduction& r) {
   affine_of(spec, *spec.outputs[0]);
   const auto requantizer =
       quantization::mean_requantizer(*spec.inputs[0]->qparams, *spec.outputs[0]->qparams, r.length);
-  const bool exact = spec.options.arithmetic == Arithmetic::exact;
+  const bool exact = spec.options.arithmetic == Arithmetic::exact || requantizer.often_ties();
   return std::make_unique<FunctionStep>(
       native_kernel_name(sum_window_int8_table) + " mean" + (exact ? " exact" : ""),
       [=, x = operand(spec, 0), sum = sum_window_int8_table.pick(),

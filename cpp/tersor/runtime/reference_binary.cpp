@@ -84,9 +84,10 @@ std::unique_ptr<Step> make_codes(const StepSpec& spec) {
   if (spec.op == Op::mul) {
     const auto requantizer = quantization::requantizer(
         quantization::requantize_multiplier(a.scale, b.scale, y.scale), output, range);
+    const bool integers = exact || requantizer.often_ties();
     return make_codes(spec, [=](int32_t left, int32_t right) {
       const int32_t product = (left - a.zero_point) * (right - b.zero_point);
-      return exact ? requantizer.exact(product) : requantizer.fast(product);
+      return integers ? requantizer.exact(product) : requantizer.fast(product);
     });
   }
   const auto adder = quantization::code_adder(*spec.inputs[0]->qparams, *spec.inputs[1]->qparams,

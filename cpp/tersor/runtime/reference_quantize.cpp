@@ -127,14 +127,12 @@ std::unique_ptr<Step> make_requantize(const StepSpec& spec) {
   const auto requantizer =
       quantization::requantizer(quantization::requantize_multiplier(x.scale, 1, y.scale), output,
                                 quantization::activation_codes("none", output));
-  const bool exact = spec.options.arithmetic == Arithmetic::exact;
   return reference_step(
       spec, [=, in = operand(spec, 0), size = spec.outputs[0]->size()](const StepBuffers& buffers) {
         const auto* codes = in.data<Code>(buffers);
         auto* out = static_cast<int8_t*>(buffers.outputs[0]);
         for (int64_t i = 0; i < size; ++i) {
-          const int32_t value = codes[i] - x.zero_point;
-          out[i] = static_cast<int8_t>(exact ? requantizer.exact(value) : requantizer.fast(value));
+          out[i] = static_cast<int8_t>(requantizer.exact(codes[i] - x.zero_point));
         }
       });
 }

@@ -78,7 +78,7 @@ std::unique_ptr<Step> make_code_mean(const StepSpec& spec) {
   affine_of(spec, *spec.outputs[0]);
   const auto requantizer =
       quantization::mean_requantizer(*spec.inputs[0]->qparams, *spec.outputs[0]->qparams, r.count);
-  const bool exact = spec.options.arithmetic == Arithmetic::exact;
+  const bool exact = spec.options.arithmetic == Arithmetic::exact || requantizer.often_ties();
   return reference_step(spec, [=, x = operand(spec, 0)](const StepBuffers& buffers) {
     auto* y = static_cast<int8_t*>(buffers.outputs[0]);
     for (int32_t sum : reduce(r, x.data<int8_t>(buffers), int32_t{0},

@@ -44,7 +44,7 @@ class ConvInt8:
     The sum is exact on every instruction set::
 
         acc = bias + sum((x - zero_point) * weights)    # x outside of the image is zero_point
-        y = clip(rint(float32(acc) * float32(multiplier)) + output_zero_point, lo, hi)
+        y = requantize(acc, multiplier, output_zero_point, lo=lo, hi=hi)
 
     Parameters
     ----------

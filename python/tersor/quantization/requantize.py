@@ -33,8 +33,9 @@ def requantize(
     lo, hi : int, default -128 and 127
         Smallest and largest code.
     arithmetic : {"fast", "exact"}
-        ``rint(float32(sum) * float32(multiplier))``, or the 31-bit integer multiplier with two
-        roundings of TFLite Micro.
+        ``rint(v + copysign(h, v))``, ``v = float32(sum) * float32(multiplier)``, or the 31-bit
+        integer multiplier with two roundings of TFLite Micro, the first of which
+        ``h = 2**floor(log2(multiplier))`` (0 from 1/2 on) stands for.
     out : ndarray of int8, shape (..., C), optional
         C-contiguous array to write.
 
