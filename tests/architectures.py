@@ -1,4 +1,4 @@
-"""Networks of our own for tests: the architectures that users bring, randomly initialised.
+"""Networks for tests: tersor.zoo's, and what else users bring, randomly initialised.
 
 Batch-norm statistics and affine parameters are drawn so that activations keep a sane scale and no
 channel is dead; every network is in eval mode. ``NETWORKS`` lists name -> (module, example inputs).
@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from tersor import zoo
 
 Example = tuple[torch.Tensor, ...]
 
@@ -57,314 +59,6 @@ def conv_bn(
         nn.BatchNorm2d(outputs),
     ]
     return nn.Sequential(*layers, *([activation] if activation is not None else []))
-
-
-class BasicBlock(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int, option: str) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.option = option if stride > 1 or inputs != outputs else "identity"
-        self.extra = (outputs - inputs) // 2
-        if self.option == "B":
-            self.shortcut = conv_bn(inputs, outputs, 1, stride)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if self.option == "A":  # parameter-free: subsample, pad channels with zeros
-            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.extra, self.extra))
-        elif self.option == "B":
-            x = self.shortcut(x)
-        return F.relu(y + x)
-
-
-class ResNetCifar(nn.Module):
-    """ResNet-(6n+2) of He et al. 2016 for 32 x 32 images."""
-
-    def __init__(self, blocks: int, option: str = "A", classes: int = 10) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = self._stage(16, 16, blocks, 1, option)
-        self.layer2 = self._stage(16, 32, blocks, 2, option)
-        self.layer3 = self._stage(32, 64, blocks, 2, option)
-        self.linear = nn.Linear(64, classes)
-
-    @staticmethod
-    def _stage(inputs: int, outputs: int, blocks: int, stride: int, option: str) -> nn.Sequential:
-        return nn.Sequential(
-            *(
-                BasicBlock(inputs if i == 0 else outputs, outputs, stride if i == 0 else 1, option)
-                for i in range(blocks)
-            )
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        x = F.avg_pool2d(x, x.shape[3])
-        return self.linear(x.view(x.shape[0], -1))
-
-
-def mobilenet_v1(width: float = 0.25, classes: int = 10) -> nn.Sequential:
-    layers: list[nn.Module] = [conv_bn(3, int(32 * width), 3, 2, activation=nn.ReLU())]
-    inputs = int(32 * width)
-    for channels, stride in [
-        (64, 1),
-        (128, 2),
-        (128, 1),
-        (256, 2),
-        (256, 1),
-        (512, 2),
-        (512, 1),
-        (1024, 2),
-        (1024, 1),
-    ]:
-        outputs = int(channels * width)
-        layers += [
-            conv_bn(inputs, inputs, 3, stride, inputs, nn.ReLU()),
-            conv_bn(inputs, outputs, 1, activation=nn.ReLU()),
-        ]
-        inputs = outputs
-    return nn.Sequential(
-        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(inputs, classes)
-    )
-
-
-class SqueezeExcite(nn.Module):
-    def __init__(self, channels: int, inner: int, activation: nn.Module, gate: nn.Module) -> None:
-        super().__init__()
-        self.reduce = nn.Conv2d(channels, inner, 1)
-        self.expand = nn.Conv2d(inner, channels, 1)
-        self.activation, self.gate = activation, gate
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        s = F.adaptive_avg_pool2d(x, 1)
-        return x * self.gate(self.expand(self.activation(self.reduce(s))))
-
-
-class InvertedResidual(nn.Module):
-    """1x1 expansion, depthwise, optional squeeze-excite, 1x1 projection."""
-
-    def __init__(
-        self,
-        inputs: int,
-        hidden: int,
-        outputs: int,
-        kernel: int,
-        stride: int,
-        activation: Callable[[], nn.Module],
-        excite: nn.Module | None = None,
-    ) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        if hidden != inputs:
-            layers.append(conv_bn(inputs, hidden, 1, activation=activation()))
-        layers.append(conv_bn(hidden, hidden, kernel, stride, hidden, activation()))
-        if excite is not None:
-            layers.append(excite)
-        layers.append(conv_bn(hidden, outputs, 1))
-        self.block = nn.Sequential(*layers)
-        self.residual = stride == 1 and inputs == outputs
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.block(x) if self.residual else self.block(x)
-
-
-class Classifier(nn.Module):
-    """Features, mean over the image, a head."""
-
-    def __init__(self, features: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.features, self.head = features, head
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.features(x).mean((2, 3)))
-
-
-def mobilenet_v2(classes: int = 1000, cifar: bool = False) -> Classifier:
-    stages = [
-        (1, 16, 1, 1),
-        (6, 24, 2, 1 if cifar else 2),
-        (6, 32, 3, 2),
-        (6, 64, 4, 2),
-        (6, 96, 3, 1),
-        (6, 160, 3, 2),
-        (6, 320, 1, 1),
-    ]
-    layers: list[nn.Module] = [conv_bn(3, 32, 3, 1 if cifar else 2, activation=nn.ReLU6())]
-    inputs = 32
-    for ratio, outputs, count, stride in stages:
-        for i in range(count):
-            layers.append(
-                InvertedResidual(
-                    inputs, inputs * ratio, outputs, 3, stride if i == 0 else 1, nn.ReLU6
-                )
-            )
-            inputs = outputs
-    layers.append(conv_bn(inputs, 1280, 1, activation=nn.ReLU6()))
-    return Classifier(
-        nn.Sequential(*layers), nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, classes))
-    )
-
-
-def mobilenet_v3_small(classes: int = 1000) -> Classifier:
-    rows = [
-        (3, 16, 16, True, "R", 2),
-        (3, 72, 24, False, "R", 2),
-        (3, 88, 24, False, "R", 1),
-        (5, 96, 40, True, "H", 2),
-        (5, 240, 40, True, "H", 1),
-        (5, 240, 40, True, "H", 1),
-        (5, 120, 48, True, "H", 1),
-        (5, 144, 48, True, "H", 1),
-        (5, 288, 96, True, "H", 2),
-        (5, 576, 96, True, "H", 1),
-        (5, 576, 96, True, "H", 1),
-    ]
-    layers: list[nn.Module] = [conv_bn(3, 16, 3, 2, activation=nn.Hardswish())]
-    inputs = 16
-    for kernel, hidden, outputs, excite, kind, stride in rows:
-        se = SqueezeExcite(hidden, max(8, hidden // 4 // 8 * 8), nn.ReLU(), nn.Hardsigmoid())
-        layers.append(
-            InvertedResidual(
-                inputs,
-                hidden,
-                outputs,
-                kernel,
-                stride,
-                nn.ReLU if kind == "R" else nn.Hardswish,
-                se if excite else None,
-            )
-        )
-        inputs = outputs
-    layers.append(conv_bn(inputs, 576, 1, activation=nn.Hardswish()))
-    return Classifier(
-        nn.Sequential(*layers),
-        nn.Sequential(
-            nn.Linear(576, 1024), nn.Hardswish(), nn.Dropout(0.2), nn.Linear(1024, classes)
-        ),
-    )
-
-
-def efficientnet_b0(classes: int = 1000) -> Classifier:
-    rows = [
-        (1, 16, 1, 1, 3),
-        (6, 24, 2, 2, 3),
-        (6, 40, 2, 2, 5),
-        (6, 80, 3, 2, 3),
-        (6, 112, 3, 1, 5),
-        (6, 192, 4, 2, 5),
-        (6, 320, 1, 1, 3),
-    ]
-    layers: list[nn.Module] = [conv_bn(3, 32, 3, 2, activation=nn.SiLU())]
-    inputs = 32
-    for ratio, outputs, count, stride, kernel in rows:
-        for i in range(count):
-            hidden = inputs * ratio
-            se = SqueezeExcite(hidden, max(1, inputs // 4), nn.SiLU(), nn.Sigmoid())
-            layers.append(
-                InvertedResidual(
-                    inputs, hidden, outputs, kernel, stride if i == 0 else 1, nn.SiLU, se
-                )
-            )
-            inputs = outputs
-    layers.append(conv_bn(inputs, 1280, 1, activation=nn.SiLU()))
-    return Classifier(
-        nn.Sequential(*layers), nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, classes))
-    )
-
-
-class Fire(nn.Module):
-    def __init__(self, inputs: int, squeeze: int, expand: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Conv2d(inputs, squeeze, 1)
-        self.expand1 = nn.Conv2d(squeeze, expand, 1)
-        self.expand3 = nn.Conv2d(squeeze, expand, 3, padding=1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu(self.squeeze(x))
-        return torch.cat([F.relu(self.expand1(x)), F.relu(self.expand3(x))], 1)
-
-
-def squeezenet(classes: int = 1000) -> nn.Sequential:
-    def pool() -> nn.MaxPool2d:
-        return nn.MaxPool2d(3, 2, ceil_mode=True)
-
-    return nn.Sequential(
-        nn.Conv2d(3, 64, 3, 2),
-        nn.ReLU(),
-        pool(),
-        Fire(64, 16, 64),
-        Fire(128, 16, 64),
-        pool(),
-        Fire(128, 32, 128),
-        Fire(256, 32, 128),
-        pool(),
-        Fire(256, 48, 192),
-        Fire(384, 48, 192),
-        Fire(384, 64, 256),
-        Fire(512, 64, 256),
-        nn.Dropout(),
-        nn.Conv2d(512, classes, 1),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-    )
-
-
-class DenseLayer(nn.Module):
-    def __init__(self, inputs: int, growth: int) -> None:
-        super().__init__()
-        self.bn1, self.conv1 = nn.BatchNorm2d(inputs), nn.Conv2d(inputs, 4 * growth, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(4 * growth)
-        self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.conv1(F.relu(self.bn1(x)))
-        return torch.cat([x, 0.3 * self.conv2(F.relu(self.bn2(y)))], 1)
-
-
-def densenet(
-    blocks: tuple[int, ...] = (6, 12, 24, 16), growth: int = 32, classes: int = 1000
-) -> Classifier:
-    """DenseNet-BC; the default is DenseNet-121."""
-    channels = 2 * growth
-    layers: list[nn.Module] = [
-        conv_bn(3, channels, 7, 2, activation=nn.ReLU()),
-        nn.MaxPool2d(3, 2, 1),
-    ]
-    for i, count in enumerate(blocks):
-        for _ in range(count):
-            layers.append(DenseLayer(channels, growth))
-            channels += growth
-        if i + 1 < len(blocks):
-            layers += [
-                nn.BatchNorm2d(channels),
-                nn.ReLU(),
-                nn.Conv2d(channels, channels // 2, 1, bias=False),
-                nn.AvgPool2d(2),
-            ]
-            channels //= 2
-    layers += [nn.BatchNorm2d(channels), nn.ReLU()]
-    return Classifier(nn.Sequential(*layers), nn.Linear(channels, classes))
-
-
-def ds_cnn(classes: int = 12) -> nn.Sequential:
-    """Keyword spotting on 49 x 10 MFCC features (Zhang et al. 2017)."""
-    layers: list[nn.Module] = [
-        nn.ZeroPad2d((1, 2, 4, 5)),
-        nn.Conv2d(1, 64, (10, 4), 2, bias=False),
-        nn.BatchNorm2d(64),
-        nn.ReLU(),
-    ]
-    for _ in range(4):
-        layers += [conv_bn(64, 64, 3, 1, 64, nn.ReLU()), conv_bn(64, 64, 1, activation=nn.ReLU())]
-    return nn.Sequential(
-        *layers, nn.AvgPool2d((25, 5)), nn.Flatten(), nn.Linear(64, classes), nn.Softmax(-1)
-    )
 
 
 def autoencoder(features: int = 640) -> nn.Sequential:
@@ -508,16 +202,22 @@ def _normal(*shape: int) -> torch.Tensor:
 
 # name -> (module, example inputs of batch 2)
 NETWORKS: dict[str, Callable[[], tuple[nn.Module, Example]]] = {
-    "resnet20": lambda: (ResNetCifar(3), _image(32)),
-    "resnet8": lambda: (ResNetCifar(1, "B"), _image(32)),
-    "mobilenet_v1": lambda: (mobilenet_v1(), _image(96)),
-    "mobilenet_v2": lambda: (mobilenet_v2(), _image(224)),
-    "mobilenet_v2_cifar": lambda: (mobilenet_v2(10, cifar=True), _image(32)),
-    "mobilenet_v3_small": lambda: (mobilenet_v3_small(), _image(224)),
-    "efficientnet_b0": lambda: (efficientnet_b0(), _image(224)),
-    "squeezenet": lambda: (squeezenet(), _image(224)),
-    "densenet121": lambda: (densenet(), _image(224)),
-    "ds_cnn": lambda: (ds_cnn(), (_normal(2, 1, 49, 10),)),
+    "resnet20": lambda: (zoo.resnet20(), _image(32)),
+    "resnet8": lambda: (zoo.resnet8(), _image(32)),
+    "mobilenet_v1": lambda: (
+        zoo.mobilenet_v1(num_classes=2, input_size=96, width=0.25),
+        _image(96),
+    ),
+    "mobilenet_v2": lambda: (zoo.mobilenet_v2(), _image(224)),
+    "mobilenet_v2_cifar": lambda: (zoo.mobilenet_v2(num_classes=10, input_size=32), _image(32)),
+    "mobilenet_v3_small": lambda: (zoo.mobilenet_v3_small(), _image(224)),
+    "efficientnet_b0": lambda: (zoo.efficientnet_b0(), _image(224)),
+    "squeezenet": lambda: (zoo.squeezenet1_1(), _image(224)),
+    "densenet121": lambda: (zoo.densenet121(), _image(224)),
+    "ds_cnn": lambda: (
+        nn.Sequential(zoo.ds_cnn(), nn.Softmax(-1)),
+        (_normal(2, 1, 49, 10),),
+    ),
     "autoencoder": lambda: (autoencoder(), (_normal(2, 640),)),
     "transformer_torch": lambda: (TorchEncoder(), (_normal(2, 11, 32),)),
     "transformer_plain": lambda: (PlainEncoder(), (torch.arange(18).reshape(2, 9) % 50,)),

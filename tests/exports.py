@@ -19,9 +19,13 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="tersor-onnx-")
 
 @functools.cache
 def onnx_file(name: str) -> Path:
-    """Path of the network: open batch, inputs in0, in1, ... (TorchScript exporter, opset 17)."""
+    """Path of the network as an ONNX file."""
     module, example = architectures.build(name)
-    path = Path(_FOLDER.name) / f"{name}.onnx"
+    return export(module, example, Path(_FOLDER.name) / f"{name}.onnx")
+
+
+def export(module: torch.nn.Module, example: architectures.Example, path: Path) -> Path:
+    """Write a module: open batch, inputs in0, in1, ... (TorchScript exporter, opset 17)."""
     names = [f"in{i}" for i in range(len(example))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

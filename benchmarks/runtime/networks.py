@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
+from tersor import zoo
 from tests import architectures, datasets
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -28,54 +28,29 @@ CALIBRATION = 128
 QUALITY = 2000
 
 
-class ResNet8(nn.Module):
-    """MLPerf Tiny's image classifier: Keras' "same" padding, strided blocks with a 1x1 shortcut."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        widths = [(16, 16, 1), (16, 32, 2), (32, 64, 2)]
-        self.convs = nn.ModuleList([nn.Conv2d(3, 16, 3)])
-        self.norms = nn.ModuleList([nn.BatchNorm2d(16, eps=1e-3)])
-        self.shortcuts = nn.ModuleList()
-        for inputs, outputs, stride in widths:
-            for a, s in ((inputs, stride), (outputs, 1)):
-                self.convs.append(nn.Conv2d(a, outputs, 3, s))
-                self.norms.append(nn.BatchNorm2d(outputs, eps=1e-3))
-            if stride > 1:
-                self.shortcuts.append(nn.Conv2d(inputs, outputs, 1, stride))
-        self.linear = nn.Linear(64, 10)
-
-    def _conv(self, i: int, x: torch.Tensor) -> torch.Tensor:
-        pad = (0, 1, 0, 1) if self.convs[i].stride[0] == 2 else (1, 1, 1, 1)
-        return self.norms[i](self.convs[i](F.pad(x, pad)))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu(self._conv(0, x))
-        for block in range(3):
-            y = self._conv(2 + 2 * block, F.relu(self._conv(1 + 2 * block, x)))
-            x = F.relu(y + (self.shortcuts[block - 1](x) if block else x))
-        return self.linear(x.mean((2, 3)))
-
-
 def _resnet8() -> nn.Module:
     """Weights by layer order from the Keras file."""
     import h5py
 
-    module = ResNet8()
+    module = zoo.resnet8()
+    modules = list(module.modules())
+    convs = [m for m in modules if isinstance(m, nn.Conv2d)]
     with h5py.File(datasets.find("models/resnet8-cifar10.h5")) as file:
         weights = file["model_weights"]
         layers = {
             n: {k.split(":")[0]: np.array(v) for k, v in _datasets(weights[n])} for n in weights
         }
-    convs = sorted((n for n in layers if n.startswith("conv2d")), key=_number)
+    kernels = sorted((n for n in layers if n.startswith("conv2d")), key=_number)
     norms = sorted((n for n in layers if n.startswith("batch_normalization")), key=_number)
-    plain = [n for n in convs if layers[n]["kernel"].shape[0] == 3]
-    short = [n for n in convs if layers[n]["kernel"].shape[0] == 1]
-    pairs = [*zip(module.convs, plain, strict=True), *zip(module.shortcuts, short, strict=True)]
-    for conv, name in pairs:
-        conv.weight.data = torch.from_numpy(layers[name]["kernel"].transpose(3, 2, 0, 1).copy())
-        conv.bias.data = torch.from_numpy(layers[name]["bias"])
-    for norm, name in zip(module.norms, norms, strict=True):
+    for size in (3, 1):  # shortcuts come in between, in another order
+        chosen = [m for m in convs if m.kernel_size == (size, size)]
+        names = [n for n in kernels if layers[n]["kernel"].shape[0] == size]
+        for conv, name in zip(chosen, names, strict=True):
+            kernel = layers[name]["kernel"].transpose(3, 2, 0, 1)
+            conv.weight.data = torch.from_numpy(kernel.copy())
+            conv.bias.data = torch.from_numpy(layers[name]["bias"])
+    own = [m for m in modules if isinstance(m, nn.BatchNorm2d)]
+    for norm, name in zip(own, norms, strict=True):
         values = layers[name]
         norm.weight.data = torch.from_numpy(values["gamma"])
         norm.bias.data = torch.from_numpy(values["beta"])
@@ -103,7 +78,7 @@ def _datasets(group) -> Iterator[tuple[str, object]]:
 def _resnet20() -> nn.Module:
     from safetensors.torch import load_file
 
-    module = architectures.ResNetCifar(3)
+    module = zoo.resnet20()
     module.load_state_dict(load_file(datasets.find("models/resnet20-cifar10.safetensors")))
     return module
 

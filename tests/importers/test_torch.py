@@ -12,10 +12,8 @@ pytest.importorskip("onnxscript")
 
 from tests import architectures, exports  # noqa: E402
 
-# Capturing a large network takes seconds; those come through ONNX files in test_onnx.py anyway.
-SMALL = [
-    "resnet8",
-    "ds_cnn",
+# The architectures of tersor.zoo are captured in tests/zoo.
+NAMES = [
     "autoencoder",
     "transformer_torch",
     "transformer_plain",
@@ -23,12 +21,9 @@ SMALL = [
     "decoder",
     "two_in_two_out",
 ]
-LARGE = [n for n in architectures.NETWORKS if n not in SMALL]
 
 
-@pytest.mark.parametrize(
-    "name", [*SMALL, *(pytest.param(n, marks=pytest.mark.slow) for n in LARGE)]
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_session_equals_module(name):
     module, example = architectures.build(name)
     graph = tersor.from_torch(module, example)

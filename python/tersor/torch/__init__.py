@@ -1,0 +1,38 @@
+"""PyTorch modules and rewrites of modules; PyTorch is imported with the first of them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .separable_conv import SeparableConv, separable_errors, to_depthwise_separable
+
+# Public name -> module that defines it.
+_EXPORTS: dict[str, str] = {
+    "SeparableConv": "separable_conv",
+    "separable_errors": "separable_conv",
+    "to_depthwise_separable": "separable_conv",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = importlib.import_module(f".{_EXPORTS[name]}", __name__)
+    except ModuleNotFoundError as error:
+        if error.name == "torch":
+            raise ImportError(
+                f"tersor.torch.{name} needs PyTorch: pip install tersor[torch]"
+            ) from error
+        raise
+    value = globals()[name] = getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+__all__ = ["SeparableConv", "separable_errors", "to_depthwise_separable"]
