@@ -145,17 +145,22 @@ def public_objects():
     """(name, object) of everything that a room's or the package's __all__ promises."""
     names = [n for n in tersor.__all__ if not n.startswith("_")]
     for name in names:
-        try:
-            value = getattr(tersor, name)
-        except ImportError as error:  # an optional dependency
-            if "pip install" not in str(error):
-                raise
-            continue
+        value = getattr_if_installed(tersor, name)
         if inspect.ismodule(value):
             for inner in getattr(value, "__all__", []):
-                yield f"{name}.{inner}", getattr(value, inner)
+                yield f"{name}.{inner}", getattr_if_installed(value, inner)
         else:
             yield name, value
+
+
+def getattr_if_installed(owner, name):
+    """The attribute, or None where it needs an optional dependency that is missing."""
+    try:
+        return getattr(owner, name)
+    except ImportError as error:
+        if "pip install" not in str(error):
+            raise
+        return None
 
 
 def complaints_about(name, value):

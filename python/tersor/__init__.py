@@ -52,7 +52,7 @@ _EXPORTS: dict[str, str] = {
 }
 
 # Capabilities and rooms that are part of the public interface.
-_SUBMODULES = ("compress", "quantization")
+_SUBMODULES = ("compress", "quantization", "zoo")
 
 __all__ = ["__version__", *_EXPORTS, *_SUBMODULES]
 
