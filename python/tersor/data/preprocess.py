@@ -215,6 +215,17 @@ class Preprocess:
                 raise DataError(f"preprocess: {name} has {counts}")
             full = np.broadcast_to(np.array(values, np.float32), (channels,))
             parameters.append(full.reshape(shape))
+        if axis == x.ndim - 1 and x.ndim > 2:
+            # Rows of pixels instead of pixels: NumPy's loops are then width x channels long, not 3.
+            width = x.shape[-2]
+            x = x.reshape(*x.shape[:-2], width * channels)
+            parameters = [np.tile(p.reshape(channels), width) for p in parameters]
+            return self._scaled(x, parameters).reshape(*x.shape[:-1], width, channels)
+        return self._scaled(x, parameters)
+
+    def _scaled(
+        self, x: NDArray[np.float32], parameters: list[NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
         x *= np.float32(self.scale)
         x -= parameters[0]
         x /= parameters[1]

@@ -1,0 +1,36 @@
+"""The training loop: fine-tuning, distillation and what callbacks add; data parallel, resumable."""
+
+from __future__ import annotations
+
+try:
+    import torch as _torch  # noqa: F401
+except ImportError:
+    raise ImportError("tersor.training needs PyTorch: pip install 'tersor[train]'") from None
+
+from .batches import Batch
+from .callback import Callback, Shared
+from .distill import DistillationCallback, distill
+from .early_stopping import EarlyStopping
+from .evaluate import evaluate
+from .fit import fit
+from .history import History
+from .logs import CsvLog, TensorBoardLog, WandbLog
+from .progress import ProgressBar
+from .state import TrainingState
+
+__all__ = [
+    "Batch",
+    "Callback",
+    "CsvLog",
+    "DistillationCallback",
+    "EarlyStopping",
+    "History",
+    "ProgressBar",
+    "Shared",
+    "TensorBoardLog",
+    "TrainingState",
+    "WandbLog",
+    "distill",
+    "evaluate",
+    "fit",
+]
