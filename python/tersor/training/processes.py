@@ -58,7 +58,7 @@ def broadcast_buffers(model: nn.Module) -> None:
         flat = torch.cat([buffer.reshape(-1) for buffer in buffers])
         distributed.broadcast(flat, 0)
         for buffer, values in zip(
-            buffers, flat.split([buffer.numel() for buffer in buffers]), strict=True
+            buffers, torch.split(flat, [buffer.numel() for buffer in buffers]), strict=True
         ):
             buffer.copy_(values.view_as(buffer))
 
