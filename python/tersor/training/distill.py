@@ -75,7 +75,7 @@ class DistillationCallback(Callback):
         self._teacher.begin(state.accelerator.device)
         self._cache = choose_cache(self._cache_teacher, state.options, state.samples)
         if self._given_loss is None:
-            from ..torch import KDLoss  # type: ignore[import-not-found, unused-ignore]
+            from ..torch import KDLoss  # type: ignore[attr-defined, unused-ignore]
 
             self._loss = KDLoss(
                 temperature=self._temperature,
