@@ -55,6 +55,8 @@ def cases() -> Iterator[Case]:
     }
     sizes = {"shape": list(w.shape), "candidates": 71}
     yield Case("quantization_error", sizes, searches, bytes=4 * w.size)
+    seen = HistogramObserver("entropy").observe(np.maximum(rng.normal(size=1 << 20), 0))
+    yield Case("entropy_range", {"bins": len(seen.counts)}, {"tersor": seen.qparams})
 
 
 if __name__ == "__main__":

@@ -48,7 +48,11 @@ def test_with_layers_appends():
         ({"values": "int4"}, "recipe values must be .* got 'int4'"),
         ({"layers": {"a": "int4"}}, "recipe layer 'a' must be int8 or fp32, got 'int4'"),
         ({"values": "bf16", "layers": {"a": "fp32"}}, "layers need values int8, got 'bf16'"),
-        ({"activations": {"method": "entropy"}}, "method must be mse, minmax or percentile"),
+        (
+            {"activations": {"method": "median"}},
+            "method must be mse, minmax, percentile or entropy",
+        ),
+        ({"weights": {"method": "entropy"}}, "weights method must be minmax or mse, got 'entropy'"),
         ({"activations": {"bins": 9}}, "recipe activations: unknown key 'bins'"),
         ({"activations": {"method": "percentile", "percentile": 0.2}}, r"in \(0.5, 1\], got 0.2"),
         ({"weights": {"method": "percentile"}}, "weights method must be minmax or mse"),

@@ -149,5 +149,7 @@ def test_mse_search_is_never_worse_and_better_with_outliers(symmetric):
 
 
 def test_unknown_method():
-    with pytest.raises(ValueError, match="method must be minmax, percentile or mse, got 'median'"):
+    with pytest.raises(
+        ValueError, match="method must be minmax, percentile, mse or entropy, got 'median'"
+    ):
         HistogramObserver("median")

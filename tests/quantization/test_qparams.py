@@ -63,7 +63,7 @@ def test_round_trip_error_is_half_a_step(x):
 def test_per_channel_equals_channel_by_channel(isa, shape):
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     for axis in range(-len(shape), len(shape)):
-        for method in ("minmax", "mse", "percentile"):
+        for method in ("minmax", "mse", "percentile", "entropy"):
             q = choose_qparams(x, axis=axis, method=method)
             parts = np.moveaxis(x, axis, 0)
             singles = [choose_qparams(p, method=method).scale[0] for p in parts]
@@ -145,7 +145,10 @@ def test_percentile_of_an_array_is_an_order_statistic():
         ({"x": [np.inf]}, "must be finite, got inf"),
         ({"x": [1.0], "bits": 9}, r"bits must be in \[2, 8\], got 9"),
         ({"x": [1.0], "bits": 1}, r"bits must be in \[2, 8\], got 1"),
-        ({"x": [1.0], "method": "best"}, "method must be minmax, percentile or mse, got 'best'"),
+        (
+            {"x": [1.0], "method": "best"},
+            "method must be minmax, percentile, mse or entropy, got 'best'",
+        ),
         ({"x": [1.0], "axis": 1}, r"axis must be in \[-1, 1\), got 1"),
         ({"x": [1.0], "axis": 0, "group_size": 0}, "group_size must be at least 1, got 0"),
         ({"x": [1.0], "signed": False}, "signed must be True where symmetric is"),

@@ -68,6 +68,8 @@ Range search_range(const Histogram& histogram, QuantScheme scheme, RangeMethod m
       return percentile_range(histogram, percentile);
     case RangeMethod::mse:
       return mse_range(histogram, scheme);
+    case RangeMethod::entropy:
+      return entropy_range(histogram, scheme);
     case RangeMethod::minmax:
       break;
   }

@@ -35,6 +35,21 @@ double median_scale(std::vector<double> scales) {
   return *middle;
 }
 
+Range found_range(const float* x, size_t n, Range range, QuantScheme scheme, RangeMethod method,
+                  double percentile) {
+  switch (method) {
+    case RangeMethod::percentile:
+      return percentile_range(x, n, percentile);
+    case RangeMethod::mse:
+      return mse_range(x, n, range, scheme);
+    case RangeMethod::entropy:
+      return entropy_range(x, n, scheme);
+    case RangeMethod::minmax:
+      break;
+  }
+  return range;
+}
+
 }  // namespace
 
 QParams choose_qparams(const std::vector<Range>& ranges, QuantScheme scheme, int axis,
@@ -80,8 +95,9 @@ RangeMethod range_method_from_name(const std::string& name) {
   if (name == "minmax") return RangeMethod::minmax;
   if (name == "percentile") return RangeMethod::percentile;
   if (name == "mse") return RangeMethod::mse;
-  throw ValueError(
-      message("choose_qparams: method must be minmax, percentile or mse, got '", name, "'"));
+  if (name == "entropy") return RangeMethod::entropy;
+  throw ValueError(message(
+      "choose_qparams: method must be minmax, percentile, mse or entropy, got '", name, "'"));
 }
 
 QParams choose_qparams(const float* x, const Shape& shape, QuantScheme scheme, int axis,
@@ -97,23 +113,21 @@ QParams choose_qparams(const float* x, const Shape& shape, QuantScheme scheme, i
     }
   }
   const size_t channels = ranges.size(), outer = n / channels / inner;
-  parallel_for(channels, std::max<size_t>(1, (size_t{1} << 12) / (n / channels)),
-               [&](size_t begin, size_t end) {
-                 std::vector<float> gathered(outer == 1 ? 0 : n / channels);
-                 for (size_t c = begin; c < end; ++c) {
-                   const float* values = x + c * inner;
-                   if (outer > 1) {
-                     for (size_t o = 0; o < outer; ++o) {
-                       std::copy_n(x + (o * channels + c) * inner, inner,
-                                   gathered.data() + o * inner);
-                     }
-                     values = gathered.data();
-                   }
-                   ranges[c] = method == RangeMethod::mse
-                                   ? mse_range(values, n / channels, ranges[c], scheme)
-                                   : percentile_range(values, n / channels, percentile);
-                 }
-               });
+  parallel_for(
+      channels, std::max<size_t>(1, (size_t{1} << 12) / (n / channels)),
+      [&](size_t begin, size_t end) {
+        std::vector<float> gathered(outer == 1 ? 0 : n / channels);
+        for (size_t c = begin; c < end; ++c) {
+          const float* values = x + c * inner;
+          if (outer > 1) {
+            for (size_t o = 0; o < outer; ++o) {
+              std::copy_n(x + (o * channels + c) * inner, inner, gathered.data() + o * inner);
+            }
+            values = gathered.data();
+          }
+          ranges[c] = found_range(values, n / channels, ranges[c], scheme, method, percentile);
+        }
+      });
   return choose_qparams(ranges, scheme, axis, group_size);
 }
 

@@ -45,7 +45,7 @@ struct QuantScheme {
 TERSOR_API QParams choose_qparams(const std::vector<Range>& ranges, QuantScheme scheme,
                                   int axis = -1, int group_size = 0);
 
-enum class RangeMethod : uint8_t { minmax, percentile, mse };
+enum class RangeMethod : uint8_t { minmax, percentile, mse, entropy };
 TERSOR_API RangeMethod range_method_from_name(const std::string& name);  // ValueError lists them
 
 // Parameters for float32 data of this shape, by range search per channel or group (range_search.h).

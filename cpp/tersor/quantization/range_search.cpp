@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "tersor/base/error.h"
@@ -11,8 +12,9 @@
 namespace tersor::quantization {
 namespace {
 
-constexpr int kSteps = 70;        // candidates shrink by 1 % each ...
-constexpr double kShrink = 0.01;  // ... to 30 % of the range: nothing trained was best below 50 %
+constexpr double kShrink = 0.01;   // candidates shrink by 1 % each ...
+constexpr int kErrorSteps = 70;    // ... to 30 % of the range: nothing trained was best below 50 %
+constexpr int kEntropySteps = 94;  // ... to 6 %: Migacz begins with 128 of 2048 bins
 
 uint64_t rank_of(double percentile, uint64_t n) {
   TERSOR_CHECK(0.5 < percentile && percentile <= 1,
@@ -22,11 +24,28 @@ uint64_t rank_of(double percentile, uint64_t n) {
   return std::clamp<uint64_t>(rank, 1, n);
 }
 
-// Prefix sums over bins, so that one candidate costs as many steps as there are codes, not bins.
-class BinSums {
+// Where on the histogram's axis a code begins.
+class BinAxis {
  public:
-  explicit BinSums(const Histogram& h)
-      : width_(h.width()), first_center_(h.center(0)), sums_(h.counts().size() + 1) {
+  explicit BinAxis(const Histogram& h)
+      : width_(h.width()), first_center_(h.center(0)), bins_(h.counts().size()) {}
+  double width() const { return width_; }
+  size_t bins() const { return bins_; }
+  // Number of bins whose centre is below x.
+  size_t index_above(double x) const {
+    const double i = std::ceil((x - first_center_) / width_);
+    return static_cast<size_t>(std::clamp(i, 0.0, static_cast<double>(bins_)));
+  }
+
+ private:
+  double width_, first_center_;
+  size_t bins_;
+};
+
+// Prefix sums over bins, so that one candidate costs as many steps as there are codes, not bins.
+class BinErrors {
+ public:
+  explicit BinErrors(const Histogram& h) : axis_(h), sums_(h.counts().size() + 1) {
     for (size_t i = 0; i < h.counts().size(); ++i) {
       const auto n = static_cast<double>(h.counts()[i]);
       const double c = h.center(i);
@@ -38,8 +57,8 @@ class BinSums {
   double error(double scale, double lo, double hi) const {
     double total = 0;
     size_t begin = 0;
-    for (double code = lo; code <= hi && begin + 1 < sums_.size(); ++code) {
-      const size_t end = code == hi ? sums_.size() - 1 : index_above((code + 0.5) * scale);
+    for (double code = lo; code <= hi && begin < axis_.bins(); ++code) {
+      const size_t end = code == hi ? axis_.bins() : axis_.index_above((code + 0.5) * scale);
       if (end <= begin) continue;
       const double v = code * scale;
       const Sums &a = sums_[begin], &b = sums_[end];
@@ -53,18 +72,88 @@ class BinSums {
   struct Sums {
     double count = 0, value = 0, square = 0;
   };
-  // Number of bins whose centre is below x.
-  size_t index_above(double x) const {
-    const double i = std::ceil((x - first_center_) / width_);
-    return static_cast<size_t>(std::clamp(i, 0.0, static_cast<double>(sums_.size() - 1)));
+  BinAxis axis_;
+  std::vector<Sums> sums_;
+};
+
+double n_log_n(double n) { return n > 0 ? n * std::log(n) : 0; }
+
+// Prefix sums again. With S values in k bins of one code, these bins give
+//   sum n log(n / (S / k)) = sum n log n - S log(S / k),
+// and the values outside change the terms of two bins only.
+class BinDivergence {
+ public:
+  explicit BinDivergence(const Histogram& h)
+      : axis_(h), counts_(h.counts().begin(), h.counts().end()), sums_(counts_.size() + 1) {
+    const int64_t zero = -h.first();
+    if (0 <= zero && zero < static_cast<int64_t>(counts_.size()) && counts_.size() > 1) {
+      const auto i = static_cast<size_t>(zero);
+      const double below = i > 0 ? counts_[i - 1] : 0;
+      const double above = i + 1 < counts_.size() ? counts_[i + 1] : 0;
+      counts_[i] = std::min(counts_[i], std::max(below, above));
+    }
+    for (size_t i = 0; i < counts_.size(); ++i) {
+      const double n = counts_[i];
+      sums_[i + 1] = {sums_[i].count + n, sums_[i].filled + (n > 0), sums_[i].log + n_log_n(n)};
+    }
   }
-  double width_, first_center_;
+
+  double error(double scale, double lo, double hi) const {
+    constexpr double kImpossible = std::numeric_limits<double>::infinity();
+    if (scale < axis_.width()) return kImpossible;
+    const size_t first = axis_.index_above((lo - 0.5) * scale);
+    const size_t last = axis_.index_above((hi + 0.5) * scale);
+    const double inside = sums_[last].count - sums_[first].count;
+    if (inside <= 0) return kImpossible;
+    double total = 0;
+    size_t begin = first;
+    for (double code = lo; code <= hi && begin < last; ++code) {
+      const size_t end = std::min(last, axis_.index_above((code + 0.5) * scale));
+      if (end <= begin) continue;
+      total += loss_of_code(begin, end, first, last);
+      begin = end;
+    }
+    const double all = sums_.back().count;
+    return total / all + std::log(inside / all);
+  }
+
+ private:
+  struct Sums {
+    double count = 0, filled = 0, log = 0;
+  };
+
+  // sum P log(P / Q) over bins [begin, end) of one code; bins [first, last) are inside.
+  double loss_of_code(size_t begin, size_t end, size_t first, size_t last) const {
+    const Sums &a = sums_[begin], &b = sums_[end];
+    const double count = b.count - a.count;
+    if (count <= 0) return 0;
+    double with_outside = count, logs = b.log - a.log;
+    const auto add = [&](size_t bin, double outside) {
+      logs += n_log_n(counts_[bin] + outside) - n_log_n(counts_[bin]);
+      with_outside += outside;
+    };
+    const double below = a.count == sums_[first].count ? a.count : 0;
+    const double above = b.count == sums_[last].count ? sums_.back().count - b.count : 0;
+    size_t lowest = begin, highest = end - 1;
+    while (counts_[lowest] == 0) ++lowest;
+    while (counts_[highest] == 0) --highest;
+    if (lowest == highest) {
+      add(lowest, below + above);
+    } else {
+      add(lowest, below);
+      add(highest, above);
+    }
+    return logs - with_outside * std::log(count / (b.filled - a.filled));
+  }
+
+  BinAxis axis_;
+  std::vector<double> counts_;
   std::vector<Sums> sums_;
 };
 
 // error(scale, lo, hi) as above; see the header for the order of the search.
 template <class Error>
-Range search(Range range, QuantScheme scheme, const Error& error) {
+Range search(Range range, QuantScheme scheme, int steps, const Error& error) {
   const auto error_of = [&](Range r) {
     const QParams q = choose_qparams({r}, scheme);
     return error(q.scale[0], static_cast<float>(q.code_min() - q.zero_point[0]),
@@ -84,14 +173,14 @@ Range search(Range range, QuantScheme scheme, const Error& error) {
     }
   };
   if (scheme.symmetric) {
-    for (int k = 1; k <= kSteps; ++k) try_range({shrunk(full.lo, k), shrunk(full.hi, k)});
+    for (int k = 1; k <= steps; ++k) try_range({shrunk(full.lo, k), shrunk(full.hi, k)});
     return best;
   }
   for (int round = 0; round < 2; ++round) {
     const Range start = best;
-    for (int k = 0; k <= kSteps && full.hi > 0; ++k) try_range({start.lo, shrunk(full.hi, k)});
+    for (int k = 0; k <= steps && full.hi > 0; ++k) try_range({start.lo, shrunk(full.hi, k)});
     const float hi = best.hi;
-    for (int k = 0; k <= kSteps && full.lo < 0; ++k) try_range({shrunk(full.lo, k), hi});
+    for (int k = 0; k <= steps && full.lo < 0; ++k) try_range({shrunk(full.lo, k), hi});
     if (full.lo == 0 || full.hi == 0)
       break;  // one end only: the second round would repeat the first
   }
@@ -130,15 +219,28 @@ Range percentile_range(const Histogram& histogram, double percentile) {
 
 Range mse_range(const float* x, size_t n, Range range, QuantScheme scheme) {
   const auto kernel = quantization_error_table.pick();
-  return search(range, scheme,
+  return search(range, scheme, kErrorSteps,
                 [&](float scale, float lo, float hi) { return kernel(x, n, scale, lo, hi); });
 }
 
 Range mse_range(const Histogram& histogram, QuantScheme scheme) {
   TERSOR_CHECK(!histogram.empty(), "mse_range: histogram must not be empty, got 0 values");
-  const BinSums sums(histogram);
-  return search(histogram.range(), scheme,
-                [&](float scale, float lo, float hi) { return sums.error(scale, lo, hi); });
+  const BinErrors bins(histogram);
+  return search(histogram.range(), scheme, kErrorSteps,
+                [&](float scale, float lo, float hi) { return bins.error(scale, lo, hi); });
+}
+
+Range entropy_range(const float* x, size_t n, QuantScheme scheme) {
+  Histogram histogram;
+  histogram.add(x, n, "entropy_range");
+  return entropy_range(histogram, scheme);
+}
+
+Range entropy_range(const Histogram& histogram, QuantScheme scheme) {
+  TERSOR_CHECK(!histogram.empty(), "entropy_range: histogram must not be empty, got 0 values");
+  const BinDivergence bins(histogram);
+  return search(histogram.range(), scheme, kEntropySteps,
+                [&](float scale, float lo, float hi) { return bins.error(scale, lo, hi); });
 }
 
 }  // namespace tersor::quantization

@@ -31,4 +31,20 @@ TERSOR_API Range percentile_range(const Histogram& histogram, double percentile)
 TERSOR_API Range mse_range(const float* x, size_t n, Range range, QuantScheme scheme);
 TERSOR_API Range mse_range(const Histogram& histogram, QuantScheme scheme);
 
+// The range that loses least information: the smallest Kullback-Leibler divergence between the
+// histogram and what the codes can tell of it (Migacz, "8-bit Inference with TensorRT", GTC 2017).
+// For one range, with its scale and its codes lo..hi (zero point taken off):
+//   inside  bins whose centre rounds (ties up) to a code in [lo, hi];
+//   P       counts inside, those outside added to the outermost bins inside that hold values;
+//   Q       for each code its bins' counts inside, shared equally among those that hold values;
+//   error   sum P/|P| * log((P/|P|) / (Q/|Q|)), infinite if scale is below the width of a bin (as
+//           many codes as bins would lose nothing) or no value is inside.
+// The bin that begins at 0 counts at most as much as the larger of its neighbours: zeros are
+// exactly a code and lose nothing, and after a ReLU they would outweigh everything else.
+// Candidates and their order are those of mse_range, in steps of 1 % to 6 % of the range (Migacz
+// begins with 128 of 2048 bins). The whole range if every error is infinite. An array is counted
+// into a Histogram first.
+TERSOR_API Range entropy_range(const float* x, size_t n, QuantScheme scheme);
+TERSOR_API Range entropy_range(const Histogram& histogram, QuantScheme scheme);
+
 }  // namespace tersor::quantization

@@ -11,7 +11,7 @@ from ..base.schema import check_keys, did_you_mean
 from ..base.yaml_file import format_yaml, parse_yaml, read_yaml
 
 VALUES = ("fp32", "bf16", "int8", "keep")
-METHODS = ("mse", "minmax", "percentile")
+METHODS = ("mse", "minmax", "percentile", "entropy")
 _LAYER_VALUES = ("int8", "fp32")
 
 
@@ -21,8 +21,9 @@ class RangeSearch:
 
     Parameters
     ----------
-    method : {"mse", "minmax", "percentile"}
-        Least squared error, the whole range, or all but the outermost values.
+    method : {"mse", "minmax", "percentile", "entropy"}
+        Least squared error, the whole range, all but the outermost values, or least divergence of
+        the distributions (:func:`tersor.quantization.choose_qparams`).
     percentile : float, default 0.9999
         For "percentile": share of the values at or below the upper end, in (0.5, 1].
     """
@@ -95,8 +96,10 @@ class Recipe:
         _check_choice(self.values, VALUES, "recipe values")
         if not self.name:
             object.__setattr__(self, "name", self.values)
-        if self.weights.method == "percentile":
-            raise ValueError("recipe: weights method must be minmax or mse, got 'percentile'")
+        if self.weights.method not in ("minmax", "mse"):
+            raise ValueError(
+                f"recipe: weights method must be minmax or mse, got {self.weights.method!r}"
+            )
         if self.layers and self.values != "int8":
             raise ValueError(f"recipe: layers need values int8, got {self.values!r}")
         for pattern, values in self.layers.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -98,7 +98,7 @@ class HistogramObserver:
 
     Parameters
     ----------
-    method : {"mse", "percentile", "minmax"}, default "mse"
+    method : {"mse", "percentile", "entropy", "minmax"}, default "mse"
         As for `choose_qparams`.
     percentile : float, default 0.9999
         As for `choose_qparams`.
@@ -112,9 +112,10 @@ class HistogramObserver:
     """
 
     def __init__(self, method: Method = "mse", percentile: float = 0.9999) -> None:
-        if method not in ("minmax", "percentile", "mse"):
+        if method not in get_args(Method):
             raise ValueError(
-                f"HistogramObserver: method must be minmax, percentile or mse, got {method!r}"
+                "HistogramObserver: method must be minmax, percentile, mse or entropy, "
+                f"got {method!r}"
             )
         self.method: Method = method
         self.percentile = percentile
