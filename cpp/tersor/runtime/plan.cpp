@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <unordered_map>
 
 #include "tersor/base/error.h"
 #include "tersor/runtime/arena.h"
 #include "tersor/runtime/fusion.h"
 #include "tersor/runtime/layout.h"
+#include "tersor/runtime/plan_edges.h"
+#include "tersor/runtime/plan_scope.h"
 #include "tersor/runtime/reorder.h"
 
 namespace tersor::runtime {
@@ -52,35 +53,37 @@ std::unique_ptr<Step> ask_providers(const StepSpec& spec, const std::string& onl
                                  ") must be one that a provider can run, got inputs ", types));
 }
 
+std::shared_ptr<Plan> new_plan(int64_t batch, const PlanOptions& options) {
+  auto plan = std::make_shared<Plan>();
+  plan->batch = batch;
+  plan->options = options;
+  return plan;
+}
+
+// Goes through the needed nodes in order and decides the layout that each works in.
 class Builder {
  public:
   Builder(const Graph& graph, int64_t batch, const PlanOptions& options)
-      : graph_(graph), producers_(graph.producers()), consumers_(graph.consumers()) {
-    plan_ = std::make_shared<Plan>();
-    plan_->batch = batch;
-    plan_->options = options;
-    resolve_edges();
-    at_.assign(graph.edges().size(), {-1, -1});
-    wants_.assign(graph.edges().size(), -1);
-    for (size_t i = 0; i < graph.edges().size(); ++i) {
-      add_edge(static_cast<EdgeId>(i), Layout::row_major);
-    }
-  }
+      : graph_(graph),
+        plan_(new_plan(batch, options)),
+        scope_(scope_of(graph, options)),
+        edges_(graph, *plan_),
+        consumers_(graph.consumers()),
+        wants_(graph.edges().size(), -1) {}
 
   std::shared_ptr<const Plan> build() {
-    mark_needed();
-    std::vector<bool> kept = is_fed_;
-    for (size_t e = 0; e < kept.size(); ++e) kept[e] = kept[e] || is_kept_[e];
-    fusions_ = find_fusions(graph_, needed_, kept);
-    for (const EdgeId e : fed_) {
-      make_available(e, Layout::row_major, e);
+    std::vector<bool> kept = scope_.is_fed;
+    for (size_t e = 0; e < kept.size(); ++e) kept[e] = kept[e] || scope_.is_kept[e];
+    fusions_ = find_fusions(graph_, scope_.needed, kept);
+    for (const EdgeId e : scope_.fed) {
+      edges_.make_available(e, Layout::row_major, e);
       plan_->inputs.push_back(e);
       observe(e);
     }
     for (size_t i = 0; i < graph_.nodes().size(); ++i) {
-      if (needed_[i]) emit(static_cast<NodeId>(i));
+      if (scope_.needed[i]) emit(static_cast<NodeId>(i));
     }
-    for (const EdgeId e : wanted_) plan_->outputs.push_back(output_edge(e));
+    for (const EdgeId e : scope_.wanted) plan_->outputs.push_back(output_edge(e));
     share_in_place(*plan_);
     place_edges(*plan_);
     for (const PlannedStep& s : plan_->steps) {
@@ -92,129 +95,17 @@ class Builder {
   }
 
  private:
-  // --- edges -----------------------------------------------------------------------------------
-
-  EdgeId edge_named(const std::string& name, const char* what) const {
-    const EdgeId e = graph_.find_edge(name);
-    TERSOR_CHECK(e != kNoEdge, "session: ", what, " must name an edge of the graph, got '", name,
-                 "'");
-    TERSOR_CHECK(!graph_.edge(e).is_constant(), "session: ", what,
-                 " must not name a constant, got '", name, "'");
-    return e;
-  }
-
-  void resolve_edges() {
-    const PlanOptions& options = plan_->options;
-    for (const std::string& name : options.inputs) fed_.push_back(edge_named(name, "inputs"));
-    for (const std::string& name : options.taps) tapped_.push_back(edge_named(name, "taps"));
-    for (const std::string& name : options.outputs) wanted_.push_back(edge_named(name, "outputs"));
-    if (options.inputs.empty()) fed_ = graph_.inputs();
-    if (options.outputs.empty() && options.taps.empty()) wanted_ = graph_.outputs();
-    is_fed_.assign(graph_.edges().size(), false);
-    for (const EdgeId e : fed_) is_fed_[index(e)] = true;
-    is_kept_.assign(graph_.edges().size(), false);
-    for (const EdgeId e : wanted_) is_kept_[index(e)] = true;
-    for (const EdgeId e : tapped_) is_kept_[index(e)] = true;
-  }
-
   static size_t index(int i) { return static_cast<size_t>(i); }
-  Shape logical_shape(EdgeId e) const { return with_batch(graph_.edge(e).shape, plan_->batch); }
-  size_t rank(EdgeId e) const { return graph_.edge(e).shape.size(); }
-
-  // A new edge of the plan that holds graph edge `e` in `layout`.
-  int add_edge(EdgeId e, Layout layout) {
-    plan_->edges.emplace_back();
-    plan_->graph_edge.push_back(e);
-    plan_->root.push_back(static_cast<int>(plan_->edges.size()) - 1);
-    set_layout(plan_->root.back(), layout);
-    return plan_->root.back();
-  }
-
-  void set_layout(int id, Layout layout) {
-    const graph::Edge& source = graph_.edge(plan_->graph_edge[index(id)]);
-    PlanEdge& edge = plan_->edges[index(id)];
-    edge.name = source.name;
-    edge.dtype = source.dtype;
-    edge.layout = source.shape.size() >= 3 ? layout : Layout::row_major;
-    edge.shape = physical_shape(with_batch(source.shape, plan_->batch), edge.layout);
-    edge.qparams = physical_qparams(source.qparams, edge.layout, source.shape.size());
-    edge.constant = source.constant;
-  }
-
-  // Edge `id` of the plan holds `e` in `layout`; where no element moves, also in the other one.
-  void make_available(EdgeId e, Layout layout, int id) {
-    if (rank(e) < 3) layout = Layout::row_major;
-    at_[index(e)][static_cast<size_t>(layout)] = id;
-  }
-
-  bool has(EdgeId e, Layout layout) const {
-    return rank(e) < 3 ? layout == Layout::row_major
-                       : at_[index(e)][static_cast<size_t>(layout)] >= 0;
-  }
-
-  int add_alias(EdgeId e, Layout layout, int of) {
-    const int id = add_edge(e, layout);
-    plan_->root[index(id)] = plan_->root[index(of)];
-    return id;
-  }
-
-  // The plan's edge of `e` in `layout`, reordered if it must be.
-  int in_layout(EdgeId e, Layout layout) {
-    if (rank(e) < 3 || graph_.edge(e).is_constant()) layout = Layout::row_major;
-    int& id = at_[index(e)][static_cast<size_t>(layout)];
-    if (id >= 0) return id;
-    if (graph_.edge(e).is_constant()) return id = e;
-    const Layout other = layout == Layout::row_major ? Layout::channels_last : Layout::row_major;
-    const int from = at_[index(e)][static_cast<size_t>(other)];
-    TERSOR_CHECK(from >= 0, "session: edge '", graph_.edge(e).name,
-                 "' must be fed or computed from fed edges, got none of them");
-    if (same_in_both_layouts(logical_shape(e))) {
-      id = add_alias(e, layout, from);
-    } else {
-      id = add_edge(e, layout);
-      add_reorder(from, id);
-    }
-    return id;
-  }
-
-  void add_reorder(int from, int to, const std::string& node = "", NodeId node_id = -1) {
-    PlannedStep planned;
-    planned.step = make_reorder_step(plan_->edges[index(from)], plan_->edges[index(to)]);
-    planned.node = node_id;
-    if (node_id >= 0) planned.op = graph_.node(node_id).op;
-    planned.inputs = {from};
-    planned.outputs = {to};
-    planned.nodes = {node.empty() ? "reorder " + plan_->edges[index(from)].name : node};
-    plan_->steps.push_back(std::move(planned));
-  }
-
-  // --- what runs -------------------------------------------------------------------------------
-
-  void mark_needed() {
-    needed_.assign(graph_.nodes().size(), false);
-    std::vector<EdgeId> pending = wanted_;
-    pending.insert(pending.end(), tapped_.begin(), tapped_.end());
-    while (!pending.empty()) {
-      const EdgeId e = pending.back();
-      pending.pop_back();
-      if (e == kNoEdge || is_fed_[index(e)] || graph_.edge(e).is_constant()) continue;
-      const NodeId n = producers_[index(e)];
-      TERSOR_CHECK(n >= 0, "session: graph input '", graph_.edge(e).name,
-                   "' must be fed, because an output needs it");
-      if (needed_[index(n)]) continue;
-      needed_[index(n)] = true;
-      for (const EdgeId input : graph_.node(n).inputs) pending.push_back(input);
-    }
-  }
+  bool is_needed(NodeId n) const { return scope_.needed[index(n)]; }
 
   // Would a channels-last value of `e` be used as such?
   bool wants_channels_last(EdgeId e, int depth = 8) {
-    if (rank(e) < 3 || depth == 0) return false;
+    if (edges_.rank(e) < 3 || depth == 0) return false;
     signed char& known = wants_[index(e)];
     if (known >= 0) return known > 0;
     bool wants = false;
     for (const NodeId n : consumers_[index(e)]) {
-      if (!needed_[index(n)] || wants) continue;
+      if (!is_needed(n) || wants) continue;
       const Node& node = graph_.node(n);
       const LayoutClass layout = graph::spec_of(node.op).layout;
       if (layout == LayoutClass::spatial) wants = node.inputs[0] == e;
@@ -227,8 +118,7 @@ class Builder {
     return wants;
   }
 
-  // --- nodes
-  // --------------------------------------------------------------------------------------
+  // --- nodes -----------------------------------------------------------------------------------
 
   // Tries conv/dense + add as one step; false when no provider takes it.
   bool emit_fused(NodeId host_id, NodeId add_id) {
@@ -241,17 +131,17 @@ class Builder {
     PlannedStep planned = describe(host_id, layout, layout);
     planned.node = add_id;
     planned.nodes.push_back(add.name);
-    planned.inputs.push_back(in_layout(residual, layout));
+    planned.inputs.push_back(edges_.in_layout(residual, layout));
     planned.outputs = {add.outputs[0]};
     planned.inner = inner;
     planned.post_activation = add.attributes.text("activation");
-    set_layout(inner, layout);
-    set_layout(add.outputs[0], layout);
+    edges_.set_layout(inner, layout);
+    edges_.set_layout(add.outputs[0], layout);
     const StepSpec spec = spec_of(*plan_, planned, host.name);
     planned.step = ask_providers(spec, plan_->options.provider);
     if (!planned.step) return false;
     plan_->steps.push_back(std::move(planned));
-    make_available(add.outputs[0], layout, add.outputs[0]);
+    edges_.make_available(add.outputs[0], layout, add.outputs[0]);
     return true;
   }
 
@@ -271,9 +161,9 @@ class Builder {
   }
 
   void observe(EdgeId e) {
-    for (size_t i = 0; i < tapped_.size(); ++i) {
-      if (tapped_[i] != e) continue;
-      const int edge = in_layout(e, Layout::row_major);
+    for (size_t i = 0; i < scope_.tapped.size(); ++i) {
+      if (scope_.tapped[i] != e) continue;
+      const int edge = edges_.in_layout(e, Layout::row_major);
       plan_->taps.push_back({static_cast<int>(plan_->steps.size()) - 1, edge});
       return;
     }
@@ -297,7 +187,7 @@ class Builder {
 
   Layout layout_of_spatial(const Node& node) const {
     const bool spatial = graph::spec_of(node.op).layout == LayoutClass::spatial;
-    return spatial && rank(node.inputs[0]) >= 3 ? Layout::channels_last : Layout::row_major;
+    return spatial && edges_.rank(node.inputs[0]) >= 3 ? Layout::channels_last : Layout::row_major;
   }
 
   // A step whose first input is taken in `layout` (other data inputs too, if they have its rank);
@@ -310,53 +200,19 @@ class Builder {
     planned.nodes = {node.name};
     planned.op = node.op;
     planned.attributes = physical_attributes(node.op, node.attributes, layout,
-                                             node.inputs.empty() ? 0 : rank(node.inputs[0]));
+                                             node.inputs.empty() ? 0 : edges_.rank(node.inputs[0]));
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       const EdgeId e = node.inputs[i];
       const bool weight = spatial && i > 0;
       planned.inputs.push_back(e == kNoEdge ? -1
-                               : weight     ? in_layout(e, Layout::row_major)
-                                            : operand(e, layout, rank(node.outputs[0])));
+                               : weight     ? edges_.in_layout(e, Layout::row_major)
+                                        : edges_.operand(e, layout, edges_.rank(node.outputs[0])));
     }
     for (const EdgeId e : node.outputs) {
-      set_layout(e, output_layout);
+      edges_.set_layout(e, output_layout);
       planned.outputs.push_back(e);
     }
     return planned;
-  }
-
-  // An operand of a step that works in `layout` and gives, or broadcasts to, `output_rank` axes.
-  int operand(EdgeId e, Layout layout, size_t output_rank) {
-    if (graph_.edge(e).is_constant()) {
-      if (layout == Layout::row_major || output_rank < 3) return in_layout(e, Layout::row_major);
-      const int id = add_edge(e, Layout::row_major);
-      set_constant(id, output_rank, layout);
-      return id;
-    }
-    if (layout == Layout::row_major || rank(e) >= output_rank || output_rank < 3) {
-      return in_layout(e, layout);
-    }
-    // Fewer axes: ones in front; broadcasts_freely() made sure that no element moves.
-    const int id = add_alias(e, Layout::row_major, in_layout(e, Layout::row_major));
-    PlanEdge& edge = plan_->edges[index(id)];
-    Shape padded(output_rank - rank(e), 1);
-    padded.insert(padded.end(), edge.shape.begin(), edge.shape.end());
-    edge.layout = layout;
-    edge.shape = physical_shape(padded, layout);
-    return id;
-  }
-
-  void set_constant(int id, size_t output_rank, Layout layout) {
-    const graph::Edge& source = graph_.edge(plan_->graph_edge[index(id)]);
-    PlanEdge& edge = plan_->edges[index(id)];
-    edge.constant = physical_constant(source.constant, output_rank, layout);
-    edge.shape = edge.constant.shape();
-    edge.layout = layout;
-    edge.qparams = source.qparams;
-    if (edge.qparams && edge.qparams->axis >= 0) {
-      edge.qparams->axis += static_cast<int>(output_rank - source.shape.size());
-      edge.qparams = physical_qparams(edge.qparams, layout, output_rank);
-    }
   }
 
   // Makes the step unless it is given.
@@ -364,33 +220,32 @@ class Builder {
     const StepSpec spec = spec_of(*plan_, planned, planned.nodes.front());
     if (!planned.step) planned.step = ask_providers(spec, plan_->options.provider);
     if (!planned.step) refuse(spec);
-    for (const int e : planned.outputs) make_available(e, output_layout, e);
+    for (const int e : planned.outputs) edges_.make_available(e, output_layout, e);
     plan_->steps.push_back(std::move(planned));
   }
 
   void alias_output(NodeId id, Layout layout, int of) {
-    const EdgeId out = graph_.node(id).outputs[0];
-    set_layout(out, layout);
-    plan_->root[index(out)] = plan_->root[index(of)];
-    make_available(out, layout, out);
+    edges_.make_alias(graph_.node(id).outputs[0], layout, of);
   }
 
   // Element-wise: channels-last if an operand is (and the others can be, without moving anything
   // for those of lower rank).
   Layout elementwise_layout(const Node& node) {
-    const size_t output_rank = rank(node.outputs[0]);
+    const size_t output_rank = edges_.rank(node.outputs[0]);
     if (output_rank < 3) return Layout::row_major;
     bool channels_last = false, lower_rank_moves = false;
     for (const EdgeId e : node.inputs) {
-      if (e == kNoEdge || graph_.edge(e).is_constant()) continue;
-      if (rank(e) == output_rank) {
+      if (e == kNoEdge || edges_.is_constant(e)) continue;
+      if (edges_.rank(e) == output_rank) {
         // An edge that is the same in both layouts has no say.
-        channels_last |= has(e, Layout::channels_last) && !same_in_both_layouts(logical_shape(e)) &&
-                         (!has(e, Layout::row_major) || wants_channels_last(node.outputs[0]));
+        channels_last |=
+            edges_.has(e, Layout::channels_last) &&
+            !same_in_both_layouts(edges_.logical_shape(e)) &&
+            (!edges_.has(e, Layout::row_major) || wants_channels_last(node.outputs[0]));
         continue;
       }
-      Shape padded(output_rank - rank(e), 1);
-      const Shape shape = logical_shape(e);
+      Shape padded(output_rank - edges_.rank(e), 1);
+      const Shape shape = edges_.logical_shape(e);
       padded.insert(padded.end(), shape.begin(), shape.end());
       lower_rank_moves |= !same_in_both_layouts(padded);
     }
@@ -401,9 +256,9 @@ class Builder {
     const Node& node = graph_.node(id);
     const EdgeId in = node.inputs[0], out = node.outputs[0];
     Layout layout = elementwise_layout(node);
-    const bool unary = node.inputs.size() == 1 && !graph_.edge(in).is_constant();
+    const bool unary = node.inputs.size() == 1 && !edges_.is_constant(in);
     if (unary && is_free(node)) {
-      return alias_output(id, layout, in_layout(in, layout));
+      return alias_output(id, layout, edges_.in_layout(in, layout));
     }
     if (unary && layout == Layout::row_major && node.op == Op::quantize &&
         wants_channels_last(out) && plan_->options.provider != "reference" &&
@@ -411,7 +266,7 @@ class Builder {
       return;
     }
     // The last change of layout before a graph output is cheaper in int8.
-    if (unary && node.op == Op::dequantize && is_kept_[index(out)] &&
+    if (unary && node.op == Op::dequantize && scope_.is_kept[index(out)] &&
         consumers_[index(out)].empty()) {
       layout = Layout::row_major;
     }
@@ -430,11 +285,11 @@ class Builder {
   bool emit_quantizing_reorder(NodeId id) {
     const Node& node = graph_.node(id);
     const EdgeId out = node.outputs[0];
-    const int from = in_layout(node.inputs[0], Layout::row_major);
-    set_layout(out, Layout::channels_last);
+    const int from = edges_.in_layout(node.inputs[0], Layout::row_major);
+    edges_.set_layout(out, Layout::channels_last);
     if (!can_reorder(plan_->edges[index(from)], plan_->edges[index(out)])) return false;
-    add_reorder(from, out, node.name, id);
-    make_available(out, Layout::channels_last, out);
+    edges_.add_reorder(from, out, node.name, id);
+    edges_.make_available(out, Layout::channels_last, out);
     return true;
   }
 
@@ -443,21 +298,21 @@ class Builder {
     if (node.op == Op::transpose) return emit_transpose(id);
     Layout layout = Layout::row_major;
     for (const EdgeId e : node.inputs) {
-      if (e == kNoEdge || graph_.edge(e).is_constant() || rank(e) < 3) continue;
-      if (has(e, Layout::channels_last) &&
-          (!has(e, Layout::row_major) || wants_channels_last(node.outputs[0]))) {
+      if (e == kNoEdge || edges_.is_constant(e) || edges_.rank(e) < 3) continue;
+      if (edges_.has(e, Layout::channels_last) &&
+          (!edges_.has(e, Layout::row_major) || wants_channels_last(node.outputs[0]))) {
         layout = Layout::channels_last;
       }
     }
     Layout output_layout = layout;
     if (node.attributes.has("keepdims") && node.attributes.integer("keepdims") == 0) {
       const graph::Ints& axes = node.attributes.integers("axes");
-      const Shape shape = logical_shape(node.inputs[0]);
+      const Shape shape = edges_.logical_shape(node.inputs[0]);
       if (!layout_after_removal(axes, layout, shape, output_layout)) {
         layout = output_layout = Layout::row_major;
       }
     }
-    if (graph_.edge(node.inputs[0]).is_constant() && node.op != Op::concat) {
+    if (edges_.is_constant(node.inputs[0]) && node.op != Op::concat) {
       layout = output_layout = Layout::row_major;
     }
     add_step(describe(id, layout, output_layout), output_layout);
@@ -467,18 +322,19 @@ class Builder {
     const Node& node = graph_.node(id);
     const EdgeId in = node.inputs[0], out = node.outputs[0];
     const graph::Ints& perm = node.attributes.integers("perm");
-    if (graph_.edge(in).is_constant()) return emit_row_major(id);
+    if (edges_.is_constant(in)) return emit_row_major(id);
     const std::array<Layout, 2> layouts{Layout::row_major, Layout::channels_last};
     for (const Layout from : layouts) {
-      if (!has(in, from)) continue;
+      if (!edges_.has(in, from)) continue;
       for (const Layout to : layouts) {
-        if (to == Layout::channels_last && rank(out) < 3) continue;
-        const Shape shape = physical_shape(logical_shape(in), from);
+        if (to == Layout::channels_last && edges_.rank(out) < 3) continue;
+        const Shape shape = physical_shape(edges_.logical_shape(in), from);
         if (!moves_nothing(shape, physical_permutation(perm, from, to))) continue;
-        return alias_output(id, to, in_layout(in, from));
+        return alias_output(id, to, edges_.in_layout(in, from));
       }
     }
-    const Layout from = has(in, Layout::row_major) ? Layout::row_major : Layout::channels_last;
+    const Layout from =
+        edges_.has(in, Layout::row_major) ? Layout::row_major : Layout::channels_last;
     const Layout to = wants_channels_last(out) ? Layout::channels_last : Layout::row_major;
     PlannedStep planned = describe(id, from, to);
     const graph::Ints physical = physical_permutation(perm, from, to);
@@ -501,14 +357,14 @@ class Builder {
   void emit_row_major(NodeId id) {
     const Node& node = graph_.node(id);
     const EdgeId in = node.inputs[0];
-    const bool view =
-        node.op == Op::reshape ||
-        (node.op == Op::expand && logical_shape(in) == logical_shape(node.outputs[0]));
-    if (view && !graph_.edge(in).is_constant()) {
+    const bool view = node.op == Op::reshape ||
+                      (node.op == Op::expand &&
+                       edges_.logical_shape(in) == edges_.logical_shape(node.outputs[0]));
+    if (view && !edges_.is_constant(in)) {
       if (keeps_channels(node)) {
-        return alias_output(id, Layout::channels_last, in_layout(in, Layout::channels_last));
+        return alias_output(id, Layout::channels_last, edges_.in_layout(in, Layout::channels_last));
       }
-      return alias_output(id, Layout::row_major, in_layout(in, Layout::row_major));
+      return alias_output(id, Layout::row_major, edges_.in_layout(in, Layout::row_major));
     }
     add_step(describe(id, Layout::row_major, Layout::row_major), Layout::row_major);
   }
@@ -516,39 +372,35 @@ class Builder {
   // A reshape of the spatial axes alone leaves channels-last data where they are.
   bool keeps_channels(const Node& node) const {
     const EdgeId in = node.inputs[0];
-    const Shape from = logical_shape(in), to = logical_shape(node.outputs[0]);
-    return node.op == Op::reshape && has(in, Layout::channels_last) &&
-           !has(in, Layout::row_major) && from.size() >= 3 && to.size() >= 3 && from[0] == to[0] &&
-           from[1] == to[1] && !same_in_both_layouts(from);
+    const Shape from = edges_.logical_shape(in), to = edges_.logical_shape(node.outputs[0]);
+    return node.op == Op::reshape && edges_.has(in, Layout::channels_last) &&
+           !edges_.has(in, Layout::row_major) && from.size() >= 3 && to.size() >= 3 &&
+           from[0] == to[0] && from[1] == to[1] && !same_in_both_layouts(from);
   }
 
-  // --- outputs
-  // ------------------------------------------------------------------------------------
+  // --- outputs ---------------------------------------------------------------------------------
 
   // The caller's buffer of output `e`: in logical order, and of no other input, constant or output.
   int output_edge(EdgeId e) {
-    const int id = in_layout(e, Layout::row_major);
+    const int id = edges_.in_layout(e, Layout::row_major);
     const int root = plan_->root[index(id)];
-    bool taken = is_fed_[index(plan_->graph_edge[index(root)])] ||
+    bool taken = scope_.is_fed[index(plan_->graph_edge[index(root)])] ||
                  static_cast<bool>(plan_->edges[index(root)].constant);
     for (const int other : plan_->outputs) taken |= plan_->root[index(other)] == root;
     if (!taken) return id;
-    const int copy = add_edge(e, Layout::row_major);
+    const int copy = edges_.add(e, Layout::row_major);
     plan_->edges[index(copy)].constant = Tensor();
-    add_reorder(id, copy, "copy " + graph_.edge(e).name);
+    edges_.add_reorder(id, copy, "copy " + graph_.edge(e).name);
     return copy;
   }
 
   const Graph& graph_;
-  std::vector<NodeId> producers_;
-  std::vector<std::vector<NodeId>> consumers_;
   std::shared_ptr<Plan> plan_;
-  std::vector<EdgeId> fed_, wanted_, tapped_;
-  std::vector<bool> is_fed_, is_kept_;  // kept: an output or a tap, so it must exist by itself
-  std::vector<bool> needed_;
+  PlanScope scope_;
+  PlanEdges edges_;
+  std::vector<std::vector<NodeId>> consumers_;
   Fusions fusions_;
-  std::vector<std::array<int, 2>> at_;  // plan edge of each graph edge by layout, -1
-  std::vector<signed char> wants_;      // wants_channels_last, -1: not asked yet
+  std::vector<signed char> wants_;  // wants_channels_last, -1: not asked yet
 };
 
 }  // namespace
