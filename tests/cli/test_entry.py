@@ -1,6 +1,8 @@
 """Exit codes, help, and one sentence for everything that a user can get wrong."""
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,7 +40,9 @@ def test_help_names_the_commands_and_exit_codes(run):
 def test_wrong_arguments(arguments, run):
     result = run(*arguments)
     assert result.code == 2
-    assert "usage: tersor" in result.err
+    assert result.err.startswith("tersor: ")
+    assert "usage" not in result.err
+    assert re.fullmatch(r".*\(see 'tersor( bench)? --help'\)\n", result.err)
 
 
 def save(path, **arrays):
@@ -170,9 +174,23 @@ def test_an_unknown_operator_is_named_with_its_node(run, tmp_path):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
     result = run("inspect", path)
     assert result.code == 2
-    assert "Hardmax" in result.err
-    assert "strange" in result.err
-    assert result.err.count("\n") == 1
+    first, *operators = result.err.splitlines()
+    assert "Hardmax" in first
+    assert "strange" in first
+    assert len(operators) > 3
+    assert all(line.startswith("  ") and len(line) <= 100 for line in operators)
+
+
+def test_an_unknown_instruction_set_is_a_user_error():
+    command = [sys.executable, "-m", "tersor", "bench", "digits", "--runs", "1"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False,
+        env={**os.environ, "TERSOR_ISA": "avx9"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("tersor: TERSOR_ISA: instruction set must be one of {baseline")
+    assert "got 'avx9'" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 # Says when the loop that is to be interrupted has begun.

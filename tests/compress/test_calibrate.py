@@ -105,13 +105,48 @@ def test_bad_data_is_explained(network, data, text):
         calibrate(*network, data)
 
 
-def test_overflow_inside_the_network_names_the_edge():
+@pytest.fixture(scope="module")
+def two_inputs():
+    graph = tersor.Graph()
+    ends = []
+    for name in ("a", "b"):
+        w = graph.add_constant(f"w{name}", np.eye(4, dtype=np.float32))
+        ends.append(graph.add_node("dense", [graph.add_input(name, "float32", (None, 4)), w], {}))
+    graph.set_outputs([graph.add_node("add", ends)])
+    return graph, _core.graph.place_quantizers(graph)
+
+
+def test_several_inputs_in_every_form(two_inputs):
+    a, b = np.random.default_rng(0).normal(size=(2, 48, 4)).astype(np.float32)
+    labels = np.zeros(48, np.int64)
+    batches = [slice(0, 32), slice(32, 48)]
+    forms = [
+        {"a": a, "b": b},
+        (a, b),
+        [a, b],
+        ((a, b), labels),
+        ({"a": a, "b": b}, labels),
+        [(a[s], b[s]) for s in batches],
+        ([a[s], b[s]] for s in batches),
+        (((a[s], b[s]), labels[s]) for s in batches),
+        [{"a": a[s], "b": b[s]} for s in batches],
+    ]
+    states = [state(*two_inputs, calibrate(*two_inputs, form)) for form in forms]
+    for other in states:
+        assert other[:2] == states[0][:2]
+    for data in (a, [a[:8]], (a, b, b)):
+        with pytest.raises(DataError, match="the network has the inputs a, b: give a mapping"):
+            calibrate(*two_inputs, data)
+
+
+def test_overflow_inside_the_network_names_the_node():
     graph = tersor.Graph()
     x = graph.add_input("x", "float32", (None, 2))
-    w = graph.add_constant("w", np.full((2, 2), 1e30, np.float32))
+    w = graph.add_constant("w", np.full((2, 2), 1e30, np.float32), "head.weight")
     graph.set_outputs([graph.add_node("dense", [x, w], {}, "huge", "huge_out")])
     placement = _core.graph.place_quantizers(graph)
-    with pytest.raises(ValueError, match="calibrate: edge 'huge_out': x must be finite, got inf"):
+    text = r"calibrate: output of node 'huge' \(dense, weight 'head.weight'\): x must be finite, got inf"
+    with pytest.raises(ValueError, match=text):
         calibrate(graph, placement, np.full((4, 2), 1e30, np.float32))
 
 

@@ -440,7 +440,7 @@ def test_unsupported_is_named():
     refused(
         one("Det"),
         {"x": (3, 3)},
-        r"node 'det' has the operator Det.*supported ONNX operators: Abs, Add",
+        r"node 'det' has the operator Det.*supported ONNX operators:\n  Abs, Add",
     )
     refused(
         one("ReduceMean", axes=[0]),

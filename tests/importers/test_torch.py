@@ -64,6 +64,36 @@ def test_fixed_batch():
     assert tuple(graph.inputs[0].shape) == (4, 3)
 
 
+def test_outputs_have_the_keys_of_a_dict():
+    class Heads(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = torch.nn.Linear(3, 2), torch.nn.Linear(3, 4)
+
+        def forward(self, x):
+            rest = {"boxes": self.b(x), "none": None, "both": [x + 1, x + 2]}
+            return {"logits": self.a(x), "rest": rest}
+
+    module, x = Heads(), torch.randn(2, 3)
+    session = tersor.Session(tersor.from_torch(module, x))
+    assert session.output_names == ("logits", "rest.boxes", "rest.both.0", "rest.both.1")
+    expected = module(x)
+    for got, want in zip(
+        session(x)[:2], [expected["logits"], expected["rest"]["boxes"]], strict=True
+    ):
+        np.testing.assert_allclose(got, want.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_failed_capture_is_quiet(capfd):
+    class Branches(torch.nn.Module):
+        def forward(self, x):
+            return x + 1 if x.sum() > 0 else x - 1
+
+    with pytest.raises(tersor.UnsupportedError):
+        tersor.from_torch(Branches(), torch.ones(2, 3))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_errors():
     class Branches(torch.nn.Module):
         def forward(self, x):

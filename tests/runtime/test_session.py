@@ -49,6 +49,25 @@ def test_several_inputs_and_outputs():
         np.testing.assert_array_equal(product, a * b)
 
 
+def test_bytes_are_raw_samples_where_the_model_has_preprocessing(graph):
+    prepared = tersor.Graph(graph)
+    height, width = graph.inputs[0].shape[2:]
+    prepare = tersor.Preprocess(scale=1 / 255, mean=0.5, std=0.25, layout="NCHW")
+    raw = np.random.default_rng(0).integers(0, 256, (3, height, width, 3), np.uint8)
+    plain = tersor.Session(graph)
+    # Without preprocessing bytes are numbers, with it they are samples; floats are never touched.
+    chw = np.ascontiguousarray(raw.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(plain(chw), plain(chw.astype(np.float32)))
+    prepared.preprocess = prepare.to_dict()
+    session = tersor.Session(prepared)
+    assert session.preprocess == prepare
+    np.testing.assert_array_equal(session(raw), plain(prepare(raw)))
+    np.testing.assert_array_equal(session({"x": raw}), plain(prepare(raw)))
+    np.testing.assert_array_equal(session(prepare(raw)), plain(prepare(raw)))
+    with pytest.raises(ValueError, match="must have shape"):
+        session(chw[0, 0])
+
+
 @pytest.mark.parametrize(
     "view", ["fortran", "reversed", "sliced", "transposed", "broadcast", "unaligned"]
 )

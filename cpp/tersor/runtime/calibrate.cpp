@@ -43,6 +43,21 @@ void add_rows(const TensorView& x, std::vector<double>& sums) {
   }
 }
 
+// What a user knows of an edge: the node that makes it, and the weight in the source framework.
+std::string description_of(const graph::Graph& graph, EdgeId id, graph::NodeId producer) {
+  if (producer < 0) return message("calibrate: input '", graph.edge(id).name, "'");
+  const graph::Node& node = graph.node(producer);
+  std::string weight;
+  for (const EdgeId input : node.inputs) {
+    if (input == graph::kNoEdge || !graph.edge(input).is_constant()) continue;
+    const graph::Edge& edge = graph.edge(input);
+    weight = ", weight '" + (edge.origin.empty() ? edge.name : edge.origin) + "'";
+    break;
+  }
+  return message("calibrate: output of node '", node.name, "' (", graph::name_of(node.op), weight,
+                 ")");
+}
+
 }  // namespace
 
 Calibrator::Calibrator(std::shared_ptr<const graph::Graph> graph,
@@ -51,6 +66,7 @@ Calibrator::Calibrator(std::shared_ptr<const graph::Graph> graph,
     : graph_(std::move(graph)),
       session_(graph_, one_thread()),
       threads_(threads > 0 ? threads : tersor::threads()) {
+  const std::vector<graph::NodeId> producers = graph_->producers();
   const auto tap = [&](EdgeId id) {
     const graph::Edge& edge = graph_->edge(id);
     TERSOR_CHECK(!edge.is_constant() && edge.dtype == DType::float32, "calibrate: edge ", edge.name,
@@ -60,6 +76,7 @@ Calibrator::Calibrator(std::shared_ptr<const graph::Graph> graph,
   for (EdgeId id : histograms) {
     tap(id);
     histograms_[id];
+    described_[id] = description_of(*graph_, id, producers[static_cast<size_t>(id)]);
   }
   for (EdgeId id : means) {
     tap(id);
@@ -77,8 +94,8 @@ void Calibrator::run_chunk(const std::vector<TensorView>& inputs, int64_t begin,
     const auto* values = static_cast<const float*>(value.data);
     const auto histogram = chunk.histograms.find(id);
     if (histogram != chunk.histograms.end()) {
-      const std::string what = "calibrate: edge '" + name + "'";
-      histogram->second.add(values, static_cast<size_t>(element_count(value.shape)), what.c_str());
+      histogram->second.add(values, static_cast<size_t>(element_count(value.shape)),
+                            described_.at(id).c_str());
     }
     const auto sums = chunk.sums.find(id);
     if (sums != chunk.sums.end()) add_rows(value, sums->second);

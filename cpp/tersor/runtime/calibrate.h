@@ -28,7 +28,7 @@ class TERSOR_API Calibrator {
              int threads = 0);
 
   // One batch, in the order of the graph's inputs; all leading dimensions equal. ValueError naming
-  // the edge on NaN or infinity; Cancelled between chunks.
+  // the node on NaN or infinity; Cancelled between chunks.
   void observe(const std::vector<TensorView>& inputs);
 
   int64_t samples() const { return samples_; }
@@ -54,6 +54,7 @@ class TERSOR_API Calibrator {
   int threads_;
   std::vector<std::string> taps_;
   std::map<std::string, graph::EdgeId> edge_of_;
+  std::map<graph::EdgeId, std::string> described_;  // for messages
   std::map<graph::EdgeId, quantization::Histogram> histograms_;
   std::map<graph::EdgeId, std::vector<double>> sums_;
   int64_t samples_ = 0;

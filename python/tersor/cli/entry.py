@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from .. import __version__
 from ..base.error import BudgetError, Error
@@ -26,6 +27,13 @@ _COMMANDS = (demo, compress, compare, inspect, bench)
 _USER_ERRORS = (Error, ValueError, TypeError, OSError, ImportError, MemoryError)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Wrong arguments are one sentence too."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USER_ERROR, f"tersor: {message} (see '{self.prog} --help')\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands.
 
@@ -34,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     argparse.ArgumentParser
         Its results have `run`, the function of the command.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tersor",
         description="Compress neural networks: import, quantize, run, measure.",
         epilog="exit codes: 0 done, 2 wrong input, 3 budget not met, 130 interrupted",
@@ -90,9 +98,12 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def _report(error: BaseException, options: argparse.Namespace, code: int) -> int:
     if options.traceback:
         raise error
-    message = " ".join(str(error).split()) or type(error).__name__
+    message = str(error).strip() or type(error).__name__
     if isinstance(error, OSError) and error.filename is not None:
         message = f"{error.strerror}: {error.filename}"
+    # One line, and the lists that a message indents below it.
+    lines = re.split(r"\n(?= {2}\S)", message)
+    message = "\n".join([" ".join(lines[0].split()), *(f"  {line.strip()}" for line in lines[1:])])
     if options.json:
         failure = {"type": type(error).__name__, "message": message, "exit_code": code}
         print(json.dumps({"error": failure}, indent=2))

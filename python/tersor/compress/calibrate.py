@@ -38,7 +38,7 @@ def network_batches(
     ----------
     graph : Graph
         The network; its inputs give shapes and dtypes.
-    data : array, path, mapping of arrays, or iterable of batches
+    data : array, path, mapping or tuple of arrays, or iterable of batches
         See :func:`tersor.data.calibration_batches`.
     preprocess : Preprocess, optional
         For bytes (uint8), which are raw samples; floats are taken as prepared.
@@ -66,12 +66,16 @@ def network_batches(
         limit=limit,
         batch_size=batch_size,
         shape=shape,
+        names=[edge.name for edge in inputs],
         seed=seed,
     ):
         arrays = [batch] if not isinstance(batch, dict) else _by_name(batch, inputs)
         if len(arrays) != len(inputs):
             names = ", ".join(edge.name for edge in inputs)
-            raise DataError(f"calibration: batches must map the inputs {names} to arrays")
+            raise DataError(
+                f"calibration: the network has the inputs {names}: give a mapping from their names "
+                f"to arrays, or a tuple of arrays in that order"
+            )
         yield [
             np.asarray(array, dtype=edge.dtype) for array, edge in zip(arrays, inputs, strict=True)
         ]

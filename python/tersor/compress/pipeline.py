@@ -142,6 +142,11 @@ def _apply(
         raise ValueError(
             f"compress: the network is quantized already (edge {quantized[0]}): use recipe='keep'"
         )
+    if recipe.values == "keep" and not any(e.qparams is not None for e in graph.edges):
+        raise ValueError(
+            "compress: recipe 'keep' is for a network that is quantized already, got a float one: "
+            "use 'int8' to quantize it, 'fp32' or 'bf16' to leave it in float"
+        )
     if recipe.needs_calibration:
         if calibration is None:
             raise ValueError(

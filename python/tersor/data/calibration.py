@@ -24,6 +24,7 @@ def calibration_batches(
     limit: int | None = None,
     batch_size: int = 32,
     shape: Sequence[int | None] | None = None,
+    names: Sequence[str] = (),
     seed: int = 0,
     what: str = "calibration",
 ) -> Iterator[Batch]:
@@ -43,6 +44,9 @@ def calibration_batches(
         Rows of the batches made of data that are not batches yet, at least 1.
     shape : sequence of int or None, optional
         Shape of the network's input, batch first; checked but for the batch.
+    names : sequence of str
+        Of the inputs, for a network of several: a tuple or list with an array for each is then
+        such a mapping, and not a pair (x, y) or a list of batches.
     seed : int
         For `limit`.
     what : str
@@ -73,6 +77,10 @@ def calibration_batches(
     if batch_size < 1:
         raise ValueError(f"{what}: batch_size must be at least 1, got {batch_size}")
     seen = 0
+    data = _named(data, names)
+    whole = isinstance(data, (Mapping, Dataset, str, Path)) or hasattr(data, "__array__")
+    if len(names) > 1 and isinstance(data, Iterable) and not whole:
+        data = (_named(item, names) for item in data)
     for number, raw in enumerate(_raw_batches(data, limit, batch_size, seed, what)):
         left = None if limit is None else limit - seen
         batch = _prepare(raw, preprocess, left, f"{what} batch {number}")
@@ -110,6 +118,19 @@ def _raw_batches(
         )
     for item in data:
         yield item[0] if isinstance(item, (tuple, list)) and len(item) == 2 else item
+
+
+def _named(data: Any, names: Sequence[str]) -> Any:
+    """Return arrays in the order of several inputs as a mapping, without labels beside them."""
+    if len(names) < 2 or not isinstance(data, (tuple, list)):
+        return data
+    if len(data) == len(names) and all(hasattr(part, "shape") for part in data):
+        return dict(zip(names, data, strict=True))
+    if isinstance(data, tuple) and len(data) == 2:
+        first = _named(data[0], names)
+        if isinstance(first, Mapping):
+            return first
+    return data
 
 
 def _is_pair(data: tuple[Any, Any]) -> bool:

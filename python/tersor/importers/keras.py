@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.error import GraphError, UnsupportedError
 from ..graph.graph import Graph
-from .errors import ImportFormatError
+from .errors import ImportFormatError, wrapped
 from .keras_builder import KerasBuilder, Tensor
 from .keras_layers import LAYERS, OPERATIONS
 
@@ -281,7 +281,7 @@ def _call(
             return list(result) if isinstance(result, (list, tuple)) else [result]
     raise UnsupportedError(
         f"from_keras: layer {name!r} ({type(operation).__name__}) is not supported; "
-        f"supported layers: {', '.join(sorted(LAYERS))}"
+        f"supported layers:\n{wrapped(sorted(LAYERS))}"
     )
 
 

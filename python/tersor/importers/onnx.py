@@ -11,7 +11,7 @@ import numpy as np
 
 from ..base.error import GraphError, UnsupportedError
 from ..graph.graph import Graph
-from .errors import ImportFormatError
+from .errors import ImportFormatError, wrapped
 from .onnx_elementwise import ELEMENTWISE
 from .onnx_folding import FOLDERS
 from .onnx_layers import LAYERS
@@ -83,6 +83,7 @@ def from_onnx(
     shapes: Shapes | None = None,
     canonicalize: bool = True,
     description: str = "",
+    output_names: Sequence[str] | None = None,
 ) -> Graph:
     """Convert an ONNX model in memory.
 
@@ -95,6 +96,8 @@ def from_onnx(
         Fold batch norm, fuse activations and so on.
     description : str
         Where the network came from.
+    output_names : sequence of str, optional
+        What the outputs are called instead; "" keeps the model's name.
 
     Returns
     -------
@@ -102,7 +105,9 @@ def from_onnx(
     """
     try:
         network = network_of(model)
-        graph = _convert(network, shapes or {})
+        given = [value.name or "" for value in network.graph.outputs]
+        names = [a or b for a, b in zip(output_names or given, given, strict=True)]
+        graph = _convert(network, shapes or {}, names)
         graph.description = description
         if canonicalize:
             graph.canonicalize()
@@ -132,15 +137,15 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [""])[0][:200]
 
 
-def _convert(network: onnx_ir.Model, shapes: Shapes) -> Graph:
+def _convert(network: onnx_ir.Model, shapes: Shapes, names: list[str]) -> Graph:
     inputs = _input_types(network, shapes)
     batched = _is_batched(inputs)
     if batched and all(dims[0] == 1 for _, dims in inputs.values()):
         try:  # a fixed batch of one is opened where every operator allows it
-            return _Import(network, inputs, True).run()
+            return _Import(network, inputs, True).run(names)
         except (GraphError, UnsupportedError):
-            return _Import(network, inputs, False).run()
-    return _Import(network, inputs, batched).run()
+            return _Import(network, inputs, False).run(names)
+    return _Import(network, inputs, batched).run(names)
 
 
 InputTypes = dict[str, tuple[np.dtype[Any], list[int | None]]]
@@ -209,15 +214,15 @@ class _Import:
         self.values: dict[int, Operand] = {}  # by id of the onnx_ir value
         self.outputs: list[int] = []
 
-    def run(self) -> Graph:
+    def run(self, output_names: list[str]) -> Graph:
         for value in self.network.graph.inputs:
             if value.name in self.inputs:
                 self.values[id(value)] = self._input(value.name, *self.inputs[value.name])
         self._walk(self.network.graph)
-        for value in self.network.graph.outputs:
+        for value, name in zip(self.network.graph.outputs, output_names, strict=True):
             if id(value) not in self.values:
                 raise ImportFormatError(f"import: output {value.name!r} is made by no node")
-            self.outputs.append(self._output(value.name or "", value.dtype, self.values[id(value)]))
+            self.outputs.append(self._output(name, value.dtype, self.values[id(value)]))
         self.builder.graph.set_outputs(self.outputs)
         return self.builder.graph
 
@@ -311,7 +316,7 @@ class _Import:
 def _unknown_operator(op: str, name: str) -> UnsupportedError:
     return UnsupportedError(
         f"import: node {name!r} has the operator {op}, which is not supported; supported ONNX "
-        f"operators: {', '.join(supported_onnx_operators())}"
+        f"operators:\n{wrapped(supported_onnx_operators())}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -41,7 +42,7 @@ def from_torch(
     -------
     Graph
         Weights have the module's parameter names as ``origin``; inputs are named like the
-        arguments of ``forward``.
+        arguments of ``forward``, outputs like the keys where it returns a dict.
 
     Raises
     ------
@@ -76,7 +77,12 @@ def from_torch(
         raise UnsupportedError(
             f"from_torch: this torch exports opset {opset}; 18 to {NEWEST_OPSET} are supported"
         )
-    return from_onnx(program.model, canonicalize=canonicalize, description=type(module).__name__)
+    return from_onnx(
+        program.model,
+        canonicalize=canonicalize,
+        description=type(module).__name__,
+        output_names=_output_names(program),
+    )
 
 
 def _require() -> Any:
@@ -127,6 +133,29 @@ def _argument_names(module: torch.nn.Module, count: int) -> list[str] | None:
     return [p.name for p in parameters[:count]]
 
 
+def _output_names(program: Any) -> list[str] | None:
+    """Return the keys that lead to the outputs, joined by dots; "" where there are none."""
+    from torch.export.graph_signature import ConstantArgument, OutputKind
+    from torch.utils import _pytree
+
+    captured = program.exported_program
+    kinds = captured.graph_signature.output_specs
+    results = [spec.arg for spec in kinds if spec.kind is OutputKind.USER_OUTPUT]
+    tree = captured.call_spec.out_spec
+    if tree is None or tree.num_leaves != len(results):
+        return None
+    paths, _ = _pytree.tree_flatten_with_path(_pytree.tree_unflatten(results, tree))
+    names = [
+        _dotted(path) for path, argument in paths if not isinstance(argument, ConstantArgument)
+    ]
+    return names if len(names) == len(program.model.graph.outputs) else None
+
+
+def _dotted(path: Sequence[Any]) -> str:
+    keys = [getattr(k, "key", getattr(k, "name", getattr(k, "idx", None))) for k in path]
+    return ".".join(map(str, keys)) if any(isinstance(key, str) for key in keys) else ""
+
+
 def _root_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
@@ -152,16 +181,18 @@ def _eval_mode(torch: Any, module: torch.nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's notes about packages and operators that do not concern the caller."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Without notes that do not concern the caller, and without dumps of half-captured graphs."""
+    loggers = [logging.getLogger(f"torch.{part}") for part in ("onnx", "export", "fx", "_dynamo")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 __all__ = ["from_torch"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from .profile import LayerProfile, Profile
+
+if TYPE_CHECKING:
+    from ..data.preprocess import Preprocess
 
 Array = NDArray[Any]
 
@@ -41,6 +44,12 @@ class Session:
         to 64 for a network without convolutions.
     check_finite : bool, default False
         Refuse inputs that hold NaN or infinity, at the cost of a pass over them.
+
+    Attributes
+    ----------
+    preprocess : Preprocess or None
+        What the model says of raw samples. Bytes (uint8) for a float input go through it, as in
+        `tersor.compress`; floats are what the network takes.
 
     Examples
     --------
@@ -87,6 +96,8 @@ class Session:
         self._dtypes = [_dtype(edge.dtype) for edge in inputs]
         self._only_dtype = self._dtypes[0] if len(self._dtypes) == 1 else None
         self._edge_dtypes = {edge.name: _dtype(edge.dtype) for edge in edges}
+        stored = getattr(graph, "preprocess", None)
+        self.preprocess = _preprocess(stored) if stored and len(inputs) == 1 else None
         self.input_names: tuple[str, ...] = tuple(edge.name for edge in inputs)
         self.output_names: tuple[str, ...] = tuple(edges[i].name for i in graph.output_ids)
 
@@ -103,6 +114,7 @@ class Session:
             In the order of `input_names`, batch first. An array of the declared dtype is read in
             place, whatever its strides. Other floats (float64, float16, bfloat16) and integers are
             converted to a float32 input; integers to an integer input only if every value fits.
+            Bytes (uint8) are raw samples and go through `preprocess` first, if the model has one.
         out : ndarray or sequence of ndarray, optional
             C-contiguous arrays to write, in the order of `output_names`.
 
@@ -142,6 +154,8 @@ class Session:
                 f"session: inputs must be {len(self._dtypes)} ({', '.join(self.input_names)}), "
                 f"got {len(inputs)}"
             )
+        if self.preprocess is not None and self._dtypes[0].kind == "f" and _is_raw(inputs[0]):
+            inputs = [self.preprocess(_as_array(inputs[0]))]
         return [
             x if type(x) is np.ndarray and x.dtype is dtype else _converted(name, x, dtype)
             for name, x, dtype in zip(self.input_names, inputs, self._dtypes, strict=True)
@@ -304,6 +318,22 @@ def simulate(model: Any, *inputs: ArrayLike | Mapping[str, ArrayLike]) -> Any:
     return Session(model, arithmetic="exact")(*inputs)
 
 
+def _preprocess(stored: Mapping[str, Any]) -> Preprocess:
+    from ..data.preprocess import Preprocess
+
+    return Preprocess(**stored)
+
+
+def _is_raw(x: Any) -> bool:
+    return str(getattr(x, "dtype", "")) in ("uint8", "torch.uint8")
+
+
+def _as_array(x: Any) -> Array:
+    if hasattr(x, "detach"):  # a torch tensor
+        x = x.detach().cpu().numpy()
+    return np.asarray(x)
+
+
 def _dtype(name: str) -> np.dtype[Any]:
     try:
         return np.dtype(name)
@@ -317,9 +347,7 @@ def _converted(name: str, x: Any, dtype: np.dtype[Any] | None) -> Array:
     """Return `x` as an array of `dtype`, if no value is changed beyond float32 rounding."""
     if dtype is None:
         raise ValueError(f"session: edge must be one of the graph, got '{name}'")
-    if hasattr(x, "detach"):  # a torch tensor
-        x = x.detach().cpu().numpy()
-    array = np.asarray(x)
+    array = _as_array(x)
     if array.dtype == dtype:
         return array.astype(dtype, copy=False)
     if (dtype.kind == "f" and array.dtype.kind in "fiub") or (
