@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TEST_ARGS ?=
 sources := $(shell git ls-files cpp python cmake CMakeLists.txt pyproject.toml 2>/dev/null)
 
-.PHONY: demo test lint types docs notebooks asan test-aarch64 wheel sdist clean help
+.PHONY: demo test lint types stubs docs notebooks asan test-aarch64 wheel sdist clean help
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,9 @@ lint: $(VENV)/.test-tools  ## ruff and clang-format
 
 types: $(VENV)/.test-tools $(VENV)/.installed  ## mypy --strict
 	$(BIN)/mypy
+
+stubs: $(VENV)/.test-tools $(VENV)/.installed  ## type stubs of the extension, from its signatures
+	$(BIN)/python tests/bindings/write_stubs.py
 
 docs: $(VENV)/.docs-tools $(VENV)/.installed  ## the documentation site, into build/site-docs
 	$(BIN)/mkdocs build --strict

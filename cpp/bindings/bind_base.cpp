@@ -54,6 +54,9 @@ void bind_base(py::module_& m) {
   m.def("version", &tersor::version);
   m.def("compiler", &tersor::compiler);
   m.def("build_type", &tersor::build_type);
+  m.def("pybind11_version", [] {
+    return PYBIND11_TOSTRING(PYBIND11_VERSION_MAJOR) "." PYBIND11_TOSTRING(PYBIND11_VERSION_MINOR);
+  });
   m.def("eigen_version", &tersor::eigen_version);
   m.def("onednn_version", &tersor::onednn_version);
 

@@ -11,6 +11,11 @@ namespace tersor::bindings {
 namespace py = pybind11;
 
 void bind_memory_planner(py::module_& m) {
+  py::class_<graph::MemoryPlan>(m, "MemoryPlan")
+      .def_readonly("offsets", &graph::MemoryPlan::offsets)
+      .def_readonly("total_bytes", &graph::MemoryPlan::total_bytes)
+      .def_readonly("lower_bound_bytes", &graph::MemoryPlan::lower_bound_bytes)
+      .def_readonly("optimal", &graph::MemoryPlan::optimal);
   m.def(
       "plan_memory",
       [](const std::vector<std::array<int64_t, 3>>& buffers, int64_t alignment,
@@ -27,11 +32,6 @@ void bind_memory_planner(py::module_& m) {
         return graph::plan_memory(requests, alignment, permitted, node_limit);
       },
       py::arg("buffers"), py::arg("alignment"), py::arg("overlaps"), py::arg("node_limit"));
-  py::class_<graph::MemoryPlan>(m, "MemoryPlan")
-      .def_readonly("offsets", &graph::MemoryPlan::offsets)
-      .def_readonly("total_bytes", &graph::MemoryPlan::total_bytes)
-      .def_readonly("lower_bound_bytes", &graph::MemoryPlan::lower_bound_bytes)
-      .def_readonly("optimal", &graph::MemoryPlan::optimal);
 }
 
 }  // namespace tersor::bindings

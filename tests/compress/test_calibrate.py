@@ -145,7 +145,7 @@ def test_overflow_inside_the_network_names_the_node():
     w = graph.add_constant("w", np.full((2, 2), 1e30, np.float32), "head.weight")
     graph.set_outputs([graph.add_node("dense", [x, w], {}, "huge", "huge_out")])
     placement = _core.graph.place_quantizers(graph)
-    text = r"calibrate: output of node 'huge' \(dense, weight 'head.weight'\): x must be finite, got inf"
+    text = r"output of node 'huge' \(dense, weight 'head.weight'\): x must be finite, got inf"
     with pytest.raises(ValueError, match=text):
         calibrate(graph, placement, np.full((4, 2), 1e30, np.float32))
 

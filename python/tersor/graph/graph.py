@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-class Graph(_core.graph.Graph):  # type: ignore[misc]
+class Graph(_core.graph.Graph):
     """A network in tersor's intermediate representation.
 
     Made by :func:`tersor.load`, :func:`tersor.from_torch`, :func:`tersor.from_keras`, or by hand.

@@ -69,7 +69,7 @@ def quantize_affine(
     else:
         scales, zero_points = _channels(x.shape, scale, zero_point, axis)
         q = native.quantize_affine_channels(x, scales, zero_points, axis, lo, hi, out)
-    return cast("NDArray[np.int8]", q)
+    return q
 
 
 def dequantize_affine(
@@ -122,7 +122,7 @@ def dequantize_affine(
     else:
         scales, zero_points = _channels(q.shape, scale, zero_point, axis)
         y = native.dequantize_affine_channels(q, scales, zero_points, axis, out)
-    return cast("NDArray[np.float32]", y)
+    return y
 
 
 def _scalar(name: str, value: ArrayLike) -> float:

@@ -168,17 +168,17 @@ class ConvInt8:
     @property
     def kernel(self) -> str:
         """Name of the kernel that runs."""
-        return cast("str", self._native.kernel)
+        return self._native.kernel
 
     @property
     def algorithm(self) -> str:
         """The algorithm that was chosen."""
-        return cast("str", self._native.algorithm)
+        return self._native.algorithm
 
     @property
     def packed_bytes(self) -> int:
         """Bytes of packed weights and tables."""
-        return cast("int", self._native.packed_bytes)
+        return self._native.packed_bytes
 
 
 def _codes(name: str, values: ArrayLike) -> NDArray[np.int8]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,10 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _core
 from .affine import dequantize_affine, quantize_affine
 
-if TYPE_CHECKING:
-    QParams = Any
-else:
-    QParams = _core.quantization.QParams
+QParams = _core.quantization.QParams
 
 Method = Literal["minmax", "percentile", "mse", "entropy"]
 

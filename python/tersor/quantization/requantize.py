@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -68,18 +66,8 @@ def requantize(
             )
         values = converted
     multipliers = np.atleast_1d(np.asarray(multiplier, np.float64, order="C"))
-    return cast(
-        "NDArray[np.int8]",
-        _core.quantization.requantize(
-            np.ascontiguousarray(values).reshape(values.shape),
-            multipliers,
-            zero_point,
-            lo,
-            hi,
-            arithmetic,
-            out,
-        ),
-    )
+    sums = np.ascontiguousarray(values).reshape(values.shape)
+    return _core.quantization.requantize(sums, multipliers, zero_point, lo, hi, arithmetic, out)
 
 
 __all__ = ["requantize"]

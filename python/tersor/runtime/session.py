@@ -135,7 +135,7 @@ class Session:
             outs = [out] if isinstance(out, np.ndarray) else list(out)
         first = inputs[0] if len(inputs) == 1 else None
         if type(first) is np.ndarray and first.dtype is self._only_dtype:
-            results = self._native.run(inputs, outs)  # nothing to convert
+            results = self._native.run(inputs, outs)  # type: ignore[arg-type]  # nothing to convert
         else:
             results = self._native.run(self._arrays(inputs), outs)
         return results[0] if len(results) == 1 else results

@@ -1,0 +1,26 @@
+# Written by tests/bindings/write_stubs.py (pybind11 3.1, pybind11-stubgen 3.0.0).
+from __future__ import annotations
+
+import typing
+
+import tersor._core.graph
+
+__all__: list[str] = ["VERSION", "decode", "encode", "inspect", "read", "write"]
+
+def decode(data: bytes) -> tuple[typing.Any, ...]:
+    """(graph, metadata, provenance)"""
+
+def encode(
+    graph: tersor._core.graph.Graph, metadata: bytes = b"", provenance: bytes = b""
+) -> bytes: ...
+def inspect(data: bytes) -> dict[str, typing.Any]:
+    """Sections and streams with their place in the file."""
+
+def read(path: str) -> tuple[typing.Any, ...]:
+    """(graph, metadata, provenance)"""
+
+def write(
+    path: str, graph: tersor._core.graph.Graph, metadata: bytes = b"", provenance: bytes = b""
+) -> None: ...
+
+VERSION: tuple[typing.Any, ...]

@@ -1,0 +1,202 @@
+# Written by tests/bindings/write_stubs.py (pybind11 3.1, pybind11-stubgen 3.0.0).
+from __future__ import annotations
+
+import collections.abc
+import typing
+
+import numpy
+import numpy.typing
+
+__all__: list[str] = [
+    "ConvInt8",
+    "HistogramObserver",
+    "MinMaxObserver",
+    "MovingAverageObserver",
+    "QParams",
+    "choose_qparams",
+    "dequantize_affine",
+    "dequantize_affine_channels",
+    "min_max",
+    "qparams_from_range",
+    "quantize_affine",
+    "quantize_affine_channels",
+    "requantize",
+]
+
+class QParams:
+    """
+    Parameters of affine quantization: ``value = scale[c] * (code - zero_point[c])``.
+
+    Attributes are ``scale`` (float32), ``zero_point`` (int32), ``bits`` in [2, 8], ``signed``,
+    ``narrow`` (symmetric codes of weights), ``axis`` (None: one scale for the tensor),
+    ``group_size`` (0: none), ``code_min`` and ``code_max``.
+    """
+
+    __hash__: typing.ClassVar[None]  # type: ignore[assignment]
+    def __eq__(self, arg0: typing.Any) -> bool: ...
+    def __init__(
+        self,
+        *,
+        scale: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+        zero_point: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        bits: typing.SupportsInt | typing.SupportsIndex = 8,
+        signed: bool = True,
+        narrow: bool = False,
+        axis: typing.SupportsInt | typing.SupportsIndex | None = None,
+        group_size: typing.SupportsInt | typing.SupportsIndex = 0,
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    @property
+    def axis(self) -> typing.Any: ...
+    @property
+    def bits(self) -> int: ...
+    @property
+    def code_max(self) -> int: ...
+    @property
+    def code_min(self) -> int: ...
+    @property
+    def group_size(self) -> int: ...
+    @property
+    def narrow(self) -> bool: ...
+    @property
+    def scale(self) -> numpy.typing.NDArray[numpy.float32]: ...
+    @property
+    def signed(self) -> bool: ...
+    @property
+    def zero_point(self) -> numpy.typing.NDArray[numpy.int32]: ...
+
+class HistogramObserver:
+    def __init__(self) -> None: ...
+    def merge(self, other: HistogramObserver) -> None: ...
+    def observe(self, x: numpy.typing.NDArray[numpy.float32]) -> None: ...
+    def qparams(
+        self,
+        bits: typing.SupportsInt | typing.SupportsIndex,
+        signed: bool,
+        symmetric: bool,
+        method: str,
+        percentile: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> QParams: ...
+    @property
+    def counts(self) -> numpy.typing.NDArray[numpy.uint64]: ...
+    @property
+    def first(self) -> int: ...
+    @property
+    def range(self) -> tuple[typing.Any, ...]: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def width(self) -> float: ...
+
+class MinMaxObserver:
+    def __init__(self, axis: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def merge(self, other: MinMaxObserver) -> None: ...
+    def observe(self, x: numpy.typing.NDArray[numpy.float32]) -> None: ...
+    def qparams(
+        self, bits: typing.SupportsInt | typing.SupportsIndex, signed: bool, symmetric: bool
+    ) -> QParams: ...
+    @property
+    def ranges(self) -> list[typing.Any]: ...
+
+class MovingAverageObserver:
+    def __init__(self, momentum: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    def observe(self, x: numpy.typing.NDArray[numpy.float32]) -> None: ...
+    def qparams(
+        self, bits: typing.SupportsInt | typing.SupportsIndex, signed: bool, symmetric: bool
+    ) -> QParams: ...
+    @property
+    def range(self) -> tuple[typing.Any, ...]: ...
+
+class ConvInt8:
+    def __init__(
+        self,
+        input_shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        weights: numpy.typing.NDArray[numpy.int8],
+        bias: numpy.typing.NDArray[numpy.int32] | None,
+        zero_point: typing.SupportsInt | typing.SupportsIndex,
+        multiplier: numpy.typing.NDArray[numpy.float64],
+        scale: typing.SupportsFloat | typing.SupportsIndex,
+        output_zero_point: typing.SupportsInt | typing.SupportsIndex,
+        lo: typing.SupportsInt | typing.SupportsIndex,
+        hi: typing.SupportsInt | typing.SupportsIndex,
+        strides: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        pads: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        dilations: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        groups: typing.SupportsInt | typing.SupportsIndex,
+        add: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] | None,
+        arithmetic: str,
+        algorithm: str,
+    ) -> None: ...
+    def accumulate(
+        self, x: numpy.typing.NDArray[numpy.int8], out: typing.Any
+    ) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+    def run(
+        self,
+        x: numpy.typing.NDArray[numpy.int8],
+        residual: numpy.typing.NDArray[numpy.int8] | None,
+        out: typing.Any,
+    ) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def kernel(self) -> str: ...
+    @property
+    def packed_bytes(self) -> int: ...
+
+def choose_qparams(
+    x: numpy.typing.NDArray[numpy.float32],
+    bits: typing.SupportsInt | typing.SupportsIndex,
+    signed: bool,
+    symmetric: bool,
+    axis: typing.SupportsInt | typing.SupportsIndex,
+    group_size: typing.SupportsInt | typing.SupportsIndex,
+    method: str,
+    percentile: typing.SupportsFloat | typing.SupportsIndex,
+) -> QParams: ...
+def dequantize_affine(
+    q: numpy.typing.NDArray[numpy.int8],
+    scale: typing.SupportsFloat | typing.SupportsIndex,
+    zero_point: typing.SupportsInt | typing.SupportsIndex,
+    out: typing.Any,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def dequantize_affine_channels(
+    q: numpy.typing.NDArray[numpy.int8],
+    scale: numpy.typing.NDArray[numpy.float32],
+    zero_point: numpy.typing.NDArray[numpy.int32],
+    axis: typing.SupportsInt | typing.SupportsIndex,
+    out: typing.Any,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def min_max(x: numpy.typing.NDArray[numpy.float32]) -> tuple[typing.Any, ...]: ...
+def qparams_from_range(
+    lo: typing.SupportsFloat | typing.SupportsIndex,
+    hi: typing.SupportsFloat | typing.SupportsIndex,
+    bits: typing.SupportsInt | typing.SupportsIndex,
+    signed: bool,
+    symmetric: bool,
+) -> QParams: ...
+def quantize_affine(
+    x: numpy.typing.NDArray[numpy.float32],
+    scale: typing.SupportsFloat | typing.SupportsIndex,
+    zero_point: typing.SupportsInt | typing.SupportsIndex,
+    lo: typing.SupportsInt | typing.SupportsIndex,
+    hi: typing.SupportsInt | typing.SupportsIndex,
+    out: typing.Any,
+) -> numpy.typing.NDArray[numpy.int8]: ...
+def quantize_affine_channels(
+    x: numpy.typing.NDArray[numpy.float32],
+    scale: numpy.typing.NDArray[numpy.float32],
+    zero_point: numpy.typing.NDArray[numpy.int32],
+    axis: typing.SupportsInt | typing.SupportsIndex,
+    lo: typing.SupportsInt | typing.SupportsIndex,
+    hi: typing.SupportsInt | typing.SupportsIndex,
+    out: typing.Any,
+) -> numpy.typing.NDArray[numpy.int8]: ...
+def requantize(
+    sums: numpy.typing.NDArray[numpy.int32],
+    multiplier: numpy.typing.NDArray[numpy.float64],
+    zero_point: typing.SupportsInt | typing.SupportsIndex,
+    lo: typing.SupportsInt | typing.SupportsIndex,
+    hi: typing.SupportsInt | typing.SupportsIndex,
+    arithmetic: str,
+    out: typing.Any,
+) -> numpy.typing.NDArray[numpy.int8]: ...
