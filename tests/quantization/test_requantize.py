@@ -38,7 +38,7 @@ def exact_code(total, value, zero_point, lo, hi):
 
 def fast_codes(sums, value, zero_point):
     """One rounding in float32, of the product and half a unit of the first rounding of exact."""
-    mantissa, shift = fixed(value)
+    _mantissa, shift = fixed(value)
     offset = np.float32(2.0 ** (shift - 1) if shift < 0 else 0)
     v = sums.astype(np.float32) * np.float32(value)
     v = np.clip(v + np.copysign(offset, v), -128 - zero_point, 127 - zero_point)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tersor._core.quantization import QParams
 
 import tersor
+from tersor._core.quantization import QParams
 
 from .fixed_point import quantize_multiplier, scaled
 
