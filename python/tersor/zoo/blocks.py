@@ -150,9 +150,9 @@ def check_classes(name: str, num_classes: int, width: float) -> None:
 
 
 def initialise_weights(module: nn.Module) -> None:
-    """Draw initial weights: He et al. 2015 for convolutions, sigma 0.01 for dense layers.
+    """Draw initial weights by fan-in, so that activations keep their scale.
 
-    By fan-in, so that activations keep their scale before anything is trained.
+    Normal with variance 2 / fan-in for convolutions (He et al. 2015), 1 / fan-in for dense layers.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def initialise_weights(module: nn.Module) -> None:
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, 0.0, math.sqrt(2 / layer.weight[0].numel()))
         elif isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, 0.0, 0.01)
+            nn.init.normal_(layer.weight, 0.0, math.sqrt(1 / layer.in_features))
         elif isinstance(layer, nn.BatchNorm2d):
             nn.init.ones_(layer.weight)
         else:
