@@ -52,7 +52,7 @@ _EXPORTS: dict[str, str] = {
 }
 
 # Capabilities and rooms that are part of the public interface.
-_SUBMODULES = ("compress", "quantization", "training", "zoo")
+_SUBMODULES = ("compress", "distillation", "quantization", "training", "zoo")
 
 __all__ = ["__version__", *_EXPORTS, *_SUBMODULES]
 

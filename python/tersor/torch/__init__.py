@@ -6,10 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .kd import KDLoss, KLLoss
     from .separable_conv import SeparableConv, separable_errors, to_depthwise_separable
 
 # Public name -> module that defines it.
 _EXPORTS: dict[str, str] = {
+    "KDLoss": "kd",
+    "KLLoss": "kd",
     "SeparableConv": "separable_conv",
     "separable_errors": "separable_conv",
     "to_depthwise_separable": "separable_conv",
@@ -35,4 +38,4 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-__all__ = ["SeparableConv", "separable_errors", "to_depthwise_separable"]
+__all__ = ["KDLoss", "KLLoss", "SeparableConv", "separable_errors", "to_depthwise_separable"]

@@ -1,0 +1,76 @@
+// Rows of logits for the doors of this room: conversion to float32, scratch, threads, ordered sums.
+// Private to cpp/tersor/distillation.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tersor/base/memory.h"
+#include "tersor/base/threads.h"
+#include "tersor/distillation/logits.h"
+#include "tersor/distillation/softened.h"
+
+namespace tersor::distillation {
+
+// Memory for one call: small requests take none from the heap.
+class CallMemory {
+ public:
+  explicit CallMemory(std::size_t bytes)
+      : buffer_(bytes > sizeof inline_ ? bytes : 0), bytes_(bytes) {}
+  template <class T>
+  T* as() {
+    return reinterpret_cast<T*>(bytes_ > sizeof inline_ ? buffer_.data() : inline_);
+  }
+
+ private:
+  Buffer buffer_;
+  std::size_t bytes_;
+  alignas(kAlignment) unsigned char inline_[8192];
+};
+
+// Above this many bytes of gradient, the caches would lose more than they could keep (measured: equal
+// at 8 MiB, 1.2 times as fast at 64 MiB).
+constexpr std::size_t kStreamBytes = 16u << 20;
+
+// Scratch of one thread.
+struct RowScratch {
+  float* student;
+  float* teacher;
+  float* gradient;
+  float* soft_student;
+  float* soft_teacher;
+  float* hard_student;
+  std::int32_t* exponents;
+};
+
+// One row in float32.
+struct Row {
+  std::size_t index;
+  const float* student;
+  const float* teacher;       // teacher_columns values
+  const std::int64_t* classes;  // of the teacher's values, nullptr: all
+  float* gradient;            // nullptr: not wanted
+  bool streaming;
+  const RowScratch* scratch;
+};
+
+// Calls one_row(row) for each row of `logits` on the pool. It returns whether it wrote the gradient,
+// which is then narrowed if it is bfloat16. Of the scratch, soft_student is there, soft_teacher if
+// scratch_rows >= 2, hard_student if scratch_rows >= 3, and the exponents.
+void for_each_row(const Logits& logits, void* gradient, int scratch_rows,
+                  detail::FunctionRef<bool(const Row&)> one_row);
+
+// Widens n values from element `first` on, unless they are float32 already; `scratch` has room for n.
+const float* as_float32(const void* x, LogitType type, std::size_t first, std::size_t n,
+                        float* scratch);
+
+inline std::size_t bytes_of(LogitType type) { return type == LogitType::bfloat16 ? 2 : 4; }
+
+// Sum in the order of the rows, in double.
+double ordered_sum(const float* values, std::size_t n);
+
+// Throws the error of the first logit of a row that is NaN or +inf, if there is one.
+void check_logits(const char* operation, const char* name, const float* x, std::size_t n,
+                  std::size_t row);
+
+}  // namespace tersor::distillation
