@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import tersor
 
 Floats = NDArray[np.float32]
+EPS = float(np.finfo(np.float32).eps)
 ACTIVATIONS = {"none": (-np.inf, np.inf), "relu": (0, np.inf), "relu6": (0, 6)}
 
 
@@ -225,3 +226,24 @@ NAMED = {
     "one-pixel": Layer((1, 1), 300, 70, (1, 1), pads=(0, 0, 0, 0)),
     "large-weights": Layer((7, 7), 200, 160, strides=(2, 2)),
 }
+
+
+def bound(
+    layer: Layer, kernel: str, magnitude: NDArray[np.float64], y: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Largest error that the headers allow, for sums of `magnitude` = sum |input * weight|."""
+    if "winograd" in kernel:
+        # winograd_float32.h: 1.5e-6 of a layer's largest result.
+        return np.full(y.shape, 1.5e-6 * (magnitude.max() + 1))
+    terms = np.prod(layer.kernel) * layer.inputs // layer.groups
+    return (terms + 4) * EPS * (magnitude + 1) + 2 * EPS * np.abs(y)
+
+
+def check(layer: Layer, **options: Any) -> None:
+    """Compare a session with the truth; `options` are its own."""
+    y, magnitude = layer.truth()
+    got = layer.run(**options)
+    kernel = layer.kernel_name(**options)
+    assert got.shape == y.shape
+    error = np.abs(got - y)
+    assert (error <= bound(layer, kernel, magnitude, y)).all(), (kernel, error.max())

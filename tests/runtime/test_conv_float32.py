@@ -13,29 +13,9 @@ from hypothesis import strategies as st
 import tersor
 from tersor import _core
 
-from .float_layers import NAMED, Layer, layers
+from .float_layers import EPS, NAMED, Layer, check, layers
 
 pytest.importorskip("torch", reason="the truth is computed by PyTorch in float64")
-
-EPS = float(np.finfo(np.float32).eps)
-
-
-def bound(layer: Layer, kernel: str, magnitude: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Largest error that the headers allow, for sums of `magnitude` = sum |input * weight|."""
-    if "winograd" in kernel:
-        # winograd_float32.h: 1.5e-6 of a layer's largest result.
-        return np.full(y.shape, 1.5e-6 * (magnitude.max() + 1))
-    terms = np.prod(layer.kernel) * layer.inputs // layer.groups
-    return (terms + 4) * EPS * (magnitude + 1) + 2 * EPS * np.abs(y)
-
-
-def check(layer: Layer, **options: object) -> None:
-    y, magnitude = layer.truth()
-    got = layer.run(**options)
-    kernel = layer.kernel_name(**options)
-    assert got.shape == y.shape
-    error = np.abs(got - y)
-    assert (error <= bound(layer, kernel, magnitude, y)).all(), (kernel, error.max())
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -18,7 +18,7 @@ import tersor
 from tersor import _core
 from tests.networks import Int8Builder
 
-from .float_layers import NAMED, Layer, layers
+from .float_layers import EPS, NAMED, Layer, check, layers
 
 pytest.importorskip("torch", reason="the truth is computed by PyTorch in float64")
 pytestmark = pytest.mark.skipif(not _core.base.onednn_version(), reason="this build has no oneDNN")
@@ -26,23 +26,13 @@ needs_avx2 = pytest.mark.skipif(
     "avx2" not in tersor.supported_isas(), reason="oneDNN is not used without AVX2"
 )
 
-EPS = float(np.finfo(np.float32).eps)
-
-
-def check(layer: Layer, **options: object) -> None:
-    y, magnitude = layer.truth()
-    got = layer.run(provider="onednn", **options)
-    terms = np.prod(layer.kernel) * layer.inputs // layer.groups
-    error = np.abs(got - y)
-    assert (error <= (terms + 4) * EPS * (magnitude + 1) + 2 * EPS * np.abs(y)).all(), error.max()
-
 
 def check_all_named() -> None:
     """Run by a process of its own for each instruction set."""
     uses = []
     for layer in NAMED.values():
-        check(layer)
-        check(replace(layer, batch=3), threads=2)
+        check(layer, provider="onednn")
+        check(replace(layer, batch=3), provider="onednn", threads=2)
         uses.append(layer.kernel_name(provider="onednn"))
     print("\n".join(uses))
 
@@ -73,7 +63,7 @@ def test_real_layers_at_each_level(level: str) -> None:
 @given(layer=layers(), threads=st.sampled_from([1, 2]))
 def test_any_layer(layer: Layer, threads: int) -> None:
     assume(layer.valid)
-    check(layer, threads=threads)
+    check(layer, provider="onednn", threads=threads)
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -1,6 +1,7 @@
 #include "tersor/runtime/reference.h"
 
 #include "tersor/base/error.h"
+#include "tersor/graph/unary_function.h"
 
 namespace tersor::runtime {
 
@@ -13,6 +14,7 @@ std::string reference_kernel_name(const StepSpec& spec) {
 }
 
 std::unique_ptr<Step> make_reference_step(const StepSpec& spec) {
+  if (graph::is_unary_function(spec.op)) return make_reference_unary_step(spec);
   switch (spec.op) {
     case Op::conv:
     case Op::conv_transpose:
@@ -34,24 +36,6 @@ std::unique_ptr<Step> make_reference_step(const StepSpec& spec) {
     case Op::pow:
     case Op::prelu:
       return make_reference_binary_step(spec);
-    case Op::relu:
-    case Op::clip:
-    case Op::leaky_relu:
-    case Op::elu:
-    case Op::sigmoid:
-    case Op::hard_sigmoid:
-    case Op::hard_swish:
-    case Op::silu:
-    case Op::gelu:
-    case Op::tanh:
-    case Op::erf:
-    case Op::exp:
-    case Op::log:
-    case Op::sqrt:
-    case Op::neg:
-    case Op::abs:
-    case Op::softplus:
-      return make_reference_unary_step(spec);
     case Op::max_pool:
     case Op::avg_pool:
       return make_reference_pool_step(spec);
@@ -75,6 +59,8 @@ std::unique_ptr<Step> make_reference_step(const StepSpec& spec) {
     case Op::dequantize:
     case Op::requantize:
       return make_reference_quantize_step(spec);
+    default:
+      break;
   }
   refuse(spec, "has no reference");
 }

@@ -8,9 +8,12 @@ from typing import Any
 
 from .options import (
     add_data_options,
+    add_html_option,
+    add_limit_options,
     add_preprocess_option,
     check_folder,
     load_data,
+    load_limits,
     load_model,
     load_preprocess,
     new_command,
@@ -41,12 +44,11 @@ def add_parser(commands: Any) -> None:
     )
     add_data_options(parser, "data", "data for accuracy and agreement")
     add_preprocess_option(parser)
-    parser.add_argument("--target", help="cloud, edge, mcu, or a .yaml profile")
-    parser.add_argument("--budget", metavar="LINES", help="such as size=128KB,accuracy_drop=1%%")
+    add_limit_options(parser)
     parser.add_argument("--threads", type=whole(1), default=1, help="threads (default 1)")
     parser.add_argument("--runs", type=whole(1), default=100, help="counted runs (default 100)")
     parser.add_argument("--title", default="Comparison", help="of the report")
-    parser.add_argument("--html", metavar="FILE", help="write the report as an HTML page")
+    add_html_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -63,12 +65,9 @@ def run(options: argparse.Namespace) -> None:
         If a network but the first does not meet the budget, after everything is printed.
     """
     from ..report.compare import compare
-    from ..targets.budget import Budget
-    from ..targets.target import Target
 
     check_folder("compare", "--html", options.html)
-    budget = Budget.parse(options.budget)
-    target = None if options.target is None else Target.load(options.target)
+    target, budget = load_limits(options)
     if budget and target is None:
         raise ValueError("compare: --budget needs a --target")
     preprocess = load_preprocess(options)

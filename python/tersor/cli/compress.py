@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from .options import (
     add_data_options,
+    add_html_option,
+    add_limit_options,
     add_preprocess_option,
     check_folder,
     load_data,
+    load_limits,
     load_model,
     load_preprocess,
     new_command,
@@ -44,13 +47,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("model", help="network: .onnx, .keras, .h5, or digits")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help=".tersor to write")
     parser.add_argument("--recipe", help="int8 (default), bf16, fp32, keep, or a .yaml recipe")
-    parser.add_argument("--target", help="cloud, edge, mcu, or a .yaml profile")
-    parser.add_argument("--budget", metavar="LINES", help="such as size=128KB,accuracy_drop=1%%")
+    add_limit_options(parser)
     add_data_options(parser, "calibration", "unlabeled samples that int8 needs")
     add_data_options(parser, "evaluate", "labeled samples for accuracy before and after")
     add_preprocess_option(parser)
     parser.add_argument("--seed", type=whole(0), default=0, help="draws calibration samples")
-    parser.add_argument("--html", metavar="FILE", help="write the report as an HTML page")
+    add_html_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -67,8 +69,6 @@ def run(options: argparse.Namespace) -> None:
         If the budget is not met; nothing is written then.
     """
     from ..compress import Recipe, compress
-    from ..targets.budget import Budget
-    from ..targets.target import Target
 
     output = Path(options.output)
     if output.suffix.lower() != ".tersor":
@@ -76,8 +76,7 @@ def run(options: argparse.Namespace) -> None:
     check_folder("compress", "--output", options.output)
     check_folder("compress", "--html", options.html)
     # What can be wrong is read before anything long begins.
-    budget = Budget.parse(options.budget)
-    target = None if options.target is None else Target.load(options.target)
+    target, budget = load_limits(options)
     recipe = Recipe.parse(options.recipe)
     preprocess = load_preprocess(options)
     graph = load_model(options.model, preprocess)

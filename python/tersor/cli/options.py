@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
     from ..data.preprocess import Preprocess
+    from ..targets.budget import Budget
+    from ..targets.target import Target
 
 
 def new_command(
@@ -68,6 +70,50 @@ def add_preprocess_option(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="YAML: scale, mean, std, layout, resize; from stored images to the network's input",
     )
+
+
+def add_limit_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--target NAME`` and ``--budget LINES``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
+    parser.add_argument("--target", help="cloud, edge, mcu, or a .yaml profile")
+    parser.add_argument("--budget", metavar="LINES", help="such as size=128KB,accuracy_drop=1%%")
+
+
+def load_limits(options: argparse.Namespace) -> tuple[Target | None, Budget]:
+    """Read ``--target`` and ``--budget``.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+
+    Returns
+    -------
+    (Target or None, Budget)
+
+    Raises
+    ------
+    ValueError
+        If a name or a line is not known.
+    """
+    from ..targets.budget import Budget
+    from ..targets.target import Target
+
+    budget = Budget.parse(options.budget)
+    return None if options.target is None else Target.load(options.target), budget
+
+
+def add_html_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--html FILE``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
+    parser.add_argument("--html", metavar="FILE", help="write the report as an HTML page")
 
 
 def whole(least: int) -> Any:
@@ -225,9 +271,12 @@ def check_folder(command: str, option: str, path: str | None) -> None:
 
 __all__ = [
     "add_data_options",
+    "add_html_option",
+    "add_limit_options",
     "add_preprocess_option",
     "check_folder",
     "load_data",
+    "load_limits",
     "load_model",
     "load_preprocess",
     "new_command",

@@ -54,8 +54,8 @@ def requantize(
     Examples
     --------
     >>> from tersor.quantization import requantize
-    >>> requantize([-1000, 5, 1000], 0.1, 3)
-    array([-97,   3, 103], dtype=int8)
+    >>> requantize([-1000, 7, 1000], 0.1, 3)
+    array([-97,   4, 103], dtype=int8)
     """
     values = np.asarray(sums)
     if values.dtype != np.int32:

@@ -16,8 +16,7 @@ from .units import (
     format_seconds,
     format_share,
     parse_bytes,
-    parse_joules,
-    parse_seconds,
+    parse_quantity,
     parse_share,
 )
 
@@ -77,8 +76,10 @@ class Budget:
         values = {
             "size": None if size is None else parse_bytes(size, what="budget size"),
             "ram": None if ram is None else parse_bytes(ram, what="budget ram"),
-            "latency": None if latency is None else parse_seconds(latency, what="budget latency"),
-            "energy": None if energy is None else parse_joules(energy, what="budget energy"),
+            "latency": None
+            if latency is None
+            else parse_quantity(latency, "s", what="budget latency"),
+            "energy": None if energy is None else parse_quantity(energy, "J", what="budget energy"),
             "accuracy_drop": None
             if accuracy_drop is None
             else parse_share(accuracy_drop, what="budget accuracy_drop"),

@@ -15,12 +15,9 @@ from ..base.schema import check_keys, did_you_mean
 from ..base.yaml_file import parse_yaml, read_yaml
 from .budget import Budget
 from .units import (
-    parse_bandwidth,
     parse_bytes,
-    parse_hertz,
-    parse_seconds,
+    parse_quantity,
     parse_share,
-    parse_watts,
 )
 
 FORMATS = ("fp32", "bf16", "int8")
@@ -270,7 +267,7 @@ def _read_target(document: object, what: str) -> Target:
         isa=_choice(fields["isa"], tuple(_MACHINES), "isa"),
         features=_texts(fields.get("features", []), "features"),
         cores=int(_number(fields["cores"], "cores", least=1, whole=True)),
-        clock_hz=_positive(parse_hertz(fields["clock"]), "clock"),
+        clock_hz=_positive(parse_quantity(fields["clock"], "Hz", what="clock"), "clock"),
         flash_bytes=None
         if flash is None
         else int(_positive(parse_bytes(flash, what="flash"), "flash")),
@@ -291,7 +288,9 @@ def _read_bandwidth(document: object) -> Mapping[str, float]:
     places = ("ram", "flash", "cache")
     fields = check_keys(document, allowed=places, required=("ram",), what="bandwidth")
     rates = {
-        place: _positive(parse_bandwidth(rate, what=f"bandwidth.{place}"), f"bandwidth.{place}")
+        place: _positive(
+            parse_quantity(rate, "B/s", what=f"bandwidth.{place}"), f"bandwidth.{place}"
+        )
         for place, rate in fields.items()
     }
     return MappingProxyType(rates)
@@ -304,8 +303,8 @@ def _read_latency(document: object) -> LatencyModel:
     where = "latency.macs_per_cycle"
     rates = check_keys(fields["macs_per_cycle"], allowed=FORMATS, what=where)
     efficiency = parse_share(fields.get("efficiency", 1.0), what="latency.efficiency")
-    overhead = parse_seconds(
-        fields.get("overhead_per_layer", 0.0), what="latency.overhead_per_layer"
+    overhead = parse_quantity(
+        fields.get("overhead_per_layer", 0.0), "s", what="latency.overhead_per_layer"
     )
     return LatencyModel(
         macs_per_cycle=MappingProxyType(
@@ -324,7 +323,9 @@ def _read_power(document: object) -> PowerModel:
     allowed = ("active", "scope", "source")
     fields = check_keys(document, allowed=allowed, required=("active", "source"), what="power")
     return PowerModel(
-        active_w=_positive(parse_watts(fields["active"], what="power.active"), "power.active"),
+        active_w=_positive(
+            parse_quantity(fields["active"], "W", what="power.active"), "power.active"
+        ),
         scope=_choice(fields.get("scope", "device"), ("core", "device"), "power.scope"),
         source=_text(fields["source"], "power.source"),
     )

@@ -43,6 +43,15 @@ _BANDWIDTHS = {
     f"{unit}/s": factor for unit, factor in _BYTES.items() if unit not in ("", "byte", "bytes")
 }
 
+# Base unit -> its multiples, and an example for messages.
+_QUANTITIES = {
+    "s": (_SECONDS, "2.5 ms"),
+    "J": (_JOULES, "5 mJ"),
+    "Hz": (_HERTZ, "2.4 GHz"),
+    "W": (_WATTS, "160 mW"),
+    "B/s": (_BANDWIDTHS, "8 GB/s"),
+}
+
 _QUANTITY = re.compile(r"\s*([+-]?(?:\d[\d_]*)?\.?\d*(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
 
 
@@ -108,20 +117,23 @@ def parse_bytes(value: float | str, *, what: str = "size") -> int:
     return round(_parse(value, _BYTES, what, "128 KB"))
 
 
-def parse_seconds(value: float | str, *, what: str = "latency") -> float:
-    """Read a time in seconds.
+def parse_quantity(value: float | str, unit: str, *, what: str) -> float:
+    """Read a time, an energy, a frequency, a power or a bandwidth.
 
     Parameters
     ----------
     value : float or str
-        Seconds, or text with a unit: ns, us, ms, s, min or h.
+        A number in `unit`, or text with one of its multiples.
+    unit : {"s", "J", "Hz", "W", "B/s"}
+        Seconds (ns, us, ms, s, min, h), joules (nJ, uJ, mJ, J), hertz (Hz, kHz, MHz, GHz), watts
+        (uW, mW, W, kW), or bytes per second (B/s, kB/s, KB/s, MB/s, GB/s, also with KiB).
     what : str
         Name of the quantity, for the message.
 
     Returns
     -------
     float
-        Seconds, at least 0.
+        In `unit`, at least 0.
 
     Raises
     ------
@@ -130,122 +142,13 @@ def parse_seconds(value: float | str, *, what: str = "latency") -> float:
 
     Examples
     --------
-    >>> parse_seconds("2.5 ms"), parse_seconds(0.2)
+    >>> parse_quantity("2.5 ms", "s", what="latency"), parse_quantity(0.2, "s", what="latency")
     (0.0025, 0.2)
-    """
-    return _parse(value, _SECONDS, what, "2.5 ms")
-
-
-def parse_joules(value: float | str, *, what: str = "energy") -> float:
-    """Read an energy in joules.
-
-    Parameters
-    ----------
-    value : float or str
-        Joules, or text with a unit: nJ, uJ, mJ or J.
-    what : str
-        Name of the quantity, for the message.
-
-    Returns
-    -------
-    float
-        Joules, at least 0.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As from :func:`parse_bytes`.
-
-    Examples
-    --------
-    >>> parse_joules("8 mJ")
-    0.008
-    """
-    return _parse(value, _JOULES, what, "5 mJ")
-
-
-def parse_hertz(value: float | str, *, what: str = "clock") -> float:
-    """Read a frequency in hertz.
-
-    Parameters
-    ----------
-    value : float or str
-        Hertz, or text with a unit: Hz, kHz, MHz or GHz.
-    what : str
-        Name of the quantity, for the message.
-
-    Returns
-    -------
-    float
-        Hertz, at least 0.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As from :func:`parse_bytes`.
-
-    Examples
-    --------
-    >>> parse_hertz("2.4 GHz")
-    2400000000.0
-    """
-    return _parse(value, _HERTZ, what, "2.4 GHz")
-
-
-def parse_watts(value: float | str, *, what: str = "power") -> float:
-    """Read a power in watts.
-
-    Parameters
-    ----------
-    value : float or str
-        Watts, or text with a unit: uW, mW, W or kW.
-    what : str
-        Name of the quantity, for the message.
-
-    Returns
-    -------
-    float
-        Watts, at least 0.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As from :func:`parse_bytes`.
-
-    Examples
-    --------
-    >>> parse_watts("160 mW")
-    0.16
-    """
-    return _parse(value, _WATTS, what, "160 mW")
-
-
-def parse_bandwidth(value: float | str, *, what: str = "bandwidth") -> float:
-    """Read a bandwidth in bytes per second.
-
-    Parameters
-    ----------
-    value : float or str
-        Bytes per second, or text with a unit: B/s, kB/s, KB/s, MB/s, GB/s or with KiB.
-    what : str
-        Name of the quantity, for the message.
-
-    Returns
-    -------
-    float
-        Bytes per second, at least 0.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As from :func:`parse_bytes`.
-
-    Examples
-    --------
-    >>> parse_bandwidth("2 KB/s")
+    >>> parse_quantity("2 KB/s", "B/s", what="bandwidth")
     2048.0
     """
-    return _parse(value, _BANDWIDTHS, what, "8 GB/s")
+    units, example = _QUANTITIES[unit]
+    return _parse(value, units, what, example)
 
 
 def parse_share(value: float | str, *, what: str = "accuracy_drop") -> float:
@@ -382,11 +285,7 @@ __all__ = [
     "format_joules",
     "format_seconds",
     "format_share",
-    "parse_bandwidth",
     "parse_bytes",
-    "parse_hertz",
-    "parse_joules",
-    "parse_seconds",
+    "parse_quantity",
     "parse_share",
-    "parse_watts",
 ]
