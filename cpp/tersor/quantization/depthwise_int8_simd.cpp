@@ -64,12 +64,46 @@ TERSOR_INLINE void natural_order(const J32 acc[kHalves][2], I32 out[kParts]) {
 #endif
 }
 
+// Keeps the compiler from starting later sums before these are done: it would run out of registers and spill.
+TERSOR_INLINE void finish_here(J32 acc[2]) {
+#if defined(__SSE2__)
+  __asm__ volatile("" : "+x"(acc[0]), "+x"(acc[1])::"memory");
+#elif defined(__ARM_NEON)
+  __asm__ volatile("" : "+w"(acc[0]), "+w"(acc[1])::"memory");
+#else
+  __asm__ volatile("" ::: "memory");
+#endif
+}
+
 // One block of 16 channels, in the interleaved order.
 struct Block {
   J32 weights[kDepthwisePairs][kHalves][2];
   J32 bias[kHalves][2];
-  int count;  // channels that exist
+  J32 multiplier[kHalves][2], rounding_offset[kHalves][2];  // floats
+  int count;                                                // channels that exist
 };
+
+#if defined(__AVX2__)
+// Sixteen words in natural order: packs undoes the interleaving, so that a pixel needs no permutation.
+TERSOR_INLINE __m256i words_of(const J32 acc[2], const Block& block, const Finisher& f) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+#if defined(__AVX512BW__)
+  const __m256 high = _mm512_castps512_ps256((__m512)f.high);
+#else
+  const __m256 high = (__m256)f.high;
+#endif
+  __m256i code[2];
+  for (int i = 0; i < 2; ++i) {
+    const __m256i sum = (__m256i)acc[i];
+    const __m256 offset = _mm256_or_ps(_mm256_and_ps(_mm256_castsi256_ps(sum), sign), (__m256)block.rounding_offset[0][i]);
+    const __m256 v = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), (__m256)block.multiplier[0][i]), offset);
+    code[i] = _mm256_cvtps_epi32(_mm256_min_ps(v, high));
+  }
+  const __m256i shifted = _mm256_adds_epi16(_mm256_packs_epi32(code[0], code[1]),
+                                            _mm256_set1_epi16(static_cast<int16_t>(f.zero_point)));
+  return _mm256_max_epi16(shifted, _mm256_set1_epi16(static_cast<int16_t>(f.least)));
+}
+#endif
 
 TERSOR_INLINE void load_block(const DepthwiseInt8& a, int64_t channel, Block& block) {
   for (int64_t k = 0; k < a.pairs; ++k) {
@@ -78,7 +112,34 @@ TERSOR_INLINE void load_block(const DepthwiseInt8& a, int64_t channel, Block& bl
     load_ordered(pair, block.weights[k]);
   }
   load_ordered(a.epilogue.bias + channel, block.bias);
+  const Int8Epilogue& e = a.epilogue;
+  load_ordered(reinterpret_cast<const int32_t*>(e.multiplier + channel), block.multiplier);
+  load_ordered(reinterpret_cast<const int32_t*>(e.rounding_offset + channel), block.rounding_offset);
   block.count = a.channels - channel < 16 ? static_cast<int>(a.channels - channel) : 16;
+}
+
+template <int kPixels, Finish kFinish, bool kWhole>
+TERSOR_INLINE void finish_pixels(const DepthwiseInt8& a, const Finisher& f, const Block& block,
+                                 const J32 acc[kPixels][kHalves][2], int64_t at) {
+  int p = 0;
+#if defined(__AVX2__)
+  if constexpr (kFinish == Finish::codes && kWhole) {
+    int8_t* y = a.out.y + at;
+#pragma GCC unroll 2
+    for (; p + 2 <= kPixels; p += 2, y += 2 * a.out.stride) {
+      const __m256i bytes = _mm256_permute4x64_epi64(
+          _mm256_packs_epi16(words_of(acc[p][0], block, f), words_of(acc[p + 1][0], block, f)), 0xD8);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(y), _mm256_castsi256_si128(bytes));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(y + a.out.stride), _mm256_extracti128_si256(bytes, 1));
+    }
+  }
+#endif
+#pragma GCC unroll 4
+  for (; p < kPixels; ++p) {
+    I32 sums[kParts];
+    natural_order(acc[p], sums);
+    finish<kFinish, kWhole>(sums, f, block.count, a.out, at + p * a.out.stride);
+  }
 }
 
 template <int kPixels, Finish kFinish, bool kWhole>
@@ -105,18 +166,12 @@ TERSOR_INLINE void depthwise_pixels(const DepthwiseInt8& a, const Finisher& f, c
       }
     }
   }
-#pragma GCC unroll 4
-  for (int p = 0; p < kPixels; ++p) {
-    I32 sums[kParts];
-    natural_order(acc[p], sums);
-    finish<kFinish, kWhole>(sums, f, block.count, a.out, at + p * a.out.stride);
-  }
+  finish_pixels<kPixels, kFinish, kWhole>(a, f, block, acc, at);
 }
 
-// 3 x 3 with neighbouring pixels kStride taps apart. Rows 0 and 1 of a column make a pair, and columns c and
-// c + 1 of row 2; pixels share the pairs of the columns that they share. Two pixels with stride 1 hold 8
-// registers of pairs and 4 sums; more would be spilled. Taps in the order (00, 10), (01, 11), (02, 12), (20, 21),
-// (22, -): see square_stride.
+// 3 x 3 with neighbouring pixels kStride taps apart, column by column: rows 0 and 1 of a column make a pair, and
+// columns c and c + 1 of row 2, used by every pixel that sees the column. Taps in the order (00, 10), (01, 11),
+// (02, 12), (20, 21), (22, -), the last with a second weight of 0: see square_stride.
 template <int kPixels, int kStride, Finish kFinish, bool kWhole>
 TERSOR_INLINE void depthwise_square(const DepthwiseInt8& a, const Finisher& f, const int16_t* image,
                                     const Block& block, int64_t column, int64_t row, int64_t at) {
@@ -124,67 +179,47 @@ TERSOR_INLINE void depthwise_square(const DepthwiseInt8& a, const Finisher& f, c
   J32 acc[kPixels][kHalves][2];
 #pragma GCC unroll 2
   for (int h = 0; h < kHalves; ++h) {
-    const int16_t* first = image + 8 * h;
-    J32 low[kColumns], high[kColumns];
-    // Keeps loads of the next step from moving up here, where registers are short.
-    __asm__ volatile("" ::: "memory");
-#pragma GCC unroll 8
-    for (int c = 0; c < kColumns; ++c) {
-      const J16 u = load<J16>(first + c * column), v = load<J16>(first + row + c * column);
-      low[c] = interleave_low(u, v);
-      high[c] = interleave_high(u, v);
-    }
+    const int16_t* top = image + 8 * h;
 #pragma GCC unroll 4
     for (int p = 0; p < kPixels; ++p) {
       acc[p][h][0] = block.bias[h][0];
       acc[p][h][1] = block.bias[h][1];
     }
-#pragma GCC unroll 3
-    for (int k = 0; k < 3; ++k) {
-#pragma GCC unroll 4
-      for (int p = 0; p < kPixels; ++p) {
-        acc[p][h][0] = dot_half(acc[p][h][0], low[kStride * p + k], block.weights[k][h][0]);
-        acc[p][h][1] = dot_half(acc[p][h][1], high[kStride * p + k], block.weights[k][h][1]);
-      }
-    }
-    __asm__ volatile("" ::: "memory");
-    // The last column has no right neighbour; its second weight is 0.
-    J16 x[kColumns];
-#pragma GCC unroll 8
-    for (int c = 0; c < kColumns; ++c) x[c] = load<J16>(first + 2 * row + c * column);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int c = 0; c < kColumns; ++c) {
-      const J16 right = x[c + 1 < kColumns ? c + 1 : c];
-      low[c] = interleave_low(x[c], right);
-      high[c] = interleave_high(x[c], right);
-    }
-#pragma GCC unroll 2
-    for (int k = 3; k < 5; ++k) {
+      const J16 u = load<J16>(top + c * column), v = load<J16>(top + row + c * column);
+      const J32 low = interleave_low(u, v), high = interleave_high(u, v);
+      const J16 x = load<J16>(top + 2 * row + c * column);
+      const J16 right = load<J16>(top + 2 * row + (c + 1 < kColumns ? c + 1 : c) * column);
+      const J32 low2 = interleave_low(x, right), high2 = interleave_high(x, right);
 #pragma GCC unroll 4
       for (int p = 0; p < kPixels; ++p) {
-        const int c = kStride * p + 2 * (k - 3);
-        acc[p][h][0] = dot_half(acc[p][h][0], low[c], block.weights[k][h][0]);
-        acc[p][h][1] = dot_half(acc[p][h][1], high[c], block.weights[k][h][1]);
+        const int k = c - kStride * p;
+        if (k < 0 || k > 2) continue;
+        acc[p][h][0] = dot_half(acc[p][h][0], low, block.weights[k][h][0]);
+        acc[p][h][1] = dot_half(acc[p][h][1], high, block.weights[k][h][1]);
+        if (k == 1) continue;
+        acc[p][h][0] = dot_half(acc[p][h][0], low2, block.weights[3 + k / 2][h][0]);
+        acc[p][h][1] = dot_half(acc[p][h][1], high2, block.weights[3 + k / 2][h][1]);
       }
+#pragma GCC unroll 4
+      for (int p = 0; p < kPixels; ++p) finish_here(acc[p][h]);
     }
   }
-  __asm__ volatile("" ::: "memory");
-#pragma GCC unroll 4
-  for (int p = 0; p < kPixels; ++p) {
-    I32 sums[kParts];
-    natural_order(acc[p], sums);
-    finish<kFinish, kWhole>(sums, f, block.count, a.out, at + p * a.out.stride);
-  }
+  finish_pixels<kPixels, kFinish, kWhole>(a, f, block, acc, at);
 }
 
 template <int kStride, Finish kFinish, bool kWhole>
 TERSOR_INLINE void square_row(const DepthwiseInt8& a, const Finisher& f, const int16_t* image, const Block& block,
                               int64_t at) {
   const int64_t column = a.taps[2] - a.taps[0], row = a.taps[1] - a.taps[0];
-  constexpr int kPixels = kStride == 1 ? 2 : 1;
   int64_t p = 0;
-  for (; p + kPixels <= a.columns; p += kPixels, image += kPixels * a.column_step, at += kPixels * a.out.stride) {
-    depthwise_square<kPixels, kStride, kFinish, kWhole>(a, f, image, block, column, row, at);
+  for (; p + 4 <= a.columns; p += 4, image += 4 * a.column_step, at += 4 * a.out.stride) {
+    depthwise_square<4, kStride, kFinish, kWhole>(a, f, image, block, column, row, at);
+  }
+  if (p + 2 <= a.columns) {
+    depthwise_square<2, kStride, kFinish, kWhole>(a, f, image, block, column, row, at);
+    p += 2, image += 2 * a.column_step, at += 2 * a.out.stride;
   }
   if (p < a.columns) depthwise_square<1, kStride, kFinish, kWhole>(a, f, image, block, column, row, at);
 }
