@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from . import artifact, base, graph, quantization, runtime
+from . import artifact, base, distillation, graph, quantization, runtime
 
-__all__: list[str] = ["artifact", "base", "graph", "quantization", "runtime"]
+__all__: list[str] = ["artifact", "base", "distillation", "graph", "quantization", "runtime"]

@@ -1,0 +1,46 @@
+# Written by tests/bindings/write_stubs.py (pybind11 3.1, pybind11-stubgen 3.0.0).
+from __future__ import annotations
+
+import collections.abc
+import typing
+
+import numpy
+import numpy.typing
+
+__all__: list[str] = ["empty", "kd_loss", "kd_loss_at"]
+
+def empty(
+    dtype: numpy.dtype[typing.Any],
+    shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+def kd_loss(
+    student: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]],
+    teacher: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]],
+    labels: numpy.typing.NDArray[numpy.int64] | None,
+    teacher_indices: numpy.typing.NDArray[numpy.int64] | None,
+    class_weights: numpy.typing.NDArray[numpy.float32] | None,
+    temperature: typing.SupportsFloat | typing.SupportsIndex,
+    alpha: typing.SupportsFloat | typing.SupportsIndex,
+    label_smoothing: typing.SupportsFloat | typing.SupportsIndex,
+    ignore_index: typing.SupportsInt | typing.SupportsIndex,
+    standardize: bool,
+    out: typing.Any,
+    inplace: bool,
+) -> tuple[float, numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]]: ...
+def kd_loss_at(
+    student: typing.SupportsInt | typing.SupportsIndex,
+    teacher: typing.SupportsInt | typing.SupportsIndex,
+    rows: typing.SupportsInt | typing.SupportsIndex,
+    classes: typing.SupportsInt | typing.SupportsIndex,
+    types: typing.SupportsInt | typing.SupportsIndex,
+    indices: typing.SupportsInt | typing.SupportsIndex,
+    columns: typing.SupportsInt | typing.SupportsIndex,
+    labels: typing.SupportsInt | typing.SupportsIndex,
+    class_weights: typing.SupportsInt | typing.SupportsIndex,
+    temperature: typing.SupportsFloat | typing.SupportsIndex,
+    alpha: typing.SupportsFloat | typing.SupportsIndex,
+    label_smoothing: typing.SupportsFloat | typing.SupportsIndex,
+    ignore_index: typing.SupportsInt | typing.SupportsIndex,
+    standardize: bool,
+    gradient: typing.SupportsInt | typing.SupportsIndex,
+) -> float: ...
