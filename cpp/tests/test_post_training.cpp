@@ -1,5 +1,6 @@
 // From a float graph to int8 codes without Python: equalize, place, calibrate, correct, apply, run.
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "tersor/graph/equalize.h"
 #include "tersor/graph/placement.h"
 #include "tersor/graph/quantize.h"
+#include "tersor/quantization/histogram.h"
 #include "tersor/runtime/calibrate.h"
 
 using tersor::DType;
@@ -100,6 +102,26 @@ TEST(nan_in_calibration_is_named) {
   Tensor x = random_tensor({4, 3, 8, 8}, 5);
   x.as<float>()[7] = NAN;
   EXPECT_THROWS(tersor::ValueError, "finite", quantize(graph, x, 1));
+}
+
+TEST(clamped_histogram_counts_clamped_values) {
+  const std::vector<float> x = {-20, -3.01f, -2.9f, -1, 0, 0.5f, 2.99f, 3, 3.2f, 20};
+  tersor::quantization::Histogram all, none;
+  all.add(x.data(), x.size());
+  const auto clamped = all.clamped({-3, 3});
+  EXPECT(clamped.total() == x.size());
+  EXPECT((clamped.range() == tersor::quantization::Range{-3, 3}));
+  EXPECT(clamped.width() == all.width());
+  std::uint64_t sum = 0;
+  for (const auto count : clamped.counts()) sum += count;
+  EXPECT(sum == x.size());
+  EXPECT(clamped.first() == static_cast<std::int64_t>(std::floor(-3 / all.width())));
+  EXPECT(clamped.counts().front() == 2);  // -20 and -3.01
+  EXPECT(clamped.counts().back() == 3);   // 3, 3.2 and 20
+  const float infinity = std::numeric_limits<float>::infinity();
+  EXPECT(all.clamped({-infinity, infinity}).counts() == all.counts());
+  EXPECT(none.clamped({-3, 3}).empty());
+  EXPECT_THROWS(tersor::ValueError, "lo <= hi", all.clamped({1, 0}));
 }
 
 TEST_MAIN()

@@ -1,19 +1,21 @@
-// What of an edge's values the operators after it can tell apart.
+// Which of an edge's values the operators after it can tell apart.
 #pragma once
 
 #include "tersor/base/export.h"
 #include "tersor/graph/placement.h"
+#include "tersor/quantization/min_max.h"
 
 namespace tersor::graph {
 
-// Values below `lo` and above `hi` of the group's edges may be clamped without a change of more
-// than half a code in what reads them: all readers are int8 functions that are flat there. Infinite
-// where a reader, or being an output of the graph, needs all.
-//   hard_sigmoid  [-beta / alpha, (1 - beta) / alpha]    hard_swish  [-3, inf)
-//   sigmoid       |x| <= ln 511 = 6.24: 1 - sigmoid is half of 1 / 256 there
-//   tanh          |x| <= atanh(255 / 256) = 3.12: half of 1 / 128
-//   silu          [-8, inf): |silu| <= 0.0027 below, half a code of outputs that reach 1.1
+// Values of the group's edges may be clamped to this range without moving any int8 result by more
+// than half a code: whatever reads them is a function that is flat outside. An end is infinite
+// where a reader needs all values beyond; outputs of the graph are read by somebody.
+//   hard_sigmoid  [-beta / alpha, (1 - beta) / alpha] for alpha > 0
+//   hard_swish    [-3, inf)
 //   relu, clip    what they let through
+//   sigmoid       |x| <= 6.25: 1 - sigmoid(6.25) < 1 / 512, half a step of its output
+//   tanh          |x| <= 3.13: 1 - tanh(3.13) < 1 / 256, likewise
+//   silu          [-8, inf): |silu| < 0.0027 below, half a step of outputs that reach 1.1
 TERSOR_API quantization::Range useful_range(const Graph& graph, const Placement& placement,
                                             const EdgeGroup& group);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tersor/base/error.h"
 #include "tersor/quantization/kernels.h"
 
 namespace tersor::quantization {
@@ -93,6 +94,23 @@ void Histogram::merge(const Histogram& other) {
         same_grid.counts_[i];
   }
   total_ += other.total_;
+}
+
+Histogram Histogram::clamped(Range range) const {
+  TERSOR_CHECK(range.lo <= range.hi, "histogram: clamped needs lo <= hi, got ", range.lo, " and ",
+               range.hi);
+  Histogram out = *this;
+  if (empty()) return out;
+  out.range_ = {std::clamp(range_.lo, range.lo, range.hi),
+                std::clamp(range_.hi, range.lo, range.hi)};
+  out.first_ = bin_of(out.range_.lo, exponent_);
+  const int64_t last = bin_of(out.range_.hi, exponent_);
+  out.counts_.assign(static_cast<size_t>(last - out.first_ + 1), 0);
+  for (size_t i = 0; i < counts_.size(); ++i) {
+    const int64_t bin = std::clamp(first_ + static_cast<int64_t>(i), out.first_, last);
+    out.counts_[static_cast<size_t>(bin - out.first_)] += counts_[i];
+  }
+  return out;
 }
 
 }  // namespace tersor::quantization

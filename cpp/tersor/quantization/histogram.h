@@ -29,6 +29,9 @@ class TERSOR_API Histogram {
   // ValueError "<what>: ..." if a value is NaN or infinite; nothing is counted then.
   void add(const float* x, size_t n, const char* what = "histogram");
   void merge(const Histogram& other);
+  // Of the values clamped to `range`, on the same grid (which a range so much narrower would not
+  // have got by itself). ValueError unless lo <= hi.
+  Histogram clamped(Range range) const;
 
   bool empty() const { return total_ == 0; }
   uint64_t total() const { return total_; }

@@ -5,6 +5,7 @@
 #include "tersor/base/cancel.h"
 #include "tersor/base/error.h"
 #include "tersor/base/threads.h"
+#include "tersor/graph/useful_range.h"
 #include "tersor/quantization/observer.h"
 
 namespace tersor::runtime {
@@ -174,7 +175,9 @@ std::vector<quantization::Range> Calibrator::ranges(const graph::Placement& plac
       const auto found = histograms_.find(id);
       if (found != histograms_.end()) all.merge(found->second);
     }
-    if (!all.empty()) out[g] = quantization::search_range(all, {}, method, percentile);
+    if (all.empty()) return;
+    const auto useful = graph::useful_range(*graph_, placement, placement.groups[g]);
+    out[g] = quantization::search_range(all.clamped(useful), {}, method, percentile);
   });
   return out;
 }

@@ -37,8 +37,9 @@ class TERSOR_API Calibrator {
   Tensor mean(graph::EdgeId edge) const;  // float32, the edge's shape with batch 1
   std::map<graph::EdgeId, Tensor> means() const;
 
-  // Range of each group of the placement: its sources' histograms together, searched by `method`
-  // (range_search.h) for the int8 asymmetric scheme. Groups without observed sources get [0, 0].
+  // Range of each group of the placement: its sources' histograms together, clamped to what their
+  // readers can tell apart (graph/useful_range.h), searched by `method` (range_search.h) for the
+  // int8 asymmetric scheme. Groups without observed sources get [0, 0].
   std::vector<quantization::Range> ranges(const graph::Placement& placement,
                                           quantization::RangeMethod method,
                                           double percentile) const;
