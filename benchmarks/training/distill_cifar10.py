@@ -29,6 +29,7 @@ import tersor
 from benchmarks.harness import machine
 from tersor import zoo
 from tersor.data import Augment
+from tersor.torch import KDLoss
 from tersor.training import distill, evaluate, fit
 from tests import datasets
 
@@ -103,7 +104,8 @@ def run(arm: str, seed: int, options: argparse.Namespace, data: Any) -> dict[str
         history = fit(student, train, **arguments)
     else:
         teacher = teacher_session(train[0][:512], options.teacher)
-        history = distill(teacher, student, train, **options.distillation, **arguments)
+        loss = KDLoss(**options.distillation, standardize=options.standardize)
+        history = distill(teacher, student, train, loss=loss, **arguments)
     figures = evaluate(student, held_out, preprocess=PREPROCESS)
     return {
         "arm": arm,
@@ -169,6 +171,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--teacher", choices=("int8", "fp32"), default="int8")
     parser.add_argument("--tune", action="store_true", help="hold out training images instead")
     parser.add_argument("--table", action="store_true", help="print what is there and end")
+    parser.add_argument("--standardize", action="store_true", help="logits in the KL term")
     parser.add_argument("--quiet", action="store_true")
     for name, value in {**SETTINGS, **DISTILLATION}.items():
         parser.add_argument(
@@ -199,7 +202,9 @@ def main() -> None:
                 result |= {
                     "settings": options.settings,
                     "augment": AUGMENT,
-                    "distillation": options.distillation if arm == "distilled" else None,
+                    "distillation": None
+                    if arm == "lone"
+                    else {**options.distillation, "standardize": options.standardize},
                     "teacher": options.teacher if arm == "distilled" else None,
                     "measured_on": "held-out training images" if options.tune else "test images",
                     "machine": machine(),

@@ -46,6 +46,27 @@ def test_first_step_equals_a_hand_written_one():
             np.testing.assert_allclose(ours_p, p - 0.1 * p.grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_default_loss_is_the_combined_one(smoothing):
+    def by_hand(student, teacher, labels):
+        hard = nn.functional.cross_entropy(student, labels, label_smoothing=smoothing)
+        soft = nn.functional.kl_div(
+            nn.functional.log_softmax(student / 3, 1),
+            nn.functional.log_softmax(teacher / 3, 1),
+            log_target=True,
+            reduction="batchmean",
+        )
+        return 0.2 * hard + 0.8 * 9 * soft
+
+    teacher, ours, plain = network(5), network(), network()
+    a = distill(teacher, ours, images(), temperature=3.0, alpha=0.2,
+                **settings(label_smoothing=smoothing, mixup=0.2))  # fmt: skip
+    b = distill(teacher, plain, images(), loss=by_hand, **settings(mixup=0.2))
+    assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+    for x, y in zip(ours.parameters(), plain.parameters(), strict=True):
+        np.testing.assert_allclose(x.detach(), y.detach(), rtol=1e-3, atol=1e-5)
+
+
 def test_the_teacher_is_not_changed():
     teacher = network(5)
     before = {name: value.clone() for name, value in teacher.state_dict().items()}

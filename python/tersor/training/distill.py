@@ -75,7 +75,7 @@ class DistillationCallback(Callback):
         self._teacher.begin(state.accelerator.device)
         self._cache = choose_cache(self._cache_teacher, state.options, state.samples)
         if self._given_loss is None:
-            from ..torch import KDLoss  # type: ignore[attr-defined, unused-ignore]
+            from ..torch import KDLoss
 
             self._loss = KDLoss(
                 temperature=self._temperature,
@@ -152,7 +152,7 @@ def distill(
     Parameters
     ----------
     teacher : torch.nn.Module, Session, Graph or CompressedModel
-        Takes what the student takes and has its classes; it is not changed. A
+        Takes what the student takes and has its classes; a module is left in evaluation mode. A
         :class:`tersor.Session` computes the next batch on another core while the student trains.
     student : torch.nn.Module
     data : Dataset, path or pair (x, y)

@@ -47,7 +47,6 @@ class Precision:
         -------
         context manager
         """
-        # No cache of cast weights: each part of an accumulated batch would meet a stale one.
         return torch.autocast(
             self._device,
             PRECISIONS[self.name] if self.name != "fp32" else None,
