@@ -93,7 +93,7 @@ def measure(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     ]
     batches = [
         train(**{**base, "batch_size": batch, "samples": batch * max(4, options.images // batch)})
-        for batch in BATCHES
+        for batch in options.batches
     ]
     one = {**base, "threads": 1, "samples": 128 * max(8, options.images // 128)}
     processes = [train(**one), train(2, **{**one, "samples": 2 * one["samples"]})]
@@ -147,6 +147,7 @@ def main() -> None:
     parser.add_argument("--network", default="resnet8", help="name in tersor.zoo")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES))
     parser.add_argument("--samples", type=int, default=5120, help="images of the accuracy runs")
     parser.add_argument("--epochs", type=int, default=5, help="of the accuracy runs")
     parser.add_argument("--images", type=int, default=2048, help="timed images of a speed run")
