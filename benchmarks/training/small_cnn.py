@@ -62,6 +62,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of the measured sessions")
     parser.add_argument("--held-out", type=int, default=0, help="measure on training images")
     parser.add_argument("--limit", type=int, help="training images, for a quick try")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.add_argument("--output", type=Path, default=Path("build/small_cnn"))
     return parser.parse_args()
 
@@ -95,6 +96,8 @@ def train(
         augment=Augment(crop=4, flip=True),
         preprocess=PREPARE,
         checkpoint_dir=arguments.output / name,
+        resume=arguments.resume,
+        log_dir=arguments.output / name,
         seed=arguments.seed,
     )
     torch.save(module.state_dict(), arguments.output / f"{name}.pt")
@@ -112,7 +115,7 @@ def variants(name: str, module: nn.Module, calibration: NDArray[np.uint8]) -> di
 
 def show(report: tersor.Report) -> None:
     """Print the measured rows and the published ones."""
-    table = Table(title="Small CNN on CIFAR-10")
+    table = Table(title=report.title)
     for column in ("", "parameters", "MMACs", "size", "top-1", "latency, batch 1"):
         table.add_column(column, justify="left" if not column else "right")
     for row in report.variants:
@@ -126,7 +129,7 @@ def show(report: tersor.Report) -> None:
         )
     for name, (size, accuracy, latency) in PUBLISHED.items():
         table.add_row(name, "324,394" if "cloud" in name else "", "", size, accuracy, latency)
-    Console().print(table)
+    Console(width=110).print(table)
 
 
 def main() -> None:

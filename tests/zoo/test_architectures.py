@@ -8,8 +8,12 @@ import tersor
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
+from torch import nn  # noqa: E402
+
 from tersor import zoo  # noqa: E402
 from tersor.zoo.densenet import DenseNet  # noqa: E402
+from tersor.zoo.efficientnet import EfficientNet  # noqa: E402
+from tersor.zoo.mobilenetv3 import MobileNetV3, Row  # noqa: E402
 from tersor.zoo.resnet import ResNet  # noqa: E402
 from tests import architectures, exports  # noqa: E402
 
@@ -42,18 +46,27 @@ PARAMETERS = {
 # that is faster.
 CAPTURED = [
     "ds_cnn",
-    "efficientnet_b0",
     "mobilenet_v1",
     "mobilenet_v2",
-    "mobilenet_v3_small",
     "resnet8",
     "resnet20",
     "small_cnn",
     "small_cnn_separable",
     "squeezenet1_1",
 ]
+ROWS = (
+    Row(3, 16, 16, True, nn.ReLU, 2),
+    Row(3, 72, 24, False, nn.ReLU, 2),
+    Row(5, 96, 24, True, nn.Hardswish, 1),
+)
 SHALLOW = {
     "densenet": lambda **options: DenseNet("densenet", (2, 1, 2), **options),
+    "efficientnet": lambda **options: EfficientNet(
+        "efficientnet", 0.3, dropout=0.2, stochastic_depth=0.2, **options
+    ),
+    "mobilenet_v3": lambda **options: MobileNetV3(
+        "mobilenet_v3", ROWS, 1024, dropout=0.2, **options
+    ),
     "resnet": lambda **options: ResNet("resnet", (1, 2, 1), **options),
 }
 
@@ -120,6 +133,24 @@ def test_session_equals_siblings(name, tmp_path):
     module = architectures.initialise(small(name, width=0.5))
     path = exports.export(module, (torch.zeros(2, *module.input_shape),), tmp_path / "net.onnx")
     assert_session_equals(module, tersor.load(path))
+
+
+@pytest.mark.parametrize(
+    "name", ["ds_cnn", "efficientnet_b0", "mobilenet_v3_small", "small_cnn_separable"]
+)
+def test_int8(name, tmp_path):
+    """Every layer has an int8 form, and random weights keep most of the signal."""
+    torch.manual_seed(0)
+    module = architectures.initialise(small(name, width=0.5))
+    path = exports.export(module, (torch.zeros(2, *module.input_shape),), tmp_path / "net.onnx")
+    graph = tersor.load(path)
+    x = np.random.default_rng(0).normal(size=(48, *module.input_shape)).astype(np.float32)
+    compressed = tersor.compress(graph, calibration=x[16:])
+    between = [n.op for n in compressed.graph.nodes if n.op not in ("quantize", "dequantize")]
+    assert len(between) == len(compressed.graph.nodes) - 2
+    wanted = tersor.Session(graph, threads=1)(x[:16])
+    got = tersor.Session(compressed, threads=1)(x[:16])
+    assert 10 * np.log10(np.square(wanted).sum() / np.square(wanted - got).sum()) > 17
 
 
 @pytest.mark.parametrize("name", [n for n in zoo.names() if n != "ds_cnn"])
