@@ -71,7 +71,10 @@ def test_unknown_attribute():
 
 def test_every_public_name_resolves():
     for name in tersor.__all__:
-        assert getattr(tersor, name) is not None
+        try:
+            assert getattr(tersor, name) is not None
+        except ImportError as error:  # an optional dependency
+            assert "pip install" in str(error)  # noqa: PT017
 
 
 def test_headers_and_cmake_files_are_installed():
