@@ -1,7 +1,7 @@
 """Networks, images and callbacks for the tests of training, and what torchrun starts.
 
-As a program: ``python -m tests.small_training TASK FOLDER`` runs one of the tasks below and, in
-process 0, writes ``FOLDER/TASK.pt``.
+As a program: ``python -m tests.small_training TASK FOLDER`` runs one of the tasks below and writes
+``FOLDER/TASK.RANK.pt``.
 """
 
 from __future__ import annotations
@@ -172,11 +172,16 @@ def task_resumed(folder):
     return {"model": model.state_dict(), "rows": history.rows}
 
 
+def run_task(name, folder):
+    """Run one of the tasks above in this process."""
+    return {"full": task_full, "killed": task_killed, "resumed": task_resumed}[name](folder)
+
+
 def main():
-    """Run a task and write what process 0 and its sibling have."""
+    """Run a task and write what each process ended with."""
     name, folder = sys.argv[1], Path(sys.argv[2])
     torch.set_num_threads(1)
-    result = globals()[f"task_{name}"](folder)
+    result = run_task(name, folder)
     rank = os.environ.get("RANK", "0")
     torch.save(result, folder / f"{name}.{rank}.pt")
     if torch.distributed.is_initialized():

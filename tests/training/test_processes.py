@@ -13,13 +13,16 @@ import torch
 
 import tersor
 from tersor.training import distill, fit
+from tests import small_training
 from tests.small_training import PREPROCESS, distillation_loss, images, network
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(task, folder, processes, *, fails=False):
-    """Run a task of tests/small_training.py and return what each process wrote."""
+    """Run a task of tests/small_training.py and return what each process ended with."""
+    if processes == 1 and not fails:
+        return [small_training.run_task(task, folder)]
     path = os.pathsep.join([str(Path(tersor.__file__).parents[1]), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m"]
