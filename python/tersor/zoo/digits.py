@@ -2,7 +2,7 @@
 
 A residual network for scikit-learn's digits (8 x 8 gray images, values 0 to 16): 3x3 convolutions
 with BatchNorm, two residual blocks, 28,410 parameters, 0.68 million multiply-accumulates.
-``digits_train.py`` beside this file trains it and writes ``digits.npz``.
+``benchmarks/training/digits.py`` trains it and writes ``digits.npz``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Train the network of ``tersor demo`` and write ``digits.npz``: run as a script, takes a minute.
+"""Train the network of ``tersor demo`` and write ``digits.npz``; takes a minute.
 
 Needs PyTorch and scikit-learn. The data are scikit-learn's digits: 1,797 gray images of 8 x 8
 pixels, values 0 to 16 (the test part of the UCI set of handwritten digits, Alpaydin & Kaynak 1998).
@@ -15,10 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tersor.data import Augment
+from tersor.training import evaluate, fit
+
 _SEED = 0
 _EPOCHS = 60
 _WIDTHS = (16, 32)
 _CALIBRATION = 256
+_PREPROCESS = {"scale": 1 / 16, "layout": "NCHW"}
 
 
 class Residual(nn.Module):
@@ -63,7 +67,7 @@ class DigitsNetwork(nn.Module):
 
 def split_digits() -> dict[str, NDArray[np.uint8]]:
     """Return uint8 ``x_train``, ``y_train``, ``x_test``, ``y_test``; images are (n, 8, 8, 1)."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
     x = images.reshape(-1, 8, 8, 1).astype(np.uint8)
@@ -92,44 +96,38 @@ def train_network(data: dict[str, NDArray[np.uint8]]) -> DigitsNetwork:
     DigitsNetwork
         In evaluation mode.
     """
-    torch.manual_seed(_SEED)
-    torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
+    torch.manual_seed(_SEED)
     network = DigitsNetwork()
-    x = torch.from_numpy(data["x_train"]).permute(0, 3, 1, 2).float() / 16
-    y = torch.from_numpy(data["y_train"]).long()
-    size = 64
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True
+    fit(
+        network,
+        (data["x_train"], data["y_train"]),
+        epochs=_EPOCHS,
+        batch_size=64,
+        learning_rate=0.1,
+        schedule="one_cycle",
+        weight_decay=5e-4,
+        label_smoothing=0.05,
+        augment=Augment(crop=1),
+        preprocess=_PREPROCESS,
+        seed=_SEED,
+        device="cpu",
     )
-    steps = _EPOCHS * (len(x) // size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=steps)
-    for _ in range(_EPOCHS):
-        order = torch.randperm(len(x))
-        for start in range(0, len(x) - size + 1, size):
-            rows = order[start : start + size]
-            shift = torch.randint(0, 3, (2,)).tolist()
-            padded = nn.functional.pad(x[rows], (1, 1, 1, 1))
-            batch = padded[:, :, shift[0] : shift[0] + 8, shift[1] : shift[1] + 8]
-            loss = nn.functional.cross_entropy(network(batch), y[rows], label_smoothing=0.05)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-    return network.eval()
+    return network
 
 
 def main() -> None:
     """Train, say the accuracy, write the file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_name("digits.npz"))
+    parser.add_argument("-o", "--output", type=Path, required=True)
     path = parser.parse_args().output
     data = split_digits()
     network = train_network(data)
-    with torch.no_grad():
-        x = torch.from_numpy(data["x_test"]).permute(0, 3, 1, 2).float() / 16
-        right = network(x).argmax(dim=1).numpy() == data["y_test"]
-    print(f"held-out accuracy {right.mean():.4f} ({right.sum()} of {len(right)})")
+    accuracy = evaluate(network, (data["x_test"], data["y_test"]), preprocess=_PREPROCESS)[
+        "accuracy"
+    ]
+    count = len(data["y_test"])
+    print(f"held-out accuracy {accuracy:.4f} ({round(accuracy * count)} of {count})")
     weights = {
         name: value.numpy()
         for name, value in network.state_dict().items()
