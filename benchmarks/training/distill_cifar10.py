@@ -170,6 +170,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of the student's steps")
     parser.add_argument("--teacher", choices=("int8", "fp32"), default="int8")
     parser.add_argument("--tune", action="store_true", help="hold out training images instead")
+    parser.add_argument("--limit", type=int, help="training images, for a trial")
     parser.add_argument("--table", action="store_true", help="print what is there and end")
     parser.add_argument("--standardize", action="store_true", help="logits in the KL term")
     parser.add_argument("--quiet", action="store_true")
@@ -190,7 +191,11 @@ def main() -> None:
     if not options.table:
         torch.set_num_threads(options.threads)
         options.output.mkdir(parents=True, exist_ok=True)
-        data = split_train(options.tune)
+        train, held_out = split_train(options.tune)
+        if options.limit:
+            rows = np.random.default_rng(0).permutation(len(train[1]))[: options.limit]
+            train = (train[0][rows], train[1][rows])
+        data = (train, held_out)
         for seed in options.seeds:
             for arm in options.arms:
                 file = result_file(options, arm, seed)
@@ -201,6 +206,7 @@ def main() -> None:
                 result["wall_seconds"] = time.perf_counter() - start
                 result |= {
                     "settings": options.settings,
+                    "training_images": len(train[1]),
                     "augment": AUGMENT,
                     "distillation": None
                     if arm == "lone"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -121,7 +122,10 @@ class Loop:
         )
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
-        self._wrapped, prepared = self._accelerator.prepare(state.model, optimizer)
+        with warnings.catch_warnings():
+            # Its new name for broadcast_buffers is unknown to older PyTorch.
+            warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
+            self._wrapped, prepared = self._accelerator.prepare(state.model, optimizer)
         state.optimizer = prepared.optimizer
         if options.ema is not None:
             state.ema = Ema(state.model, options.ema)
