@@ -141,6 +141,21 @@ def test_binary_over_all_pairs_of_codes(isa: str, op: str, arithmetic: str) -> N
     np.testing.assert_array_equal(y, expected)
 
 
+@pytest.mark.parametrize("size", [1, 31, 32, 33, 255, 256, 257, 515])
+@pytest.mark.parametrize("op", ["hard_swish", "neg"])
+def test_unary_over_all_codes(isa: str, op: str, size: int) -> None:
+    """Neither function sends two rows of sixteen codes to the same results."""
+    codes = np.resize(np.roll(np.arange(-128, 128), 77), (1, size)).astype(np.int8)
+    q = tersor._core.quantization.QParams
+    case = Case(op, ((size,),), (), {})
+    params = q(scale=[0.05], zero_point=[-60]), q(scale=[0.05], zero_point=[40])
+    graph = build(case, [codes], [], [params[0]], params[1])
+    y = tersor.Session(graph)(codes)
+    expected = tersor.Session(graph, provider="reference")(codes)
+    np.testing.assert_array_equal(y, expected)
+    assert len(np.unique(y)) > min(size, 150) // 2
+
+
 @pytest.mark.parametrize("case", CASES, ids=ids(CASES))
 def test_operators_have_a_native_step(case: Case) -> None:
     inputs, constants = draw(case)
