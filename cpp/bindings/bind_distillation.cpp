@@ -4,7 +4,12 @@
 #include <optional>
 
 #include "arrays.h"
+#include "tersor/distillation/attention.h"
+#include "tersor/distillation/dkd.h"
+#include "tersor/distillation/jsd.h"
 #include "tersor/distillation/kd.h"
+#include "tersor/distillation/mse.h"
+#include "tersor/distillation/relational.h"
 
 namespace py = pybind11;
 using tersor::bindings::Array;
@@ -25,7 +30,8 @@ using OptionalArray = std::optional<Array<T>>;
 LogitType logit_type(const char* op, const char* name, const py::array& a) {
   if (a.dtype().num() == py::dtype::of<float>().num()) return LogitType::float32;
   const std::string dtype = dtype_name(a.dtype());
-  TERSOR_CHECK_TYPE(dtype == "bfloat16", op, ": ", name, " must be float32 or bfloat16, got ", dtype);
+  TERSOR_CHECK_TYPE(dtype == "bfloat16", op, ": ", name, " must be float32 or bfloat16, got ",
+                    dtype);
   return LogitType::bfloat16;
 }
 
@@ -86,7 +92,8 @@ py::array gradient_array(const char* op, const py::array& student, const py::obj
                          bool inplace) {
   if (!inplace) return output_array(op, out, student.dtype(), shape_of(student));
   TERSOR_CHECK(out.is_none(), op, ": out must be None with inplace, got an array");
-  TERSOR_CHECK(student.writeable(), op, ": student must be writeable with inplace, got one that is not");
+  TERSOR_CHECK(student.writeable(), op,
+               ": student must be writeable with inplace, got one that is not");
   return student;
 }
 
@@ -110,14 +117,13 @@ void bind_kd(py::module_& m) {
         const std::int64_t* y = column(op, "labels", labels, a.rows);
         py::array gradient = gradient_array(op, student, out, inplace);
         void* g = gradient.mutable_data();
-        const double loss =
-            without_gil([&] { return distillation::kd_loss(a, y, options, g); });
+        const double loss = without_gil([&] { return distillation::kd_loss(a, y, options, g); });
         return py::make_tuple(loss, std::move(gradient));
       },
       py::arg("student"), py::arg("teacher"), py::arg("labels").noconvert(),
       py::arg("teacher_indices").noconvert(), py::arg("class_weights").noconvert(),
-      py::arg("temperature"), py::arg("alpha"), py::arg("label_smoothing"),
-      py::arg("ignore_index"), py::arg("standardize"), py::arg("out"), py::arg("inplace"));
+      py::arg("temperature"), py::arg("alpha"), py::arg("label_smoothing"), py::arg("ignore_index"),
+      py::arg("standardize"), py::arg("out"), py::arg("inplace"));
 
   m.def(
       "kd_loss_at",
@@ -140,14 +146,104 @@ void bind_kd(py::module_& m) {
       },
       py::arg("student"), py::arg("teacher"), py::arg("rows"), py::arg("classes"), py::arg("types"),
       py::arg("indices"), py::arg("columns"), py::arg("labels"), py::arg("class_weights"),
-      py::arg("temperature"), py::arg("alpha"), py::arg("label_smoothing"),
-      py::arg("ignore_index"), py::arg("standardize"), py::arg("gradient"));
+      py::arg("temperature"), py::arg("alpha"), py::arg("label_smoothing"), py::arg("ignore_index"),
+      py::arg("standardize"), py::arg("gradient"));
+}
+
+LogitType type_of(bool bfloat16) { return bfloat16 ? LogitType::bfloat16 : LogitType::float32; }
+
+// The other losses have this form only; their Python functions describe arrays by numbers, too.
+void bind_losses_at(py::module_& m) {
+  m.def(
+      "dkd_loss_at",
+      [](std::uintptr_t student, std::uintptr_t teacher, std::size_t rows, std::size_t classes,
+         int types, std::uintptr_t labels, float temperature, float alpha, float beta,
+         std::int64_t ignore_index, std::uintptr_t gradient) {
+        const Logits a = logits_at(student, teacher, rows, classes, types, 0, classes);
+        const distillation::DkdOptions options = {temperature, alpha, beta, ignore_index};
+        return without_gil([&] {
+          return distillation::dkd_loss(a, reinterpret_cast<const std::int64_t*>(labels), options,
+                                        reinterpret_cast<void*>(gradient));
+        });
+      },
+      py::arg("student"), py::arg("teacher"), py::arg("rows"), py::arg("classes"), py::arg("types"),
+      py::arg("labels"), py::arg("temperature"), py::arg("alpha"), py::arg("beta"),
+      py::arg("ignore_index"), py::arg("gradient"));
+
+  m.def(
+      "jsd_loss_at",
+      [](std::uintptr_t student, std::uintptr_t teacher, std::size_t rows, std::size_t classes,
+         int types, std::uintptr_t labels, float temperature, float beta, std::int64_t ignore_index,
+         std::uintptr_t gradient) {
+        const Logits a = logits_at(student, teacher, rows, classes, types, 0, classes);
+        const distillation::JsdOptions options = {temperature, beta, ignore_index};
+        return without_gil([&] {
+          return distillation::jsd_loss(a, reinterpret_cast<const std::int64_t*>(labels), options,
+                                        reinterpret_cast<void*>(gradient));
+        });
+      },
+      py::arg("student"), py::arg("teacher"), py::arg("rows"), py::arg("classes"), py::arg("types"),
+      py::arg("labels"), py::arg("temperature"), py::arg("beta"), py::arg("ignore_index"),
+      py::arg("gradient"));
+
+  m.def(
+      "mean_squared_difference_at",
+      [](const std::string& operation, std::uintptr_t student, std::uintptr_t teacher,
+         std::size_t n, int types, std::uintptr_t gradient) {
+        return without_gil([&] {
+          return distillation::mean_squared_difference(
+              operation.c_str(), reinterpret_cast<const void*>(student), type_of(types & 1),
+              reinterpret_cast<const void*>(teacher), type_of(types & 2), n,
+              reinterpret_cast<void*>(gradient));
+        });
+      },
+      py::arg("operation"), py::arg("student"), py::arg("teacher"), py::arg("n"), py::arg("types"),
+      py::arg("gradient"));
+
+  m.def(
+      "attention_loss_at",
+      [](std::uintptr_t student, std::uintptr_t teacher, std::size_t samples,
+         std::size_t student_channels, std::size_t teacher_channels, std::size_t positions,
+         bool channels_last, int types, std::uintptr_t gradient) {
+        const distillation::Features features = {reinterpret_cast<const void*>(student),
+                                                 reinterpret_cast<const void*>(teacher),
+                                                 samples,
+                                                 student_channels,
+                                                 teacher_channels,
+                                                 positions,
+                                                 channels_last,
+                                                 type_of(types & 1),
+                                                 type_of(types & 2)};
+        return without_gil([&] {
+          return distillation::attention_loss(features, reinterpret_cast<void*>(gradient));
+        });
+      },
+      py::arg("student"), py::arg("teacher"), py::arg("samples"), py::arg("student_channels"),
+      py::arg("teacher_channels"), py::arg("positions"), py::arg("channels_last"), py::arg("types"),
+      py::arg("gradient"));
+
+  m.def(
+      "relational_loss_at",
+      [](std::uintptr_t student, std::uintptr_t teacher, std::size_t rows,
+         std::size_t student_dimensions, std::size_t teacher_dimensions, float distance,
+         float angle, std::uintptr_t gradient) {
+        const distillation::Embeddings embeddings = {reinterpret_cast<const float*>(student),
+                                                     reinterpret_cast<const float*>(teacher), rows,
+                                                     student_dimensions, teacher_dimensions};
+        return without_gil([&] {
+          return distillation::relational_loss(embeddings, distance, angle,
+                                               reinterpret_cast<float*>(gradient));
+        });
+      },
+      py::arg("student"), py::arg("teacher"), py::arg("rows"), py::arg("student_dimensions"),
+      py::arg("teacher_dimensions"), py::arg("distance"), py::arg("angle"), py::arg("gradient"));
 }
 
 }  // namespace
 
 void bind_distillation(py::module_& m) {
   bind_kd(m);
+  bind_losses_at(m);
   // Memory for gradients that another framework wraps, recycled where it is large.
   m.def(
       "empty",

@@ -61,3 +61,55 @@ def kd(z, t, y=None, *, temperature=4.0, alpha=0.5, label_smoothing=0.0, class_w
         loss -= (target * log_plain).sum()
         gradient += np.exp(log_plain) * target.sum(1, keepdims=True) - target
     return loss, gradient
+
+
+def dkd(z, t, y, *, temperature=4.0, alpha=1.0, beta=8.0):
+    """Loss of decoupled distillation, every row counted."""
+    rows = np.arange(len(z))
+    p, q = np.exp(log_softmax(z / temperature)), np.exp(log_softmax(t / temperature))
+    p_y, q_y = p[rows, y], q[rows, y]
+    target = q_y * np.log(q_y / p_y) + (1 - q_y) * np.log((1 - q_y) / (1 - p_y))
+    keep = np.ones(z.shape, bool)
+    keep[rows, y] = False
+    z, t = (x[keep].reshape(len(z), -1) / temperature for x in (z, t))
+    log_p, log_q = log_softmax(z), log_softmax(t)
+    others = (np.exp(log_q) * (log_q - log_p)).sum(1)
+    return temperature**2 * (alpha * target + beta * others).mean()
+
+
+def jsd(z, t, *, beta=0.5, temperature=1.0):
+    """Loss of the generalised Jensen-Shannon divergence."""
+    log_p, log_q = log_softmax(z / temperature), log_softmax(t / temperature)
+    p, q = np.exp(log_p), np.exp(log_q)
+    if beta in (0, 1):
+        rows = (q * (log_q - log_p)).sum(1) if beta == 0 else (p * (log_p - log_q)).sum(1)
+    else:
+        log_m = np.log(beta * q + (1 - beta) * p)
+        rows = (beta * q * (log_q - log_m) + (1 - beta) * p * (log_p - log_m)).sum(1)
+    return temperature**2 * rows.mean()
+
+
+def attention(x, y, channels_last=False):
+    """Loss of attention transfer."""
+
+    def attention_map(x):
+        a = (x**2).sum(-1 if channels_last else 1).reshape(len(x), -1)
+        return a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
+
+    return ((attention_map(x) - attention_map(y)) ** 2).mean()
+
+
+def relational(x, y, distance=1.0, angle=2.0):
+    """Loss of relational distillation, from differences as in the paper."""
+
+    def huber(d):
+        return np.where(np.abs(d) <= 1, d**2 / 2, np.abs(d) - 0.5).mean()
+
+    def parts(x):
+        sides = x[None] - x[:, None]
+        d = np.linalg.norm(sides, axis=2)
+        units = np.divide(sides, d[..., None], out=np.zeros_like(sides), where=d[..., None] > 0)
+        return d / d[d > 0].mean() if (d > 0).any() else d, units @ units.transpose(0, 2, 1)
+
+    (d, angles), (teacher_d, teacher_angles) = parts(x), parts(y)
+    return distance * huber(d - teacher_d) + angle * huber(angles - teacher_angles)

@@ -39,7 +39,8 @@ float row_loss(const FewClasses& in, const float* z, const float* t, std::int32_
     }
   }
   if (!std::isfinite(loss)) return NAN;
-  for (std::size_t c = 0; gradient && c < n; ++c) gradient[c] = static_cast<float>(g[c] * in.per_row);
+  for (std::size_t c = 0; gradient && c < n; ++c)
+    gradient[c] = static_cast<float>(g[c] * in.per_row);
   return static_cast<float>(loss);
 }
 

@@ -101,7 +101,8 @@ TERSOR_INLINE F32 log_of_shift(F32 largest, F32 scale, F32 n) {
 }
 TERSOR_INLINE Exponent exponent_of(F32 largest, F32 scale, F32 inverse_scale) {
   const F32 n = fma(largest, scale, splat(kMagic)) - splat(kMagic);
-  return {n, splat(kMagic) - n, (n - splat(120.0f)) * inverse_scale, log_of_shift(largest, scale, n)};
+  return {n, splat(kMagic) - n, (n - splat(120.0f)) * inverse_scale,
+          log_of_shift(largest, scale, n)};
 }
 
 TERSOR_INLINE F32 absolute(F32 x) { return (F32)((I32)x & splat(INT32_MAX)); }
@@ -185,10 +186,11 @@ static void group(const FewClasses& in, const float* z_rows, const float* t_rows
     loss += splat(in.hard_weight) * cross_entropy;
   }
   const I32 counts = label >= splat((int32_t)0);
-  const F32 far = at_least(at_least(absolute(u_exponent.n), absolute(v_exponent.n)),
-                           absolute(e_exponent.n));
+  const F32 far =
+      at_least(at_least(absolute(u_exponent.n), absolute(v_exponent.n)), absolute(e_exponent.n));
   // x - x is 0 for finite x only.
-  const F32 check = (loss - loss) + (far - far) + (F32)((far >= splat(1048576.0f)) & splat(0x7FC00000));
+  const F32 check =
+      (loss - loss) + (far - far) + (F32)((far >= splat(1048576.0f)) & splat(0x7FC00000));
   if (sum_lanes((F32)(counts & (I32)check)) != 0.0f) {
     for (size_t i = 0; i < kLanes; ++i) losses[i] = __builtin_nanf("");
     return;

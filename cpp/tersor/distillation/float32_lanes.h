@@ -25,7 +25,8 @@
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 #if defined(__AVX512F__) && defined(__GNUC__) && !defined(__clang__)
-// GCC 12's own AVX-512 headers pass undefined vectors on purpose and warn about it (GCC bug 105593).
+// GCC 12's own AVX-512 headers pass undefined vectors on purpose and warn about it (GCC bug
+// 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
@@ -127,8 +128,8 @@ constexpr float kMagic = 12582912.0f;
 
 // 2^(x * c - n0) with magic = kMagic - n0, n0 an integer. Subtracting an integer in the exponent
 // instead of the largest logit before the multiplication leaves the range reduction exact: the only
-// roundings are those of r and of the polynomial. x is clamped to `least`, where the result is about
-// 2^-120; NaN stays.
+// roundings are those of r and of the polynomial. x is clamped to `least`, where the result is
+// about 2^-120; NaN stays.
 TERSOR_INLINE F32 exp2_shifted(F32 x, F32 c, F32 magic, F32 least) {
   x = at_least(least, x);
   const F32 t = fma(x, c, magic);
@@ -166,7 +167,8 @@ TERSOR_INLINE float largest_lane(F32 v) {
   float lane[kLanes];
   store(lane, v);
   for (size_t width = kLanes / 2; width; width /= 2) {
-    for (size_t i = 0; i < width; ++i) lane[i] = lane[i] < lane[i + width] ? lane[i + width] : lane[i];
+    for (size_t i = 0; i < width; ++i)
+      lane[i] = lane[i] < lane[i + width] ? lane[i + width] : lane[i];
   }
   return lane[0];
 }

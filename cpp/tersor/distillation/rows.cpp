@@ -14,6 +14,8 @@ constexpr std::size_t kElementsPerThread = 1 << 15;
 // Elements that a thread takes at a time: few enough that two threads end together.
 constexpr std::size_t kElementsPerTask = 1 << 13;
 
+constexpr double kLog2 = 0.6931471805599453;
+
 }  // namespace
 
 const float* as_float32(const void* x, LogitType type, std::size_t first, std::size_t n,
@@ -27,7 +29,8 @@ void for_each_row(const Logits& a, void* gradient, int scratch_rows,
                   detail::FunctionRef<bool(const Row&)> one_row) {
   const std::size_t n = a.classes, columns = a.teacher_columns;
   const std::size_t elements = a.rows * (n + columns);
-  const std::size_t per_task = std::max<std::size_t>(1, kElementsPerTask / std::max<std::size_t>(n, 1));
+  const std::size_t per_task =
+      std::max<std::size_t>(1, kElementsPerTask / std::max<std::size_t>(n, 1));
   const std::size_t tasks = (a.rows + per_task - 1) / per_task;
   const std::size_t most = std::max<std::size_t>(1, elements / kElementsPerThread);
   const int workers =
@@ -47,13 +50,9 @@ void for_each_row(const Logits& a, void* gradient, int scratch_rows,
     float* p = all + static_cast<std::size_t>(worker) * stride;
     float* const widened = p + static_cast<std::size_t>(scratch_rows) * vector;
     float* const exponents = widened + wide_student + wide_teacher + wide_gradient;
-    const RowScratch scratch = {widened,
-                                widened + wide_student,
-                                widened + wide_student + wide_teacher,
-                                p,
-                                p + vector,
-                                p + 2 * vector,
-                                reinterpret_cast<std::int32_t*>(exponents)};
+    const RowScratch scratch = {
+        widened,    widened + wide_student, widened + wide_student + wide_teacher,     p,
+        p + vector, p + 2 * vector,         reinterpret_cast<std::int32_t*>(exponents)};
     const std::size_t end = std::min(a.rows, (task + 1) * per_task);
     for (std::size_t r = task * per_task; r < end; ++r) {
       float* const wide = narrow ? scratch.gradient : static_cast<float*>(gradient) + r * n;
@@ -69,6 +68,36 @@ void for_each_row(const Logits& a, void* gradient, int scratch_rows,
       }
     }
   });
+}
+
+std::size_t read_labels(const char* operation, const Logits& a, const std::int64_t* labels,
+                        std::int64_t ignore, std::int32_t* out) {
+  if (!labels) {
+    std::fill_n(out, a.rows, 0);
+    return a.rows;
+  }
+  std::size_t count = 0;
+  for (std::size_t r = 0; r < a.rows; ++r) {
+    if (labels[r] == ignore) {
+      out[r] = -1;
+      continue;
+    }
+    TERSOR_CHECK(0 <= labels[r] && labels[r] < static_cast<std::int64_t>(a.classes), operation,
+                 ": labels must be in [0, ", a.classes, ") or ", ignore, ", got ", labels[r],
+                 " in row ", r);
+    out[r] = static_cast<std::int32_t>(labels[r]);
+    ++count;
+  }
+  return count;
+}
+
+double log_sum(double sum, double origin, float scale, std::int32_t exponent) {
+  return std::log(sum) - (origin * scale - exponent) * kLog2;
+}
+
+double value_at(const float* scratch, const std::int32_t* exponents, int which, std::int32_t final,
+                std::size_t c) {
+  return std::ldexp(static_cast<double>(scratch[c]), exponents[c / kBlock * 3 + which] - final);
 }
 
 double ordered_sum(const float* values, std::size_t n) {

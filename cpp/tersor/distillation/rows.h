@@ -28,8 +28,8 @@ class CallMemory {
   alignas(kAlignment) unsigned char inline_[8192];
 };
 
-// Above this many bytes of gradient, the caches would lose more than they could keep (measured: equal
-// at 8 MiB, 1.2 times as fast at 64 MiB).
+// Above this many bytes of gradient, the caches would lose more than they could keep (measured:
+// equal at 8 MiB, 1.2 times as fast at 64 MiB).
 constexpr std::size_t kStreamBytes = 16u << 20;
 
 // Scratch of one thread.
@@ -47,22 +47,35 @@ struct RowScratch {
 struct Row {
   std::size_t index;
   const float* student;
-  const float* teacher;       // teacher_columns values
+  const float* teacher;         // teacher_columns values
   const std::int64_t* classes;  // of the teacher's values, nullptr: all
-  float* gradient;            // nullptr: not wanted
+  float* gradient;              // nullptr: not wanted
   bool streaming;
   const RowScratch* scratch;
 };
 
-// Calls one_row(row) for each row of `logits` on the pool. It returns whether it wrote the gradient,
-// which is then narrowed if it is bfloat16. Of the scratch, soft_student is there, soft_teacher if
-// scratch_rows >= 2, hard_student if scratch_rows >= 3, and the exponents.
+// Calls one_row(row) for each row of `logits` on the pool. It returns whether it wrote the
+// gradient, which is then narrowed if it is bfloat16. Of the scratch, soft_student is there,
+// soft_teacher if scratch_rows >= 2, hard_student if scratch_rows >= 3, and the exponents.
 void for_each_row(const Logits& logits, void* gradient, int scratch_rows,
                   detail::FunctionRef<bool(const Row&)> one_row);
 
-// Widens n values from element `first` on, unless they are float32 already; `scratch` has room for n.
+// Widens n values from element `first` on, unless they are float32 already; `scratch` has room for
+// n.
 const float* as_float32(const void* x, LogitType type, std::size_t first, std::size_t n,
                         float* scratch);
+
+// Classes as int32, -1 for rows that do not count: all of them without labels have class 0. Returns
+// how many count. ValueError for a label that is no class.
+std::size_t read_labels(const char* operation, const Logits& logits, const std::int64_t* labels,
+                        std::int64_t ignore, std::int32_t* out);
+
+// log of sum exp((x - origin) * ln2 * scale), from what softened_sums found.
+double log_sum(double sum, double origin, float scale, std::int32_t exponent);
+
+// An entry of u (which = 0), v (1) or e (2) relative to the row's exponent.
+double value_at(const float* scratch, const std::int32_t* exponents, int which, std::int32_t final,
+                std::size_t c);
 
 inline std::size_t bytes_of(LogitType type) { return type == LogitType::bfloat16 ? 2 : 4; }
 

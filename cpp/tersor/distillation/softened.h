@@ -37,39 +37,40 @@ struct SoftenedRow {
   Hard hard = Hard::none;
   bool moments = false;
   // Scratch of n + kPadding floats each; `separate` only with Hard::separate.
-  float* soft_student = nullptr;   // u
-  float* soft_teacher = nullptr;   // v
-  float* hard_student = nullptr;   // e
+  float* soft_student = nullptr;      // u
+  float* soft_teacher = nullptr;      // v
+  float* hard_student = nullptr;      // e
   std::int32_t* exponents = nullptr;  // scratch: n_u, n_v, n_e of each block
 };
 
 struct SoftenedSums {
-  double student = 0;          // sum u, relative to student_exponent
-  double teacher = 0;          // sum v, relative to teacher_exponent
-  double hard = 0;             // sum e, relative to hard_exponent
-  double difference = 0;       // sum v * ((t - teacher_origin) - (z - student_origin))
-  double student_moment = 0;   // sum u * z, with `moments` only
-  double teacher_moment = 0;   // sum v * z, with `moments` only
+  double student = 0;         // sum u, relative to student_exponent
+  double teacher = 0;         // sum v, relative to teacher_exponent
+  double hard = 0;            // sum e, relative to hard_exponent
+  double difference = 0;      // sum v * ((t - teacher_origin) - (z - student_origin))
+  double student_moment = 0;  // sum u * z, with `moments` only
+  double teacher_moment = 0;  // sum v * z, with `moments` only
   std::int32_t student_exponent = 0;
   std::int32_t teacher_exponent = 0;
   std::int32_t hard_exponent = 0;
-  float student_origin = 0;  // a large logit of the row: differences from it lose nothing to an offset
+  float student_origin =
+      0;  // a large logit of the row: differences from it lose nothing to an offset
   float teacher_origin = 0;
 };
 
 // Writes the scratch arrays and the sums.
 using softened_sums_sig = void(const SoftenedRow& row, SoftenedSums& sums) noexcept;
 
-// What softened_sums found without class `without`: sum u, sum v, sum e, each relative to the
-// exponents in `sums`. For losses of a class that holds nearly all of the probability, where a
-// subtraction would leave nothing.
+// What softened_sums found without class `without`: sum u, sum v, sum e and the difference, each
+// relative to the exponents in `sums`. For losses of a class that holds nearly all of the
+// probability, where a subtraction would leave nothing.
 using softened_sums_without_sig = void(const SoftenedRow& row, const SoftenedSums& sums,
-                                       std::size_t without, double out[3]) noexcept;
+                                       std::size_t without, double out[4]) noexcept;
 
 // g[c] = hard * e[c] + student * u[c] - teacher * v[c] - slope * (z[c] - center)
 //        - weight * weights[c] - constant
-// after softened_sums wrote the scratch arrays. g may be the student's logits. With `streaming` it is
-// written past the caches where it is aligned.
+// after softened_sums wrote the scratch arrays. g may be the student's logits. With `streaming` it
+// is written past the caches where it is aligned.
 struct GradientFactors {
   float hard = 0;
   float student = 0;
@@ -84,8 +85,8 @@ struct GradientFactors {
 using softened_gradient_sig = void(const SoftenedRow& row, const SoftenedSums& sums,
                                    const GradientFactors& factors, float* gradient) noexcept;
 
-// out[0] = sum of (x[c] - shift), out[1] = sum of (x[c] - shift)^2, or, with weights, out[0] = sum of
-// weights[c] * (x[c] - shift).
+// out[0] = sum of (x[c] - shift), out[1] = sum of (x[c] - shift)^2, or, with weights, out[0] = sum
+// of weights[c] * (x[c] - shift).
 using row_moments_sig = void(const float* x, const float* weights, std::size_t n, float shift,
                              double out[2]) noexcept;
 

@@ -75,18 +75,24 @@ void softened_sums_ref(const SoftenedRow& row, SoftenedSums& sums) noexcept {
     row.soft_teacher[c] =
         static_cast<float>(std::exp2(t * row.teacher_scale - sums.teacher_exponent));
     sums.teacher += row.soft_teacher[c];
-    sums.difference += row.soft_teacher[c] * ((t - sums.teacher_origin) - (z - sums.student_origin));
+    sums.difference +=
+        row.soft_teacher[c] * ((t - sums.teacher_origin) - (z - sums.student_origin));
     if (row.moments) sums.teacher_moment += row.soft_teacher[c] * z;
   }
 }
 
 void softened_sums_without_ref(const SoftenedRow& row, const SoftenedSums& s, std::size_t without,
-                               double out[3]) noexcept {
-  std::fill(out, out + 3, 0.0);
+                               double out[4]) noexcept {
+  std::fill(out, out + 4, 0.0);
   for (std::size_t c = 0; c < row.n; ++c) {
     if (c == without) continue;
     out[0] += scaled(row.soft_student[c], row, c, 0, s.student_exponent);
-    if (row.teacher) out[1] += scaled(row.soft_teacher[c], row, c, 1, s.teacher_exponent);
+    if (row.teacher) {
+      const double v = scaled(row.soft_teacher[c], row, c, 1, s.teacher_exponent);
+      const double t = double{row.teacher[c]} - s.teacher_origin;
+      out[1] += v;
+      out[3] += v * (t - (double{row.student[c]} - s.student_origin));
+    }
     out[2] += scaled(hard_of(row, c), row, c, 2, s.hard_exponent);
   }
 }

@@ -80,7 +80,7 @@ static void sums_of_block(const SoftenedRow& row, size_t first, size_t n, size_t
   Lanes even, odd;
   F32 u = {}, v = {}, e = {}, t = {};
   size_t i = 0;
-  const auto one_vector = [&](size_t at, Lanes& lanes) __attribute__((always_inline)) {
+  const auto one_vector = [&](size_t at, Lanes & lanes) __attribute__((always_inline)) {
     const F32 z = load(student + at);
     if (with_teacher) t = load(teacher + at);
     exponentials<hard, with_teacher>(z, t, shift, u, v, e);
@@ -133,7 +133,10 @@ static void sums_of_block(const SoftenedRow& row, size_t first, size_t n, size_t
 }
 
 TERSOR_INLINE int32_t power_of(Hard hard) {
-  return hard == Hard::first_power ? 1 : hard == Hard::second_power ? 2 : hard == Hard::fourth_power ? 4 : 0;
+  return hard == Hard::first_power    ? 1
+         : hard == Hard::second_power ? 2
+         : hard == Hard::fourth_power ? 4
+                                      : 0;
 }
 
 // Raises `exponent` to that of `largest`, scaling what was summed so far. False where it cannot.
@@ -185,8 +188,8 @@ static void sums_of_row(const SoftenedRow& row, SoftenedSums& s) {
       const int32_t old = s.teacher_exponent;
       const float largest_t = largest_of(row.teacher + first, n);
       if (start) s.teacher_origin = largest_t;
-      good &= raise(largest_t, row.teacher_scale, start, s.teacher_exponent, &s.teacher,
-                    &s.difference);
+      good &=
+          raise(largest_t, row.teacher_scale, start, s.teacher_exponent, &s.teacher, &s.difference);
       if (!start && row.moments) s.teacher_moment *= power_of_two(old - s.teacher_exponent);
     }
     if (!good) {
@@ -201,8 +204,8 @@ static void sums_of_row(const SoftenedRow& row, SoftenedSums& s) {
                             shift_of(with_teacher ? row.teacher_scale : 1.0f, s.teacher_exponent),
                             shift_of(kLog2E, s.hard_exponent)};
     double sums[4];
-    sums_of_block<hard, with_teacher>(row, first, n, rest < n ? rest : n, shift,
-                                      s.student_origin, s.teacher_origin, sums);
+    sums_of_block<hard, with_teacher>(row, first, n, rest < n ? rest : n, shift, s.student_origin,
+                                      s.teacher_origin, sums);
     s.student += sums[0];
     s.teacher += sums[1];
     s.hard += sums[2];
@@ -223,6 +226,23 @@ static double sum_of(const float* x, size_t n) {
   }
   double sum = sum_lanes(lanes + more);
   for (; i < n; ++i) sum += x[i];
+  return sum;
+}
+
+// Sum of v * ((t - teacher_origin) - (z - student_origin)).
+static double sum_of_differences(const SoftenedRow& row, const SoftenedSums& s, size_t first,
+                                 size_t n) {
+  const float* z = row.student + first;
+  const float* t = row.teacher + first;
+  const float* v = row.soft_teacher + first;
+  F32 lanes = {};
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const F32 d = (load(t + i) - splat(s.teacher_origin)) - (load(z + i) - splat(s.student_origin));
+    lanes = fma(load(v + i), d, lanes);
+  }
+  double sum = sum_lanes(lanes);
+  for (; i < n; ++i) sum += v[i] * ((t[i] - s.teacher_origin) - (z[i] - s.student_origin));
   return sum;
 }
 
@@ -318,23 +338,23 @@ static void gradient_of_row(const SoftenedRow& row, const SoftenedSums& s, const
 }  // namespace
 
 // Calls f<hard, with_teacher>(arguments).
-#define TERSOR_FOR_ROW(f, row, ...)                                            \
-  switch ((row).hard) {                                                        \
-    case Hard::none:                                                           \
-      return (row).teacher ? f<Hard::none, true>(row, __VA_ARGS__)             \
-                           : f<Hard::none, false>(row, __VA_ARGS__);           \
-    case Hard::first_power:                                                    \
-      return (row).teacher ? f<Hard::first_power, true>(row, __VA_ARGS__)      \
-                           : f<Hard::first_power, false>(row, __VA_ARGS__);    \
-    case Hard::second_power:                                                   \
-      return (row).teacher ? f<Hard::second_power, true>(row, __VA_ARGS__)     \
-                           : f<Hard::second_power, false>(row, __VA_ARGS__);   \
-    case Hard::fourth_power:                                                   \
-      return (row).teacher ? f<Hard::fourth_power, true>(row, __VA_ARGS__)     \
-                           : f<Hard::fourth_power, false>(row, __VA_ARGS__);   \
-    case Hard::separate:                                                       \
-      return (row).teacher ? f<Hard::separate, true>(row, __VA_ARGS__)         \
-                           : f<Hard::separate, false>(row, __VA_ARGS__);       \
+#define TERSOR_FOR_ROW(f, row, ...)                                          \
+  switch ((row).hard) {                                                      \
+    case Hard::none:                                                         \
+      return (row).teacher ? f<Hard::none, true>(row, __VA_ARGS__)           \
+                           : f<Hard::none, false>(row, __VA_ARGS__);         \
+    case Hard::first_power:                                                  \
+      return (row).teacher ? f<Hard::first_power, true>(row, __VA_ARGS__)    \
+                           : f<Hard::first_power, false>(row, __VA_ARGS__);  \
+    case Hard::second_power:                                                 \
+      return (row).teacher ? f<Hard::second_power, true>(row, __VA_ARGS__)   \
+                           : f<Hard::second_power, false>(row, __VA_ARGS__); \
+    case Hard::fourth_power:                                                 \
+      return (row).teacher ? f<Hard::fourth_power, true>(row, __VA_ARGS__)   \
+                           : f<Hard::fourth_power, false>(row, __VA_ARGS__); \
+    case Hard::separate:                                                     \
+      return (row).teacher ? f<Hard::separate, true>(row, __VA_ARGS__)       \
+                           : f<Hard::separate, false>(row, __VA_ARGS__);     \
   }
 
 void TERSOR_SIMD_NAME(softened_sums)(const SoftenedRow& row, SoftenedSums& sums) noexcept {
@@ -349,7 +369,7 @@ void TERSOR_SIMD_NAME(softened_gradient)(const SoftenedRow& row, const SoftenedS
 #undef TERSOR_FOR_ROW
 
 void TERSOR_SIMD_NAME(softened_sums_without)(const SoftenedRow& row, const SoftenedSums& s,
-                                             size_t without, double out[3]) noexcept {
+                                             size_t without, double out[4]) noexcept {
   // The class is taken out of the scratch arrays and put back.
   const float u = row.soft_student[without];
   const float v = row.teacher ? row.soft_teacher[without] : 0.0f;
@@ -357,19 +377,22 @@ void TERSOR_SIMD_NAME(softened_sums_without)(const SoftenedRow& row, const Softe
   row.soft_student[without] = 0.0f;
   if (row.teacher) row.soft_teacher[without] = 0.0f;
   if (row.hard == Hard::separate) row.hard_student[without] = 0.0f;
-  out[0] = out[1] = out[2] = 0;
+  out[0] = out[1] = out[2] = out[3] = 0;
   for (size_t first = 0; first < row.n; first += kBlock) {
     const size_t n = row.n - first < kBlock ? row.n - first : kBlock;
     const int32_t* exponents = row.exponents + first / kBlock * 3;
     const double student = sum_of(row.soft_student + first, n);
     out[0] += student * power_of_two(exponents[0] - s.student_exponent);
     if (row.teacher) {
-      out[1] += sum_of(row.soft_teacher + first, n) * power_of_two(exponents[1] - s.teacher_exponent);
+      const double factor = power_of_two(exponents[1] - s.teacher_exponent);
+      out[1] += factor * sum_of(row.soft_teacher + first, n);
+      out[3] += factor * sum_of_differences(row, s, first, n);
     }
     if (row.hard != Hard::none) {
-      const double hard = row.hard == Hard::separate      ? sum_of(row.hard_student + first, n)
-                          : row.hard == Hard::first_power ? student
-                                                          : sum_of_power(row.soft_student + first, n, row.hard);
+      const double hard = row.hard == Hard::separate ? sum_of(row.hard_student + first, n)
+                          : row.hard == Hard::first_power
+                              ? student
+                              : sum_of_power(row.soft_student + first, n, row.hard);
       out[2] += hard * power_of_two(exponents[2] - s.hard_exponent);
     }
   }

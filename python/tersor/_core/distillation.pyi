@@ -7,12 +7,57 @@ import typing
 import numpy
 import numpy.typing
 
-__all__: list[str] = ["empty", "kd_loss", "kd_loss_at"]
+__all__: list[str] = [
+    "attention_loss_at",
+    "dkd_loss_at",
+    "empty",
+    "jsd_loss_at",
+    "kd_loss",
+    "kd_loss_at",
+    "mean_squared_difference_at",
+    "relational_loss_at",
+]
 
+def attention_loss_at(
+    student: typing.SupportsInt | typing.SupportsIndex,
+    teacher: typing.SupportsInt | typing.SupportsIndex,
+    samples: typing.SupportsInt | typing.SupportsIndex,
+    student_channels: typing.SupportsInt | typing.SupportsIndex,
+    teacher_channels: typing.SupportsInt | typing.SupportsIndex,
+    positions: typing.SupportsInt | typing.SupportsIndex,
+    channels_last: bool,
+    types: typing.SupportsInt | typing.SupportsIndex,
+    gradient: typing.SupportsInt | typing.SupportsIndex,
+) -> float: ...
+def dkd_loss_at(
+    student: typing.SupportsInt | typing.SupportsIndex,
+    teacher: typing.SupportsInt | typing.SupportsIndex,
+    rows: typing.SupportsInt | typing.SupportsIndex,
+    classes: typing.SupportsInt | typing.SupportsIndex,
+    types: typing.SupportsInt | typing.SupportsIndex,
+    labels: typing.SupportsInt | typing.SupportsIndex,
+    temperature: typing.SupportsFloat | typing.SupportsIndex,
+    alpha: typing.SupportsFloat | typing.SupportsIndex,
+    beta: typing.SupportsFloat | typing.SupportsIndex,
+    ignore_index: typing.SupportsInt | typing.SupportsIndex,
+    gradient: typing.SupportsInt | typing.SupportsIndex,
+) -> float: ...
 def empty(
     dtype: numpy.dtype[typing.Any],
     shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
 ) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+def jsd_loss_at(
+    student: typing.SupportsInt | typing.SupportsIndex,
+    teacher: typing.SupportsInt | typing.SupportsIndex,
+    rows: typing.SupportsInt | typing.SupportsIndex,
+    classes: typing.SupportsInt | typing.SupportsIndex,
+    types: typing.SupportsInt | typing.SupportsIndex,
+    labels: typing.SupportsInt | typing.SupportsIndex,
+    temperature: typing.SupportsFloat | typing.SupportsIndex,
+    beta: typing.SupportsFloat | typing.SupportsIndex,
+    ignore_index: typing.SupportsInt | typing.SupportsIndex,
+    gradient: typing.SupportsInt | typing.SupportsIndex,
+) -> float: ...
 def kd_loss(
     student: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]],
     teacher: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]],
@@ -42,5 +87,23 @@ def kd_loss_at(
     label_smoothing: typing.SupportsFloat | typing.SupportsIndex,
     ignore_index: typing.SupportsInt | typing.SupportsIndex,
     standardize: bool,
+    gradient: typing.SupportsInt | typing.SupportsIndex,
+) -> float: ...
+def mean_squared_difference_at(
+    operation: str,
+    student: typing.SupportsInt | typing.SupportsIndex,
+    teacher: typing.SupportsInt | typing.SupportsIndex,
+    n: typing.SupportsInt | typing.SupportsIndex,
+    types: typing.SupportsInt | typing.SupportsIndex,
+    gradient: typing.SupportsInt | typing.SupportsIndex,
+) -> float: ...
+def relational_loss_at(
+    student: typing.SupportsInt | typing.SupportsIndex,
+    teacher: typing.SupportsInt | typing.SupportsIndex,
+    rows: typing.SupportsInt | typing.SupportsIndex,
+    student_dimensions: typing.SupportsInt | typing.SupportsIndex,
+    teacher_dimensions: typing.SupportsInt | typing.SupportsIndex,
+    distance: typing.SupportsFloat | typing.SupportsIndex,
+    angle: typing.SupportsFloat | typing.SupportsIndex,
     gradient: typing.SupportsInt | typing.SupportsIndex,
 ) -> float: ...

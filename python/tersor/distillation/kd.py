@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
+from .arrays import as_float, as_integers
 
 _KD = _core.distillation.kd_loss
 
@@ -93,14 +94,12 @@ def kd_loss(
     >>> round(loss, 4), dstudent.shape
     (0.8241, (2, 3))
     """
-    if inplace and not isinstance(student, np.ndarray):
-        raise TypeError("kd_loss: student must be an ndarray with inplace")
-    student = _logits(student, inplace)
-    teacher = _logits(teacher)
+    student = as_float("kd_loss", student, inplace)
+    teacher = as_float("kd_loss", teacher)
     if labels is not None:
-        labels = _integers("kd_loss", "labels", labels)
+        labels = as_integers("kd_loss", "labels", labels)
     if teacher_indices is not None:
-        teacher_indices = _integers("kd_loss", "teacher_indices", teacher_indices)
+        teacher_indices = as_integers("kd_loss", "teacher_indices", teacher_indices)
     if class_weights is not None:
         class_weights = np.ascontiguousarray(class_weights, np.float32)
     return cast(
@@ -168,28 +167,6 @@ def kl_loss(
         out=out,
         inplace=inplace,
     )
-
-
-def _logits(x: ArrayLike, keep: bool = False) -> NDArray[Any]:
-    """Take float32 and bfloat16 arrays as they are and convert anything else to float32."""
-    if type(x) is np.ndarray and x.flags.c_contiguous and x.dtype.char == "f":
-        return x
-    array = np.asarray(x)
-    if keep:
-        return array  # the native door says what is wrong with it
-    if array.dtype.name != "bfloat16":
-        array = array.astype(np.float32, copy=False)
-    return np.ascontiguousarray(array)
-
-
-def _integers(operation: str, name: str, x: ArrayLike) -> NDArray[np.int64]:
-    """Take int64 arrays as they are and convert other integers."""
-    if type(x) is np.ndarray and x.dtype == np.int64 and x.flags.c_contiguous:
-        return x
-    array = np.asarray(x)
-    if array.size and not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"{operation}: {name} must be integers, got {array.dtype}")
-    return np.ascontiguousarray(array, np.int64)
 
 
 __all__ = ["kd_loss", "kl_loss"]

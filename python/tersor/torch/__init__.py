@@ -6,13 +6,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .attention import AttentionLoss
+    from .dkd import DKDLoss
+    from .jsd import JSDLoss
     from .kd import KDLoss, KLLoss
+    from .mse import FeatureLoss, MSELogitsLoss
+    from .relational import RelationalLoss
     from .separable_conv import SeparableConv, separable_errors, to_depthwise_separable
 
 # Public name -> module that defines it.
 _EXPORTS: dict[str, str] = {
+    "AttentionLoss": "attention",
+    "DKDLoss": "dkd",
+    "FeatureLoss": "mse",
+    "JSDLoss": "jsd",
     "KDLoss": "kd",
     "KLLoss": "kd",
+    "MSELogitsLoss": "mse",
+    "RelationalLoss": "relational",
     "SeparableConv": "separable_conv",
     "separable_errors": "separable_conv",
     "to_depthwise_separable": "separable_conv",
@@ -38,4 +49,16 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-__all__ = ["KDLoss", "KLLoss", "SeparableConv", "separable_errors", "to_depthwise_separable"]
+__all__ = [
+    "AttentionLoss",
+    "DKDLoss",
+    "FeatureLoss",
+    "JSDLoss",
+    "KDLoss",
+    "KLLoss",
+    "MSELogitsLoss",
+    "RelationalLoss",
+    "SeparableConv",
+    "separable_errors",
+    "to_depthwise_separable",
+]

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from .. import _core
 from .autograd import NATIVE_DTYPES, empty_like, native_loss
+from .loss import counting_mean, keep_gradient, scale_gradient, types_of
 
 _kd_loss_at = _core.distillation.kd_loss_at
 
@@ -173,7 +174,7 @@ class KDLoss(torch.nn.Module):
             return temperature**2 * kl.mean()
         y = labels.flatten().long()
         counts = y != self.ignore_index
-        kl = torch.where(counts, kl, 0).sum() / counts.sum().clamp(min=1)
+        kl = counting_mean(kl, y, self.ignore_index)
         weights = self.class_weights
         hard = functional.cross_entropy(
             z,
@@ -258,7 +259,6 @@ def _native(
     standardize: bool,
 ) -> float:
     classes = student.shape[-1]
-    types = (student.dtype == torch.bfloat16) + 2 * (teacher.dtype == torch.bfloat16)
     if weights is not None and weights.numel() != classes:
         raise ValueError(
             f"kd_loss: class_weights must have shape ({classes},), got {tuple(weights.shape)}"
@@ -268,7 +268,7 @@ def _native(
         teacher.data_ptr(),
         student.numel() // max(classes, 1),
         classes,
-        types,
+        types_of(student, teacher),
         0 if indices is None else indices.data_ptr(),
         teacher.shape[-1],
         0 if labels is None else labels.data_ptr(),
@@ -322,15 +322,6 @@ def _(student: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
     return loss, student.new_empty(student.shape)
 
 
-def _keep_gradient(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    ctx.save_for_backward(output[1])
-
-
-def _scale_gradient(ctx, grad_loss, _):  # type: ignore[no-untyped-def]
-    (gradient,) = ctx.saved_tensors
-    return (gradient * grad_loss.to(gradient.dtype), *[None] * 9)
-
-
-_kd_loss_operator.register_autograd(_scale_gradient, setup_context=_keep_gradient)
+_kd_loss_operator.register_autograd(scale_gradient, setup_context=keep_gradient)
 
 __all__ = ["KDLoss", "KLLoss"]

@@ -1,0 +1,49 @@
+"""How a native loss enters the autograd of Keras's torch backend.
+
+On memory that NumPy shares with the tensors; kernels: ``cpp/tersor/distillation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+Native = Callable[[Any], tuple[float, Any]]
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, student: torch.Tensor, native: Native) -> torch.Tensor:
+        loss, gradient = native(student.detach().contiguous().numpy())
+        ctx.gradient = torch.from_numpy(np.ascontiguousarray(gradient))
+        return torch.scalar_tensor(loss, dtype=student.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: torch.Tensor) -> Any:
+        return ctx.gradient * grad_output, None
+
+
+def can_run(student: Any, teacher: Any) -> bool:
+    """Whether the kernels take these tensors: float32 on the CPU, not while a graph is captured."""
+    return (
+        student.dtype == teacher.dtype == torch.float32
+        and student.device.type == "cpu"
+        and teacher.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+    )
+
+
+def as_numpy(x: Any) -> Any:
+    """Return a tensor's memory as an array; None stays."""
+    return None if x is None else x.detach().contiguous().numpy()
+
+
+def run(student: torch.Tensor, native: Native) -> torch.Tensor:
+    """Run ``native(array) -> (loss, gradient)`` as a differentiable scalar."""
+    return _Fused.apply(student, native)  # type: ignore[no-any-return,no-untyped-call]
+
+
+__all__ = ["as_numpy", "can_run", "run"]
