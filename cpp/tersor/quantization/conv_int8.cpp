@@ -324,6 +324,8 @@ void ConvInt8::State::plan_bands() {
   if (column) {
     const int64_t fits = kPointwiseBytes / (row_bytes + s.out_channels);
     band_rows = round_up(std::clamp(fits, kPointwisePixels, int64_t{384}), 12);
+    // A remainder of a few pixels (49 = 48 + 1) would stream the weights once more.
+    if (out_h < band_rows + band_rows / 2) band_rows = std::max(band_rows, out_h);
   } else {
     const int64_t fits = std::max<int64_t>((image_limit / row_bytes - tap_rows) / s.stride_h + 1, 1);
     band_rows = tiled ? std::max<int64_t>(fits / 4 * 4, 4) : fits;
