@@ -1,11 +1,13 @@
 #include <pybind11/stl.h>
 
 #include <cstdint>
+#include <cstring>
 #include <optional>
 
 #include "arrays.h"
 #include "tersor/distillation/attention.h"
 #include "tersor/distillation/dkd.h"
+#include "tersor/distillation/gradient.h"
 #include "tersor/distillation/jsd.h"
 #include "tersor/distillation/kd.h"
 #include "tersor/distillation/mse.h"
@@ -244,6 +246,20 @@ void bind_losses_at(py::module_& m) {
 void bind_distillation(py::module_& m) {
   bind_kd(m);
   bind_losses_at(m);
+  // gradient *= *factor, where `factor` is the address of a float32.
+  m.def(
+      "scale_gradient_at",
+      [](std::uintptr_t gradient, bool bfloat16, std::size_t n, std::uintptr_t factor) {
+        float value;
+        std::memcpy(&value, reinterpret_cast<const void*>(factor), sizeof value);
+        if (value == 1) return;
+        without_gil([&] {
+          distillation::scale_gradient(reinterpret_cast<void*>(gradient), type_of(bfloat16), n,
+                                       value);
+        });
+      },
+      py::arg("gradient"), py::arg("bfloat16"), py::arg("n"), py::arg("factor"));
+
   // Memory for gradients that another framework wraps, recycled where it is large.
   m.def(
       "empty",

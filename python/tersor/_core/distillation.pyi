@@ -16,6 +16,7 @@ __all__: list[str] = [
     "kd_loss_at",
     "mean_squared_difference_at",
     "relational_loss_at",
+    "scale_gradient_at",
 ]
 
 def attention_loss_at(
@@ -107,3 +108,9 @@ def relational_loss_at(
     angle: typing.SupportsFloat | typing.SupportsIndex,
     gradient: typing.SupportsInt | typing.SupportsIndex,
 ) -> float: ...
+def scale_gradient_at(
+    gradient: typing.SupportsInt | typing.SupportsIndex,
+    bfloat16: bool,
+    n: typing.SupportsInt | typing.SupportsIndex,
+    factor: typing.SupportsInt | typing.SupportsIndex,
+) -> None: ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch.nn import functional
 
@@ -9,7 +11,7 @@ from .. import _core
 from .autograd import NATIVE_DTYPES, empty_like, native_loss
 from .loss import counting_mean, keep_gradient, scale_gradient, types_of
 
-_kd_loss_at = _core.distillation.kd_loss_at
+_kd_loss_at: Callable[..., float] = _core.distillation.kd_loss_at
 
 
 class KDLoss(torch.nn.Module):
@@ -105,13 +107,16 @@ class KDLoss(torch.nn.Module):
         ValueError
             If shapes do not match, a label is no class or a logit is NaN.
         """
-        _check_shapes(student, teacher, labels, teacher_indices)
-        weights = self.class_weights
+        shape = student.shape
+        # Written for few calls: this is most of the time of a small batch.
+        rows_match = labels is None or labels.shape == shape[:-1]
+        if teacher_indices is not None or teacher.shape != shape or not rows_match or not shape[1:]:
+            _check_shapes(student, teacher, labels, teacher_indices)
         native = (
-            student.dtype in NATIVE_DTYPES
+            student.is_cpu
+            and teacher.is_cpu
+            and student.dtype in NATIVE_DTYPES
             and teacher.dtype in NATIVE_DTYPES
-            and student.device.type == "cpu"
-            and teacher.device.type == "cpu"
         )
         if not native:
             return self._in_torch(student, teacher, labels, teacher_indices)
@@ -119,6 +124,7 @@ class KDLoss(torch.nn.Module):
             labels = labels.long()
         if teacher_indices is not None and teacher_indices.dtype != torch.int64:
             teacher_indices = teacher_indices.long()
+        weights = self._buffers["class_weights"]
         options = (
             self.temperature,
             self.alpha,
@@ -131,18 +137,11 @@ class KDLoss(torch.nn.Module):
                 student, teacher.detach(), labels, teacher_indices, weights, *options
             )[0]
             return loss
-        student = student.contiguous()
-        teacher = teacher.contiguous()
-        if labels is not None:
-            labels = labels.contiguous()
-        if teacher_indices is not None:
-            teacher_indices = teacher_indices.contiguous()
-        return native_loss(
-            student,
-            lambda z, g: _native(
-                z, g, student, teacher, labels, teacher_indices, weights, *options
-            ),
-        )
+        x, t = student.contiguous(), teacher.contiguous()
+        y = None if labels is None else labels.contiguous()
+        indices = None if teacher_indices is None else teacher_indices.contiguous()
+        # The tensors stay alive until the call returns.
+        return native_loss(x, _kd_loss_at, (*_arguments(x, t, y, indices, weights), *options))
 
     def extra_repr(self) -> str:
         return (
@@ -244,43 +243,30 @@ def _check_shapes(
         )
 
 
-def _native(
-    student_address: int,
-    gradient_address: int,
+def _arguments(
     student: torch.Tensor,
     teacher: torch.Tensor,
     labels: torch.Tensor | None,
     indices: torch.Tensor | None,
     weights: torch.Tensor | None,
-    temperature: float,
-    alpha: float,
-    label_smoothing: float,
-    ignore_index: int,
-    standardize: bool,
-) -> float:
+) -> tuple[int, ...]:
+    """First arguments of kd_loss_at: addresses and sizes of contiguous tensors."""
     classes = student.shape[-1]
     if weights is not None and weights.numel() != classes:
         raise ValueError(
             f"kd_loss: class_weights must have shape ({classes},), got {tuple(weights.shape)}"
         )
-    loss: float = _kd_loss_at(
-        student_address,
+    return (
+        student.data_ptr(),
         teacher.data_ptr(),
         student.numel() // max(classes, 1),
         classes,
         types_of(student, teacher),
         0 if indices is None else indices.data_ptr(),
-        teacher.shape[-1],
+        classes if indices is None else indices.shape[-1],
         0 if labels is None else labels.data_ptr(),
         0 if weights is None else weights.data_ptr(),
-        temperature,
-        alpha,
-        label_smoothing,
-        ignore_index,
-        standardize,
-        gradient_address,
     )
-    return loss
 
 
 @torch.library.custom_op("tersor::kd_loss", mutates_args=(), device_types="cpu")
@@ -299,19 +285,16 @@ def _kd_loss_operator(
     """Loss and gradient, for graphs of torch.compile and torch.export."""
     student, teacher = student.contiguous(), teacher.contiguous()
     gradient = empty_like(student)
-    loss = _native(
-        student.data_ptr(),
-        gradient.data_ptr(),
-        student,
-        teacher,
-        None if labels is None else labels.contiguous(),
-        None if indices is None else indices.contiguous(),
-        weights,
+    labels = None if labels is None else labels.contiguous()
+    indices = None if indices is None else indices.contiguous()
+    loss = _kd_loss_at(
+        *_arguments(student, teacher, labels, indices, weights),
         temperature,
         alpha,
         label_smoothing,
         ignore_index,
         standardize,
+        gradient.data_ptr(),
     )
     return torch.scalar_tensor(loss, dtype=torch.float32), gradient
 
