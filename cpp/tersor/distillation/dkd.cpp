@@ -81,6 +81,7 @@ double fast_row(const Call& call, const Row& row, std::size_t n, std::size_t y) 
   s.student = row.student;
   s.teacher = row.teacher;
   s.n = n;
+  if (!row.streaming) s.target = row.gradient;
   s.student_scale = s.teacher_scale = static_cast<float>(kLog2E / call.temperature);
   s.soft_student = row.scratch->soft_student;
   s.soft_teacher = row.scratch->soft_teacher;

@@ -19,7 +19,7 @@ double hard_at(const SoftenedRow& s, const SoftenedSums& sums, std::size_t c) {
   const double power = s.hard == Hard::first_power    ? u
                        : s.hard == Hard::second_power ? u * u
                                                       : (u * u) * (u * u);
-  return std::ldexp(power, s.exponents[c / kBlock * 3 + 2] - sums.hard_exponent);
+  return power * power_of_two(s.exponents[c / kBlock * 3 + 2] - sums.hard_exponent);
 }
 
 float power_of(Hard hard) {
@@ -66,6 +66,7 @@ double fast_kd_row(const KdCall& call, const Row& row, std::size_t columns, std:
   s.student = row.student;
   s.teacher = row.classes ? nullptr : row.teacher;
   s.n = n;
+  if (!row.streaming) s.target = row.gradient;
   s.hard = hard_of(call);
   s.moments = call.standardize;
   s.soft_student = row.scratch->soft_student;
@@ -90,14 +91,15 @@ double fast_kd_row(const KdCall& call, const Row& row, std::size_t columns, std:
 
   // KL(q || p) = sum q log q - sum q log p; logits are relative to the origins.
   const double origin = sums.student_origin;
-  const double log_student = log_sum(sums.student, origin, s.student_scale, sums.student_exponent);
+  const double student_shift = log_shift(origin, s.student_scale, sums.student_exponent);
   std::vector<double> top;
   double kl;
   if (s.teacher) {
-    const double log_teacher =
-        log_sum(sums.teacher, sums.teacher_origin, s.teacher_scale, sums.teacher_exponent);
+    const double teacher_shift =
+        log_shift(sums.teacher_origin, s.teacher_scale, sums.teacher_exponent);
     const double difference = sums.difference / sums.teacher;
-    kl = difference / teacher_divisor + (log_student - log_teacher);
+    kl = difference / teacher_divisor + std::log(sums.student / sums.teacher) +
+         (student_shift - teacher_shift);
     if (call.standardize) {
       const double z = sums.teacher_moment / sums.teacher - origin;
       kl += z / teacher_divisor - z / student_divisor;
@@ -106,7 +108,7 @@ double fast_kd_row(const KdCall& call, const Row& row, std::size_t columns, std:
     top.resize(columns);
     double log_teacher;
     if (!top_softmax(row, columns, call.temperature, top.data(), log_teacher)) return NAN;
-    kl = log_student - log_teacher;
+    kl = std::log(sums.student) + student_shift - log_teacher;
     for (std::size_t k = 0; k < columns; ++k) {
       const double z = row.student[row.classes[k]] - origin;
       kl += top[k] * (row.teacher[k] - z) / call.temperature;

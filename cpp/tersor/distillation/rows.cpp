@@ -36,7 +36,8 @@ void for_each_row(const Logits& a, void* gradient, int scratch_rows,
   const int workers =
       static_cast<int>(std::min({most, tasks, static_cast<std::size_t>(threads())}));
   const bool narrow = gradient && a.student_type == LogitType::bfloat16;
-  const std::size_t vector = (std::max(n, columns) + kPadding + 15) / 16 * 16;
+  // Not a multiple of 4 KiB: a load 4 KiB behind a store waits for it.
+  const std::size_t vector = (std::max(n, columns) + kPadding + 15) / 64 * 64 + 80;
   const std::size_t blocks = (n / kBlock + 1) * 3;
   const std::size_t wide_student = a.student_type == LogitType::bfloat16 ? vector : 0;
   const std::size_t wide_teacher = a.teacher_type == LogitType::bfloat16 ? vector : 0;
@@ -91,13 +92,12 @@ std::size_t read_labels(const char* operation, const Logits& a, const std::int64
   return count;
 }
 
-double log_sum(double sum, double origin, float scale, std::int32_t exponent) {
-  return std::log(sum) - (origin * scale - exponent) * kLog2;
+double log_shift(double origin, float scale, std::int32_t exponent) {
+  return (exponent - origin * scale) * kLog2;
 }
 
-double value_at(const float* scratch, const std::int32_t* exponents, int which, std::int32_t final,
-                std::size_t c) {
-  return std::ldexp(static_cast<double>(scratch[c]), exponents[c / kBlock * 3 + which] - final);
+double log_sum(double sum, double origin, float scale, std::int32_t exponent) {
+  return std::log(sum) + log_shift(origin, scale, exponent);
 }
 
 double ordered_sum(const float* values, std::size_t n) {

@@ -36,6 +36,7 @@ struct SoftenedRow {
   float teacher_scale = 0;
   Hard hard = Hard::none;
   bool moments = false;
+  const float* target = nullptr;  // a hint: memory of n floats that is written next
   // Scratch of n + kPadding floats each; `separate` only with Hard::separate.
   float* soft_student = nullptr;      // u
   float* soft_teacher = nullptr;      // v

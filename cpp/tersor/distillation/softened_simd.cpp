@@ -26,8 +26,9 @@ static float largest_of(const float* x, size_t n) {
   return largest;
 }
 
-// The next block is on its way while the exponentials of this one are computed: without it the core
-// waits for the maximum and the memory waits for the exponentials.
+// The next block (or row, behind this one) and the gradient's lines are on their way while the
+// exponentials of this block are computed: without it the core waits for the maximum and the memory
+// waits for the exponentials. A prefetch behind the end of an array is harmless.
 TERSOR_INLINE void prefetch(const float* p) { __builtin_prefetch(p, 0, 3); }
 
 // Constants of one exponential in a block.
@@ -69,13 +70,14 @@ TERSOR_INLINE void add(Lanes& sums, F32 z, F32 t, F32 u, F32 v, F32 e) {
 }
 
 template <Hard hard, bool with_teacher>
-static void sums_of_block(const SoftenedRow& row, size_t first, size_t n, size_t ahead,
-                          const Shift shift[3], float z0, float t0, double out[4]) {
+static void sums_of_block(const SoftenedRow& row, size_t first, size_t n, const Shift shift[3],
+                          float z0, float t0, double out[4]) {
   const float* student = row.student + first;
   const float* teacher = with_teacher ? row.teacher + first : nullptr;
   float* soft_student = row.soft_student + first;
   float* soft_teacher = row.soft_teacher + first;
   float* hard_student = row.hard_student + first;
+  const float* target = row.target ? row.target + first : nullptr;
   const F32 student_origin = splat(z0), teacher_origin = splat(t0);
   Lanes even, odd;
   F32 u = {}, v = {}, e = {}, t = {};
@@ -90,12 +92,14 @@ static void sums_of_block(const SoftenedRow& row, size_t first, size_t n, size_t
     if (hard == Hard::separate) store(hard_student + at, e);
   };
   for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    if (i < ahead && (kLanes >= 8 || i % 16 == 0)) {
+    if (kLanes >= 8 || i % 16 == 0) {
       prefetch(student + n + i);
       if (with_teacher) prefetch(teacher + n + i);
+      if (target) prefetch(target + i);
       if (kLanes == 16) {
         prefetch(student + n + i + 16);
         if (with_teacher) prefetch(teacher + n + i + 16);
+        if (target) prefetch(target + i + 16);
       }
     }
     one_vector(i, even);
@@ -170,7 +174,6 @@ static void sums_of_row(const SoftenedRow& row, SoftenedSums& s) {
   double unused = 0;
   for (size_t first = 0; first < row.n; first += kBlock) {
     const size_t n = row.n - first < kBlock ? row.n - first : kBlock;
-    const size_t rest = row.n - first - n;
     const float largest = largest_of(row.student + first, n);
     const bool start = first == 0;
     if (start) s.student_origin = largest;
@@ -204,8 +207,8 @@ static void sums_of_row(const SoftenedRow& row, SoftenedSums& s) {
                             shift_of(with_teacher ? row.teacher_scale : 1.0f, s.teacher_exponent),
                             shift_of(kLog2E, s.hard_exponent)};
     double sums[4];
-    sums_of_block<hard, with_teacher>(row, first, n, rest < n ? rest : n, shift, s.student_origin,
-                                      s.teacher_origin, sums);
+    sums_of_block<hard, with_teacher>(row, first, n, shift, s.student_origin, s.teacher_origin,
+                                      sums);
     s.student += sums[0];
     s.teacher += sums[1];
     s.hard += sums[2];
