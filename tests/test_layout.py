@@ -196,6 +196,25 @@ def test_public_modules_end_in_all():
         assert hasattr(module, "__all__"), path
 
 
+def named_types(path):
+    """Types that a file defines at the top of its room's namespace, with external linkage."""
+    text = re.sub(r"namespace \{\n.*?^\}  // namespace$", "", path.read_text(), flags=re.S | re.M)
+    head = r"^(?:struct|class|enum class) (?:TERSOR_API )?(\w+)(?: final)?(?: : [^{;]*)? \{"
+    return re.findall(head, text, re.M)
+
+
+def test_every_type_is_defined_once():
+    # Two types of one name in a namespace are one type to the linker: the template instances of one,
+    # such as std::vector<Tap>, then run on the other.
+    defined = {}
+    for path in sorted([*CPP.glob("*/*.h"), *CPP.glob("*/*.cpp")]):
+        for name in named_types(path):
+            place = (path.parent.name, name)
+            assert place not in defined, f"{path}: {name} is also in {defined[place]}"
+            defined[place] = path
+    assert ("runtime", "Session") in defined
+
+
 def test_nothing_in_the_tree_names_a_machine():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if tracked.returncode != 0:

@@ -16,7 +16,8 @@ cp -r python/tersor/. "$site/tersor/"
 # The interpreter is not instrumented: the runtimes come first in its address space. Python itself leaks at
 # exit, and its allocator hides errors in arrays.
 runtimes=$(g++ -print-file-name=libasan.so):$(g++ -print-file-name=libubsan.so)
-[ $# -gt 0 ] || set -- tests/base/test_memory.py tests/quantization tests/artifact
+[ $# -gt 0 ] || set -- tests/base/test_memory.py tests/quantization tests/artifact \
+  tests/distillation tests/runtime
 LD_PRELOAD=$runtimes ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
   UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 PYTHONMALLOC=malloc PYTHONPATH=$site \
   "$python" -m pytest -q -p no:cacheprovider -m "not slow" "$@"

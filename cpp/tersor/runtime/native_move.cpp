@@ -110,7 +110,7 @@ std::vector<int64_t> nearest_offsets(const StepSpec& spec, int64_t in, int64_t o
 std::unique_ptr<Step> make_linear_resize(const StepSpec& spec) {
   const SpatialView xv = spatial_view(spec, *spec.inputs[0]),
                     yv = spatial_view(spec, *spec.outputs[0]);
-  std::vector<std::vector<Tap>> taps[3];
+  std::vector<std::vector<ResizeTap>> taps[3];
   for (int i = 0; i < 3; ++i) taps[i] = resize_taps(spec, xv.size[i], yv.size[i]);
   return std::make_unique<FunctionStep>(
       native_kernel_name(blend_pixels_float32_table),
@@ -129,9 +129,9 @@ std::unique_ptr<Step> make_linear_resize(const StepSpec& spec) {
                     const float* rows[8];
                     float weights[8];
                     size_t count = 0;
-                    for (const Tap& d : taps[0][static_cast<size_t>(l / yv.size[1] % yv.size[0])]) {
-                      for (const Tap& h : taps[1][static_cast<size_t>(l % yv.size[1])]) {
-                        for (const Tap& w : taps[2][static_cast<size_t>(ow)]) {
+                    for (const ResizeTap& d : taps[0][static_cast<size_t>(l / yv.size[1] % yv.size[0])]) {
+                      for (const ResizeTap& h : taps[1][static_cast<size_t>(l % yv.size[1])]) {
+                        for (const ResizeTap& w : taps[2][static_cast<size_t>(ow)]) {
                           rows[count] = source + xv.at(0, 0, d.index, h.index, w.index);
                           weights[count++] = static_cast<float>(d.weight * h.weight * w.weight);
                         }

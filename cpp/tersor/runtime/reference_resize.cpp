@@ -9,7 +9,7 @@ namespace {
 
 struct ResizeGeometry {
   SpatialView x, y;
-  std::vector<std::vector<Tap>> taps[3];
+  std::vector<std::vector<ResizeTap>> taps[3];
 };
 
 ResizeGeometry geometry_of(const StepSpec& spec) {
@@ -25,9 +25,9 @@ void resize(const ResizeGeometry& g, const T* x, T* y, Finish finish) {
   for_each_index(
       {g.y.batch, g.y.channels, g.y.size[0], g.y.size[1], g.y.size[2]}, [&](const Shape& p) {
         double sum = 0;
-        for (const Tap& d : g.taps[0][static_cast<size_t>(p[2])]) {
-          for (const Tap& h : g.taps[1][static_cast<size_t>(p[3])]) {
-            for (const Tap& w : g.taps[2][static_cast<size_t>(p[4])]) {
+        for (const ResizeTap& d : g.taps[0][static_cast<size_t>(p[2])]) {
+          for (const ResizeTap& h : g.taps[1][static_cast<size_t>(p[3])]) {
+            for (const ResizeTap& w : g.taps[2][static_cast<size_t>(p[4])]) {
               sum +=
                   d.weight * h.weight * w.weight * x[g.x.at(p[0], p[1], d.index, h.index, w.index)];
             }

@@ -35,9 +35,9 @@ double nearest_position(const StepSpec& spec, double x) {
 
 }  // namespace
 
-std::vector<std::vector<Tap>> resize_taps(const StepSpec& spec, int64_t in, int64_t out) {
+std::vector<std::vector<ResizeTap>> resize_taps(const StepSpec& spec, int64_t in, int64_t out) {
   const std::string& mode = spec.attributes.text("mode");
-  std::vector<std::vector<Tap>> taps(static_cast<size_t>(out));
+  std::vector<std::vector<ResizeTap>> taps(static_cast<size_t>(out));
   for (int64_t o = 0; o < out; ++o) {
     auto& row = taps[static_cast<size_t>(o)];
     const auto push = [&](double index, double weight) {

@@ -9,7 +9,7 @@
 
 namespace tersor::runtime {
 
-struct Tap {
+struct ResizeTap {
   int64_t index;  // inside the input: positions beyond an end repeat it
   double weight;
 };
@@ -18,6 +18,6 @@ struct Tap {
 //   half_pixel (o + 1/2) * in / out - 1/2     asymmetric         o * in / out
 //   align_corners o * (in - 1) / (out - 1)    pytorch_half_pixel half_pixel, but 0 when out = 1
 // Taps of weight 0 are left out. UnsupportedError on other modes.
-std::vector<std::vector<Tap>> resize_taps(const StepSpec& spec, int64_t in, int64_t out);
+std::vector<std::vector<ResizeTap>> resize_taps(const StepSpec& spec, int64_t in, int64_t out);
 
 }  // namespace tersor::runtime
