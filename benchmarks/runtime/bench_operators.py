@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from tersor._core.quantization import QParams
 
 import tersor
 from benchmarks.harness import Case, main
+from tersor._core.quantization import QParams
 
 Array = np.ndarray[Any, Any]
 CODES = QParams(scale=[0.05], zero_point=[3])

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tersor._core.quantization import QParams
 
 import tersor
+from tersor._core.quantization import QParams
 
 from .operator_truth import TRUTH, Array, Attributes
 
