@@ -34,11 +34,15 @@ def test_int8(run, tmp_path):
 
 def test_same_command_same_file(run, tmp_path):
     paths = [tmp_path / "a.tersor", tmp_path / "b.tersor"]
+    options = (*CALIBRATE, "--target", "cloud", "--evaluate", "digits", "--json")
     hashes = [
-        run("compress", "digits", "-o", path, *CALIBRATE, "--json").json()["content_hash"]
-        for path in paths
+        run("compress", "digits", "-o", path, *options).json()["content_hash"] for path in paths
     ]
     assert hashes[0] == hashes[1]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert tersor.load(paths[0]).provenance == {}
+    run("compress", "digits", "-o", paths[0], *options, "--provenance")
+    assert tersor.load(paths[0]).provenance["seconds"] > 0
 
 
 def test_table(run, tmp_path):

@@ -1,5 +1,6 @@
 """tersor.compress on small networks: formats, determinism, budgets, files, messages."""
 
+import hashlib
 import warnings
 
 import numpy as np
@@ -67,6 +68,34 @@ def test_content_does_not_depend_on_threads_or_time(graph):
     assert len(hashes) == 1
     other = tersor.compress(graph, calibration=x, recipe={"samples": 40}, seed=1)
     assert other.content_hash not in hashes
+
+
+def test_saved_bytes_do_not_depend_on_threads_or_time(graph, tmp_path):
+    x = images(40)
+    y = outputs(graph, x).argmax(1)
+    files = []
+    # With a target and labels, latencies and accuracies are measured, which vary.
+    for threads in (1, 2, 1, 2):
+        tersor.set_threads(threads)
+        model = tersor.compress(graph, "cloud", calibration=x, evaluate=(x, y))
+        assert model.provenance.keys() == {"seconds", "figures", "on_target"}
+        model.save(tmp_path / "model.tersor")
+        files.append((tmp_path / "model.tersor").read_bytes())
+        assert len(files[-1]) == model.nbytes
+        assert hashlib.sha256(files[-1]).hexdigest() == model.content_hash
+    tersor.set_threads(0)
+    assert len(set(files)) == 1
+
+
+def test_provenance_is_saved_on_request(graph, tmp_path):
+    model = tersor.compress(graph, recipe="fp32", evaluate=lambda session: 0.5)
+    path = tmp_path / "model.tersor"
+    model.save(path)
+    assert tersor.load(path).provenance == {}
+    model.save(path, provenance=True)
+    loaded = tersor.load(path)
+    assert loaded.provenance == model.provenance
+    assert loaded.content_hash == model.content_hash
 
 
 def test_int8_outputs_do_not_depend_on_threads(graph):

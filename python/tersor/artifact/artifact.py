@@ -21,6 +21,11 @@ def _pack(value: dict[str, Any]) -> bytes:
     return zlib.compress(text.encode(), 9)
 
 
+def _pack_any(provenance: dict[str, Any] | None) -> bytes:
+    # Nothing is no bytes: then the file's own SHA-256 is its content hash.
+    return _pack(provenance) if provenance else b""
+
+
 def _unpack(data: bytes, section: str) -> dict[str, Any]:
     if not data:
         return {}
@@ -73,7 +78,7 @@ def encode(
     >>> tersor.artifact.encode(graph)[1:4]
     b'TSR'
     """
-    data: bytes = _core.artifact.encode(graph, _pack(metadata or {}), _pack(provenance or {}))
+    data: bytes = _core.artifact.encode(graph, _pack(metadata or {}), _pack_any(provenance))
     return data
 
 
@@ -118,7 +123,7 @@ def save(
     ArtifactError
         If the file cannot be written.
     """
-    _core.artifact.write(os.fspath(path), graph, _pack(metadata or {}), _pack(provenance or {}))
+    _core.artifact.write(os.fspath(path), graph, _pack(metadata or {}), _pack_any(provenance))
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any], dict[str, Any]]:

@@ -52,6 +52,11 @@ def add_parser(commands: Any) -> None:
     add_data_options(parser, "evaluate", "labeled samples for accuracy before and after")
     add_preprocess_option(parser)
     parser.add_argument("--seed", type=whole(0), default=0, help="draws calibration samples")
+    parser.add_argument(
+        "--provenance",
+        action="store_true",
+        help="write times and measurements into the file too; without them it is reproducible",
+    )
     add_html_option(parser)
     parser.set_defaults(run=run)
 
@@ -95,7 +100,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         progress=sys.stderr.isatty() and not options.json,
     )
-    compressed.save(output)
+    compressed.save(output, provenance=options.provenance)
     report = _report(options, graph, compressed, target, budget)
     if options.html:
         report.to_html(options.html)

@@ -30,7 +30,7 @@ class CompressedModel:
     notes : mapping, optional
         What was found while compressing, such as layers left in float. Part of the content.
     provenance : mapping, optional
-        Measurements, times and machine; not part of the content.
+        Measurements and times; not part of the content, and saved only on request.
     """
 
     def __init__(
@@ -69,20 +69,23 @@ class CompressedModel:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the file that `save` writes."""
-        return len(artifact.encode(self.graph, self.metadata, self.provenance))
+        """Bytes of the file that `save` writes, without provenance."""
+        return len(artifact.encode(self.graph, self.metadata))
 
     @property
     def content_hash(self) -> str:
         """SHA-256 of graph, weights, parameters, recipe and lineage, in 64 hexadecimal digits."""
         return artifact.content_hash(self.graph, self.metadata)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, provenance: bool = False) -> None:
         """Write a ``.tersor`` file; it appears completely or not at all.
 
         Parameters
         ----------
         path : path-like
+        provenance : bool, default False
+            Write what was measured too: then two files of the same content differ. Without it, the
+            same content is the same bytes, and their SHA-256 is `content_hash`.
 
         Raises
         ------
@@ -93,7 +96,7 @@ class CompressedModel:
         """
         if not os.fspath(path).endswith(".tersor"):
             raise ValueError(f"save: path must end in .tersor, got {os.fspath(path)!r}")
-        artifact.save(path, self.graph, self.metadata, self.provenance)
+        artifact.save(path, self.graph, self.metadata, self.provenance if provenance else None)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CompressedModel:
