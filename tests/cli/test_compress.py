@@ -88,7 +88,10 @@ def test_user_errors(run, tmp_path):
     np.savez(empty, x=np.zeros((0, 8, 8, 1), np.uint8))
     np.savez(labels, x=np.zeros((4, 8, 8, 1), np.uint8))
     run("compress", "digits", "-o", path, "--recipe", "fp32")
+    named = tmp_path / "named.yaml"
+    named.write_text("name: [a]\nvalues: fp32\n")
     cases = [
+        (("digits", "-o", tmp_path / "n.tersor", "--recipe", named), "name must be text, got ['a']"),
         (("digits", "-o", path), "calibration must be given"),
         (("digits", "-o", path, "--calibration", nan), "has NaN"),
         (("digits", "-o", path, "--calibration", empty), "is empty"),

@@ -1,6 +1,9 @@
 """Recipes are plain data: they come back from YAML, and mistakes are explained."""
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tersor.compress import RangeSearch, Recipe
 
@@ -57,13 +60,62 @@ def test_with_layers_appends():
         ({"activations": {"method": "percentile", "percentile": 0.2}}, r"in \(0.5, 1\], got 0.2"),
         ({"weights": {"method": "percentile"}}, "weights method must be minmax or mse"),
         ({"samples": 0}, "samples must be an integer >= 1, got 0"),
-        ({"samples": True}, "samples must be an integer >= 1, got True"),
-        ({"equalize": "yes"}, "equalize must be true or false, got 'yes'"),
     ],
 )
 def test_mistakes_are_explained(value, text):
     with pytest.raises(ValueError, match=text):
         Recipe.parse(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"name": 3}, "name must be text, got 3"),
+        ({"name": ["a"]}, r"name must be text, got \['a'\]"),
+        ({"name": None}, "name must be text, got None"),
+        ({"samples": True}, "samples must be an integer >= 1, got True"),
+        ({"samples": 1.5}, r"samples must be an integer >= 1, got 1\.5"),
+        ({"equalize": "yes"}, "equalize must be true or false, got 'yes'"),
+        ({"correct_bias": 1}, "correct_bias must be true or false, got 1"),
+        ({"activations": {"percentile": "x"}}, "percentile must be a number, got 'x'"),
+        ({"activations": {"percentile": None}}, "percentile must be a number, got None"),
+        ({"activations": {"percentile": True}}, "percentile must be a number, got True"),
+        ({"weights": "mse"}, "recipe weights must be a mapping with keys method"),
+        (3, "recipe must be a mapping with keys"),
+    ],
+)
+def test_wrong_types_are_explained(value, text):
+    with pytest.raises(TypeError, match=text):
+        Recipe.parse(value)
+
+
+def test_parts_must_be_of_their_type():
+    with pytest.raises(TypeError, match="activations must be a RangeSearch, got 'mse'"):
+        Recipe(activations="mse")
+    with pytest.raises(TypeError, match=r"layers must be a mapping .*, got \['a'\]"):
+        Recipe(layers=["a"])
+
+
+def test_numbers_of_numpy_become_plain():
+    recipe = Recipe(samples=np.int64(9), activations=RangeSearch("percentile", np.float32(0.75)))
+    assert Recipe.from_yaml(recipe.to_yaml()) == recipe
+
+
+@given(
+    key=st.sampled_from(tuple(Recipe.__dataclass_fields__)),
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=9), inner),
+        max_leaves=4,
+    ),
+)
+def test_anything_in_yaml_is_a_recipe_or_a_sentence(key, value):
+    try:
+        recipe = Recipe.from_dict({key: value})
+    except (TypeError, ValueError) as error:
+        assert str(error).startswith("recipe")
+    else:
+        assert Recipe.from_yaml(recipe.to_yaml()) == recipe
 
 
 def test_layers_must_be_a_mapping():

@@ -87,14 +87,19 @@ def run(options: argparse.Namespace) -> None:
 def _table(options: argparse.Namespace, result: dict[str, Any]) -> Any:
     from rich.table import Table
 
+    from ..base.plain_text import plain_text
     from ..targets.units import format_bytes, format_seconds
 
     latency, environment = result["latency"], result["environment"]
+    title = f"{options.model}: {environment['processor']} ({environment['isa']})"
+    caption = (
+        f"{result['recipe']}, batch {options.batch}, {options.threads} thread(s), "
+        f"{options.warmup} warm-up and {options.runs} counted runs"
+    )
     table = Table(
-        title=f"{options.model}: {environment['processor']} ({environment['isa']})",
+        title=plain_text(title, "table.title"),
         title_justify="left",
-        caption=f"{result['recipe']}, batch {options.batch}, {options.threads} thread(s), "
-        f"{options.warmup} warm-up and {options.runs} counted runs",
+        caption=plain_text(caption, "table.caption"),
         caption_justify="left",
     )
     row = []

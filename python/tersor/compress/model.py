@@ -8,12 +8,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import artifact
+from ..base.error import ArtifactError
+from ..base.plain_text import plain_text
 from ..graph import Graph
 from ..targets.units import format_bytes
 from .recipe import Recipe
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+_PARTS = ("preprocess", "lineage", "notes")
 
 
 class CompressedModel:
@@ -117,10 +122,13 @@ class CompressedModel:
         """
         native, metadata, provenance = artifact.load(path)
         graph = Graph(native)
-        graph.preprocess = dict(metadata.get("preprocess") or {})
-        recipe = Recipe.parse(metadata.get("recipe") or "keep")
-        lineage, notes = metadata.get("lineage") or {}, metadata.get("notes") or {}
-        return cls(graph, recipe, lineage, notes, provenance)
+        try:
+            parts = {name: dict(metadata.get(name) or {}) for name in _PARTS}
+            recipe = Recipe.parse(metadata.get("recipe") or "keep")
+        except (TypeError, ValueError) as error:
+            raise ArtifactError(f"artifact: section metadata is not valid: {error}") from None
+        graph.preprocess = parts["preprocess"]
+        return cls(graph, recipe, parts["lineage"], parts["notes"], provenance)
 
     def summary(self) -> Table:
         """Describe every layer in a table for terminals and notebooks.
@@ -133,14 +141,16 @@ class CompressedModel:
         from rich.table import Table
 
         table = Table(
-            title=f"recipe {self.recipe.name}", caption=self._totals(), caption_justify="left"
+            title=plain_text(f"recipe {self.recipe.name}", "table.title"),
+            caption=plain_text(self._totals(), "table.caption"),
+            caption_justify="left",
         )
         for name in ("layer", "op", "weights", "output"):
             table.add_column(name)
         table.add_column("bytes", justify="right")
         table.add_column("note")
         for row in self._rows():
-            table.add_row(*row)
+            table.add_row(*map(plain_text, row))
         return table
 
     def _rows(self) -> list[tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ class RangeSearch:
 
     def __post_init__(self) -> None:
         _check_choice(self.method, METHODS, "recipe method")
+        if not isinstance(self.percentile, Real) or isinstance(self.percentile, bool):
+            raise TypeError(f"recipe: percentile must be a number, got {self.percentile!r}")
+        object.__setattr__(self, "percentile", float(self.percentile))
         if not 0.5 < self.percentile <= 1:
             raise ValueError(f"recipe: percentile must be in (0.5, 1], got {self.percentile}")
 
@@ -94,6 +98,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_choice(self.values, VALUES, "recipe values")
+        self._check_types()
         if not self.name:
             object.__setattr__(self, "name", self.values)
         if self.weights.method not in ("minmax", "mse"):
@@ -104,13 +109,16 @@ class Recipe:
             raise ValueError(f"recipe: layers need values int8, got {self.values!r}")
         for pattern, values in self.layers.items():
             _check_choice(values, _LAYER_VALUES, f"recipe layer {pattern!r}")
-        if isinstance(self.samples, bool) or not isinstance(self.samples, int) or self.samples < 1:
+        if self.samples < 1:
             raise ValueError(f"recipe: samples must be an integer >= 1, got {self.samples!r}")
-        for flag in ("dense_per_channel", "equalize", "equalize_relu6", "correct_bias"):
-            if not isinstance(getattr(self, flag), bool):
-                raise ValueError(
-                    f"recipe: {flag} must be true or false, got {getattr(self, flag)!r}"
-                )
+
+    def _check_types(self) -> None:
+        for key, kind, what in _TYPES:
+            value = getattr(self, key)
+            # Python's True is an int too, and nobody means 1 by it.
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                raise TypeError(f"recipe: {key} must be {what}, got {value!r}")
+        object.__setattr__(self, "samples", int(self.samples))
 
     @property
     def needs_calibration(self) -> bool:
@@ -135,6 +143,8 @@ class Recipe:
         ------
         ValueError
             If a key or a value is unknown; the closest known one is named.
+        TypeError
+            If a value is of a wrong type.
         FileNotFoundError
             If the YAML file is missing.
 
@@ -212,6 +222,17 @@ class Recipe:
 
 
 _KEYS = tuple(Recipe.__dataclass_fields__)
+_TYPES: tuple[tuple[str, type, str], ...] = (
+    ("name", str, "text"),
+    ("layers", Mapping, "a mapping of patterns to values"),
+    ("activations", RangeSearch, "a RangeSearch"),
+    ("weights", RangeSearch, "a RangeSearch"),
+    ("dense_per_channel", bool, "true or false"),
+    ("equalize", bool, "true or false"),
+    ("equalize_relu6", bool, "true or false"),
+    ("correct_bias", bool, "true or false"),
+    ("samples", Integral, "an integer >= 1"),
+)
 
 
 def _check_choice(value: object, known: tuple[str, ...], what: str) -> None:

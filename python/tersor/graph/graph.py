@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from .. import _core
+from ..base.plain_text import plain_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -88,7 +89,9 @@ class Graph(_core.graph.Graph):
         from rich.table import Table
 
         table = Table(
-            title=self.description or None, caption=self._totals(), caption_justify="left"
+            title=plain_text(self.description, "table.title") if self.description else None,
+            caption=plain_text(self._totals(), "table.caption"),
+            caption_justify="left",
         )
         for name in ("node", "op", "output"):
             table.add_column(name)
@@ -96,7 +99,7 @@ class Graph(_core.graph.Graph):
         table.add_column("MACs", justify="right")
         table.add_column("origin")
         for row in self._rows():
-            table.add_row(*row)
+            table.add_row(*map(plain_text, row))
         return table
 
     def _rows(self) -> list[tuple[str, str, str, str, str, str]]:

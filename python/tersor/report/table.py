@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..base.plain_text import plain_text
 from ..targets.units import format_bytes, format_joules, format_seconds, format_share
 
 if TYPE_CHECKING:
@@ -42,12 +43,16 @@ class TextTable:
         """
         from rich.table import Table
 
-        table = Table(title=self.title, title_justify="left", caption=self.note or None)
-        table.caption_justify = "left"
+        table = Table(
+            title=plain_text(self.title, "table.title"),
+            title_justify="left",
+            caption=plain_text(self.note, "table.caption") if self.note else None,
+            caption_justify="left",
+        )
         for index, column in enumerate(self.columns):
             table.add_column(column, justify="left" if index < 2 else "right", no_wrap=index == 0)
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*map(plain_text, row))
         return table
 
 

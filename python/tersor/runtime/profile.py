@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..base.plain_text import plain_text
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -103,7 +105,7 @@ class Profile(Sequence[LayerProfile]):
         for name in ("us", "%", "MMACs", "GMACs/s", "KB"):
             table.add_column(name, justify="right")
         for layer in self.layers:
-            table.add_row(
+            row = (
                 layer.node,
                 layer.op,
                 layer.kernel,
@@ -114,6 +116,7 @@ class Profile(Sequence[LayerProfile]):
                 f"{layer.gmacs_per_second:,.1f}" if layer.macs else "",
                 f"{layer.bytes / 1024:,.1f}",
             )
+            table.add_row(*map(plain_text, row))
         return table
 
     def __rich__(self) -> Table:
