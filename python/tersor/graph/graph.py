@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import copyreg
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +79,19 @@ class Graph(_core.graph.Graph):
     def clone(self) -> Graph:
         """Copy the graph; weights are shared until one of both changes them."""
         return Graph(self)
+
+    def __copy__(self) -> Graph:
+        return self.clone()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
+        # Writing to a shared weight copies it, so a clone is as good as a deep copy.
+        twin = self.clone()
+        twin.preprocess = copy.deepcopy(self.preprocess, memo)
+        return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the bytes of an artifact, which are checked when they are read."""
+        return _from_artifact, (_core.artifact.encode(self), self.preprocess)
 
     def summary(self) -> Table:
         """Describe every node in a table for terminals and notebooks.
@@ -157,6 +172,25 @@ class Graph(_core.graph.Graph):
         )
         totals = escape(self._totals()).replace("\n", "<br>")
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{totals}</p>"
+
+
+def _from_artifact(data: bytes, preprocess: dict[str, Any]) -> Graph:
+    native, _, _ = _core.artifact.decode(data)
+    graph = Graph(native)
+    graph.preprocess = dict(preprocess)
+    return graph
+
+
+def _native_from_artifact(data: bytes) -> _core.graph.Graph:
+    return _core.artifact.decode(data)[0]
+
+
+def _reduce_native(graph: _core.graph.Graph) -> tuple[Any, ...]:
+    return _native_from_artifact, (_core.artifact.encode(graph),)
+
+
+# `Session.graph` and `artifact.decode` give the native class.
+copyreg.pickle(_core.graph.Graph, _reduce_native)
 
 
 def _operator_text(node: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -292,6 +292,12 @@ class Session:
     def peak_memory_bytes(self) -> int:
         """Most bytes held so far by packed weights, activations and scratch memory."""
         return int(self._native.peak_memory_bytes)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "Session: a session cannot be copied or pickled (its plans belong to this process): "
+            "send the model, and build a new Session from it"
+        )
 
     def __repr__(self) -> str:
         return (

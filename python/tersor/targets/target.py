@@ -81,6 +81,10 @@ class LatencyModel:
     overhead_per_layer_s: float
     source: str
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        rates = dict(self.macs_per_cycle)
+        return _rebuild_latency, (rates, self.efficiency, self.overhead_per_layer_s, self.source)
+
 
 @dataclass(frozen=True)
 class PowerModel:
@@ -228,6 +232,10 @@ class Target:
                 message if message.startswith(what) else f"{what}: {message}"
             ) from None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The mappings are read-only views, which pickle refuses.
+        return _rebuild_target, ({**vars(self), "bandwidth": dict(self.bandwidth)},)
+
     def runs_here(self) -> bool:
         """Return whether this machine has the target's instruction set.
 
@@ -254,6 +262,10 @@ def target_names() -> tuple[str, ...]:
     """
     folder = resources.files(__package__) / "profiles"
     return tuple(sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".yaml")))
+
+
+def _rebuild_target(values: dict[str, Any]) -> Target:
+    return Target(**{**values, "bandwidth": MappingProxyType(values["bandwidth"])})
 
 
 def _read_target(document: object, what: str) -> Target:
@@ -294,6 +306,10 @@ def _read_bandwidth(document: object) -> Mapping[str, float]:
         for place, rate in fields.items()
     }
     return MappingProxyType(rates)
+
+
+def _rebuild_latency(rates: dict[str, float], *rest: Any) -> LatencyModel:
+    return LatencyModel(MappingProxyType(rates), *rest)
 
 
 def _read_latency(document: object) -> LatencyModel:
