@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tersor
 from tersor import ArtifactError, GraphError, _core, artifact
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -242,6 +243,24 @@ def test_files_appear_completely_or_not_at_all(tmp_path, data):
         artifact.load(tmp_path / "nothing.tersor")
     with pytest.raises(ArtifactError, match="regular file"):
         artifact.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"recipe": {"name": 3}},
+        {"recipe": "int7"},
+        {"recipe": ["int8"]},
+        {"preprocess": [1]},
+        {"preprocess": {"scales": 1}},
+        {"lineage": "x"},
+        {"notes": 3},
+    ],
+)
+def test_metadata_of_a_wrong_form(metadata, tmp_path):
+    artifact.save(tmp_path / "m.tersor", small_graph(), metadata)
+    with pytest.raises(ArtifactError, match="artifact: section metadata is not valid: "):
+        tersor.load(tmp_path / "m.tersor")
 
 
 def test_provenance_is_outside_the_content_hash():

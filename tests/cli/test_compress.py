@@ -81,6 +81,18 @@ def test_budget_of_accuracy(run, tmp_path):
     assert run(*arguments, "--evaluate", "digits").code == 0
 
 
+def test_interrupted_while_measuring(run, tmp_path, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tersor.report.compare.compare", interrupted)
+    path = tmp_path / "d.tersor"
+    result = run("compress", "digits", "-o", path, "--recipe", "fp32")
+    assert result.code == 130
+    assert result.err == f"tersor: wrote {path}; measuring was interrupted\ntersor: interrupted\n"
+    assert tersor.load(path).recipe.name == "fp32"
+
+
 def test_user_errors(run, tmp_path):
     path = tmp_path / "d.tersor"
     nan, empty, labels = (tmp_path / f"{name}.npz" for name in ("nan", "empty", "labels"))
@@ -91,7 +103,10 @@ def test_user_errors(run, tmp_path):
     named = tmp_path / "named.yaml"
     named.write_text("name: [a]\nvalues: fp32\n")
     cases = [
-        (("digits", "-o", tmp_path / "n.tersor", "--recipe", named), "name must be text, got ['a']"),
+        (
+            ("digits", "-o", tmp_path / "n.tersor", "--recipe", named),
+            "name must be text, got ['a']",
+        ),
         (("digits", "-o", path), "calibration must be given"),
         (("digits", "-o", path, "--calibration", nan), "has NaN"),
         (("digits", "-o", path, "--calibration", empty), "is empty"),

@@ -12,7 +12,9 @@ import pytest
 
 import tersor
 from tersor.cli import entry
+from tests.datasets import ROOT
 
+GOLDEN = str(ROOT / "tests" / "artifact" / "golden" / "version-1.0.tersor")
 COMMANDS = ("demo", "compress", "compare", "inspect", "bench")
 
 
@@ -181,8 +183,9 @@ def test_an_unknown_operator_is_named_with_its_node(run, tmp_path):
     assert all(line.startswith("  ") and len(line) <= 100 for line in operators)
 
 
-def test_an_unknown_instruction_set_is_a_user_error():
-    command = [sys.executable, "-m", "tersor", "bench", "digits", "--runs", "1"]
+@pytest.mark.parametrize("command", [["bench", "digits", "--runs", "1"], ["inspect", GOLDEN]])
+def test_an_unknown_instruction_set_is_a_user_error(command):
+    command = [sys.executable, "-m", "tersor", *command]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False,
         env={**os.environ, "TERSOR_ISA": "avx9"},

@@ -219,8 +219,18 @@ def test_budget_that_does_not_hold(graph, target, line):
 
 
 def test_budget_needs_its_figures(graph):
-    with pytest.raises(ValueError, match="accuracy_drop, but there is no figure"):
-        tersor.compress(graph, budget={"accuracy_drop": 0.01}, calibration=images())
+    def never(stage, done, total):
+        raise AssertionError("refused before anything begins")
+
+    cases = {
+        "asks for accuracy_drop": {"budget": {"accuracy_drop": 0.01}},
+        "asks for energy": {"budget": {"energy": "1 J"}},
+        "must have labels": {"evaluate": images(4)},
+        "need as many labels, got 3": {"evaluate": (images(4), np.zeros(3, int))},
+    }
+    for text, arguments in cases.items():
+        with pytest.raises(ValueError, match=text):
+            tersor.compress(graph, calibration=images(), progress=never, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +243,13 @@ def test_budget_needs_its_figures(graph):
         ({"budget": {"sise": 1}, "recipe": "fp32"}, ValueError, "did you mean 'size'"),
         ({"seed": -1, "recipe": "fp32"}, ValueError, "seed must be an integer >= 0, got -1"),
         ({"time_budget": 0, "recipe": "fp32"}, ValueError, "time_budget must be seconds > 0"),
+        ({"time_budget": "1 s"}, TypeError, "time_budget must be seconds > 0, got '1 s'"),
+        ({"seed": 1.5}, TypeError, r"seed must be an integer >= 0, got 1\.5"),
+        ({"seed": True}, TypeError, "seed must be an integer >= 0, got True"),
+        ({"recipe": 3}, TypeError, "recipe must be a mapping .* got int"),
+        ({"budget": 3}, TypeError, "budget must be a mapping .* got int"),
+        ({"target": 3}, TypeError, "target must be a name, a path or a Target, got int"),
+        ({"preprocess": 3}, TypeError, "preprocess must be a mapping .* got int"),
     ],
 )
 def test_mistakes_are_explained(graph, arguments, error, text):

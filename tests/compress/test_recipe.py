@@ -111,11 +111,11 @@ def test_numbers_of_numpy_become_plain():
 )
 def test_anything_in_yaml_is_a_recipe_or_a_sentence(key, value):
     try:
-        recipe = Recipe.from_dict({key: value})
+        recipe, message = Recipe.from_dict({key: value}), "recipe"
     except (TypeError, ValueError) as error:
-        assert str(error).startswith("recipe")
-    else:
-        assert Recipe.from_yaml(recipe.to_yaml()) == recipe
+        recipe, message = Recipe(), str(error)
+    assert message.startswith("recipe")
+    assert Recipe.from_yaml(recipe.to_yaml()) == recipe
 
 
 def test_layers_must_be_a_mapping():

@@ -101,7 +101,7 @@ def test_damaged_files(tmp_path):
         load(tmp_path / "d.npz")
     for content in (b"", b"hello", header((1000,)), header((-3,)), header((2,), "|O") + bytes(16)):
         (tmp_path / "x.npy").write_bytes(content)
-        with pytest.raises(DataError, match=r"is damaged or no \.npy file"):
+        with pytest.raises(DataError, match=r"is damaged or no \.npy file of numbers$"):
             load(tmp_path / "x.npy")
 
 

@@ -88,6 +88,8 @@ def test_order_and_baseline(networks):
 def test_refusals(networks):
     with pytest.raises(ValueError, match="variants must have at least one network"):
         compare({})
+    with pytest.raises(TypeError, match="variants must be a mapping of name to network, got list"):
+        compare(list(networks.values()))
     with pytest.raises(ValueError, match="baseline must be one of fp32, folded, got 'int8'"):
         compare(networks, baseline="int8")
     with pytest.raises(ValueError, match="threads must be at least 1"):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,18 @@ def test_json_follows_its_schema(report, bare, tmp_path):
         assert (tmp_path / "r.json").read_text() == text
         jsonschema.validate(json.loads(text), json_schema())
         assert json.loads(text) == one.to_dict()
+
+
+@pytest.mark.parametrize("method", ["to_json", "to_html"])
+def test_a_path_that_cannot_be_written(report, method, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"report: path must be in a folder that exists"):
+        getattr(report, method)(tmp_path / "none" / "r.json")
+    with pytest.raises(IsADirectoryError, match=r"report: .* cannot be written: Is a directory"):
+        getattr(report, method)(tmp_path)
+    full = Path("/dev/full")
+    if full.exists():
+        with pytest.raises(OSError, match="report: /dev/full cannot be written: No space left"):
+            getattr(report, method)(full)
 
 
 def test_schema_refuses_what_is_wrong(report):

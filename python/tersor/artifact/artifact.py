@@ -26,6 +26,11 @@ def _pack_any(provenance: dict[str, Any] | None) -> bytes:
     return _pack(provenance) if provenance else b""
 
 
+def _check_isa() -> None:
+    # A wrong TERSOR_ISA is no fault of the file, as which the reader would report it.
+    _core.base.active_isa()
+
+
 def _unpack(data: bytes, section: str) -> dict[str, Any]:
     if not data:
         return {}
@@ -100,6 +105,7 @@ def decode(data: bytes) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     ArtifactError
         If anything in the file is damaged, hostile or from a newer version.
     """
+    _check_isa()
     graph, metadata, provenance = _core.artifact.decode(data)
     return graph, _unpack(metadata, "metadata"), _unpack(provenance, "provenance")
 
@@ -138,6 +144,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any], dict[str, A
     ArtifactError
         If the file cannot be read or is damaged.
     """
+    _check_isa()
     graph, metadata, provenance = _core.artifact.read(os.fspath(path))
     return graph, _unpack(metadata, "metadata"), _unpack(provenance, "provenance")
 
@@ -162,6 +169,7 @@ def inspect(path: str | os.PathLike[str]) -> dict[str, Any]:
     OSError
         If it cannot be read.
     """
+    _check_isa()
     info: dict[str, Any] = _core.artifact.inspect(Path(path).read_bytes())
     return info
 

@@ -101,7 +101,11 @@ def run(options: argparse.Namespace) -> None:
         progress=sys.stderr.isatty() and not options.json,
     )
     compressed.save(output, provenance=options.provenance)
-    report = _report(options, graph, compressed, target, budget)
+    try:
+        report = _report(options, graph, compressed, target, budget)
+    except KeyboardInterrupt:
+        note(f"wrote {output}; measuring was interrupted")
+        raise
     if options.html:
         report.to_html(options.html)
     if options.json:

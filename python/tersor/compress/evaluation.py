@@ -15,9 +15,35 @@ from ..report.evaluate import accuracy, prepare_dataset, run_batches
 from ..runtime import Session
 
 
+def check_evaluate(evaluate: Any) -> Dataset | Callable[[Any], float]:
+    """Refuse what cannot give a score, before anything long begins.
+
+    Parameters
+    ----------
+    evaluate : (x, y), Dataset, path or callable
+
+    Returns
+    -------
+    Dataset or callable
+
+    Raises
+    ------
+    DataError
+        If samples and labels do not fit each other.
+    ValueError
+        If there are no labels.
+    """
+    if callable(evaluate):
+        return evaluate  # type: ignore[no-any-return]
+    data = as_dataset(evaluate)
+    if data.y is None:
+        raise ValueError("compress: evaluate must have labels: give (x, y)")
+    return data
+
+
 def accuracy_of(
     model: Any,
-    evaluate: Dataset | tuple[Any, Any] | Callable[[Any], float],
+    evaluate: Dataset | Callable[[Any], float],
     preprocess: Preprocess | None = None,
 ) -> float:
     """Score a network.
@@ -25,8 +51,8 @@ def accuracy_of(
     Parameters
     ----------
     model : Graph or CompressedModel
-    evaluate : (x, y), Dataset or callable
-        Samples and labels for top-1 accuracy, or a function of a session.
+    evaluate : Dataset or callable
+        From `check_evaluate`: labeled samples for top-1 accuracy, or a function of a session.
     preprocess : Preprocess, optional
         For raw samples (uint8).
 
@@ -46,11 +72,9 @@ def accuracy_of(
         if not isinstance(figure, (int, float, np.number)) or not np.isfinite(figure):
             raise ValueError(f"compress: evaluate must return a finite number, got {figure!r}")
         return float(figure)
-    data = as_dataset(evaluate)
-    if data.y is None:
-        raise ValueError("compress: evaluate must have labels: give (x, y)")
-    batches = prepare_dataset(data, model, preprocess)
-    return accuracy(run_batches(session, batches()), data.y)
+    batches = prepare_dataset(evaluate, model, preprocess)
+    assert evaluate.y is not None
+    return accuracy(run_batches(session, batches()), evaluate.y)
 
 
-__all__ = ["accuracy_of"]
+__all__ = ["accuracy_of", "check_evaluate"]

@@ -16,6 +16,35 @@ from .model import CompressedModel
 _MEASURED = ("ram", "latency", "energy")
 
 
+def check_askable(target: Target | None, budget: Budget, *, evaluated: bool) -> None:
+    """Refuse a line that will have no figure, before anything long begins.
+
+    Parameters
+    ----------
+    target : Target or None
+    budget : Budget
+        Goes before the target's constraints.
+    evaluated : bool
+        Whether accuracy is measured.
+
+    Raises
+    ------
+    ValueError
+        If the budget asks for an accuracy drop and nothing is evaluated, or for energy without a
+        target.
+    """
+    limits = budget if target is None else target.constraints.merge(budget)
+    if limits.accuracy_drop is not None and not evaluated:
+        raise ValueError(
+            "compress: evaluate must be given where the budget asks for accuracy_drop (labeled "
+            "samples or a function), got None"
+        )
+    if limits.energy is not None and target is None:
+        raise ValueError(
+            "compress: target must be given where the budget asks for energy, got None"
+        )
+
+
 def check_limits(
     model: CompressedModel, target: Target | None, budget: Budget, figures: Mapping[str, float]
 ) -> None:
@@ -36,9 +65,6 @@ def check_limits(
     ------
     BudgetError
         If a line does not hold; the message says by how much.
-    ValueError
-        If the budget asks for an accuracy drop and nothing was evaluated, or for energy without a
-        target.
     """
     drop = None
     if "accuracy" in figures:
@@ -77,4 +103,4 @@ def check_limits(
     limits.check(known, sources)
 
 
-__all__ = ["check_limits"]
+__all__ = ["check_askable", "check_limits"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import artifact
 from ..base.error import ArtifactError
 from ..base.plain_text import plain_text
+from ..data.preprocess import Preprocess
 from ..graph import Graph
 from ..targets.units import format_bytes
 from .recipe import Recipe
@@ -124,6 +125,7 @@ class CompressedModel:
         graph = Graph(native)
         try:
             parts = {name: dict(metadata.get(name) or {}) for name in _PARTS}
+            Preprocess.parse(parts["preprocess"] or None)
             recipe = Recipe.parse(metadata.get("recipe") or "keep")
         except (TypeError, ValueError) as error:
             raise ArtifactError(f"artifact: section metadata is not valid: {error}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from ..targets.budget import Budget
 from ..targets.target import Target
 from .agreement import check_agreement
 from .calibrate import Progress
-from .evaluation import accuracy_of
-from .limits import check_limits
+from .evaluation import accuracy_of, check_evaluate
+from .limits import check_askable, check_limits
 from .model import CompressedModel
 from .post_training import quantize_post_training
 from .progress import reporter
@@ -81,6 +82,8 @@ def compress(
     ValueError
         If an argument is out of range, calibration samples are missing, empty or not finite
         (DataError), or the network is quantized already.
+    TypeError
+        If an argument is of a wrong type.
 
     Warns
     -----
@@ -104,6 +107,9 @@ def compress(
     chosen = Recipe.parse(recipe)
     limits = Budget.parse(budget)
     device = None if target is None else Target.load(target)
+    check_askable(device, limits, evaluated=evaluate is not None)
+    if evaluate is not None:
+        evaluate = check_evaluate(evaluate)
     prepare = Preprocess.parse(preprocess if preprocess is not None else graph.preprocess or None)
     with reporter(progress) as report:
         model = _apply(graph, chosen, calibration, prepare, seed, time_budget, report)
@@ -179,9 +185,15 @@ def _apply(
 def _check_arguments(graph: object, seed: object, time_budget: object) -> None:
     if not isinstance(graph, _core.graph.Graph):
         raise TypeError(f"compress: graph must be a tersor.Graph, got {type(graph).__name__}")
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise TypeError(f"compress: seed must be an integer >= 0, got {seed!r}")
+    if seed < 0:
         raise ValueError(f"compress: seed must be an integer >= 0, got {seed!r}")
-    if time_budget is not None and not (isinstance(time_budget, (int, float)) and time_budget > 0):
+    if time_budget is None:
+        return
+    if isinstance(time_budget, bool) or not isinstance(time_budget, Real):
+        raise TypeError(f"compress: time_budget must be seconds > 0, got {time_budget!r}")
+    if not float(time_budget) > 0:
         raise ValueError(f"compress: time_budget must be seconds > 0, got {time_budget!r}")
 
 

@@ -36,8 +36,11 @@ def load_npy(path: Path) -> Dataset:
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is damaged or no .npy file: {_first_line(error)}") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError):
+        # NumPy's reason would be advice to allow pickles.
+        raise DataError(f"{path} is damaged or no .npy file of numbers") from None
     return Dataset.from_arrays(array, name=str(path))
 
 

@@ -182,7 +182,8 @@ def _from_artifact(data: bytes, preprocess: dict[str, Any]) -> Graph:
 
 
 def _native_from_artifact(data: bytes) -> _core.graph.Graph:
-    return _core.artifact.decode(data)[0]
+    native: _core.graph.Graph = _core.artifact.decode(data)[0]
+    return native
 
 
 def _reduce_native(graph: _core.graph.Graph) -> tuple[Any, ...]:

@@ -80,7 +80,7 @@ def compare(
     ValueError
         If there is no variant, the baseline is unknown, or data do not fit.
     TypeError
-        If a variant is no network.
+        If `variants` is no mapping, or a variant is no network.
 
     Examples
     --------
@@ -89,6 +89,9 @@ def compare(
     >>> report["fp32"].accuracy > 0.98
     True
     """
+    if not isinstance(variants, Mapping):
+        got = type(variants).__name__
+        raise TypeError(f"compare: variants must be a mapping of name to network, got {got}")
     if not variants:
         raise ValueError("compare: variants must have at least one network, got none")
     baseline = next(iter(variants)) if baseline is None else baseline

@@ -133,7 +133,7 @@ class Report:
         """
         text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            _write(path, text)
         return text
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
@@ -155,7 +155,7 @@ class Report:
         """
         page = render_html(self)
         if path is not None:
-            Path(path).write_text(page, encoding="utf-8")
+            _write(path, page)
         return page
 
     @property
@@ -184,6 +184,18 @@ class Report:
 
     def _repr_html_(self) -> str:
         return render_html(self, fragment=True)
+
+
+def _write(path: str | os.PathLike[str], text: str) -> None:
+    file = Path(path)
+    if not file.parent.is_dir():
+        raise FileNotFoundError(
+            f"report: path must be in a folder that exists, got {os.fspath(path)!r}"
+        )
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise type(error)(f"report: {path} cannot be written: {error.strerror}") from None
 
 
 def json_schema() -> dict[str, Any]:

@@ -353,7 +353,12 @@ def _converted(name: str, x: Any, dtype: np.dtype[Any] | None) -> Array:
     """Return `x` as an array of `dtype`, if no value is changed beyond float32 rounding."""
     if dtype is None:
         raise ValueError(f"session: edge must be one of the graph, got '{name}'")
-    array = _as_array(x)
+    try:
+        array = _as_array(x)
+    except ValueError:
+        raise ValueError(
+            f"session: input '{name}' must be an array of numbers, got lists of different lengths"
+        ) from None
     if array.dtype == dtype:
         return array.astype(dtype, copy=False)
     if (dtype.kind == "f" and array.dtype.kind in "fiub") or (
@@ -368,6 +373,9 @@ def _converted(name: str, x: Any, dtype: np.dtype[Any] | None) -> Array:
                 f"{limits.max}], got {array.min()} to {array.max()}"
             )
         return array.astype(dtype)
+    if array.dtype.kind in "OSU" and not isinstance(x, np.ndarray):
+        got = type(x).__name__ if array.ndim == 0 else f"a {type(x).__name__} of other things"
+        raise TypeError(f"session: input '{name}' must be an array of numbers, got {got}")
     raise TypeError(f"session: input '{name}' must be {dtype.name}, got {array.dtype.name}")
 
 
