@@ -294,7 +294,7 @@ def test_the_graph_is_not_changed(graph):
     assert tersor.artifact.content_hash(graph) == before
 
 
-def test_equalization_through_relu6_is_kept_only_where_it_helps():
+def relu6_network():
     graph = tersor.Graph()
     x = graph.add_input("x", "float32", (None, 3, 8, 8))
     rng = np.random.default_rng(0)
@@ -305,7 +305,22 @@ def test_equalization_through_relu6_is_kept_only_where_it_helps():
     h = graph.add_node("conv", [x, w], {"activation": "relu6"}, "first")
     v = graph.add_constant("v", (rng.normal(size=(4, 8, 1, 1)) / scale[:, None, None]).astype("f4"))
     graph.set_outputs([graph.add_node("conv", [h, v], {}, "second")])
-    samples = (0.5 * rng.normal(size=(64, 3, 8, 8))).astype(np.float32)
+    return graph, (0.5 * rng.normal(size=(64, 3, 8, 8))).astype(np.float32)
+
+
+def test_what_is_tried_does_not_depend_on_threads():
+    graph, samples = relu6_network()
+    found = []
+    for threads in (1, 2, 3):
+        tersor.set_threads(threads)
+        found.append(tersor.compress(graph, calibration=samples, recipe={"equalize_relu6": True}))
+    tersor.set_threads(0)
+    assert found[0].notes["equalize_relu6"] == found[1].notes["equalize_relu6"]
+    assert len({model.content_hash for model in found}) == 1
+
+
+def test_equalization_through_relu6_is_kept_only_where_it_helps():
+    graph, samples = relu6_network()
     model = tersor.compress(graph, calibration=samples, recipe={"equalize_relu6": True})
     tried = model.notes["equalize_relu6"]
     assert tried["kept"]

@@ -92,7 +92,7 @@ class Calibration:
     observed : Calibrator
         Histograms of edges and mean inputs of layers.
     first_batch : list of ndarray
-        One array per input of the network.
+        One array per input of the network; at most 32 rows, however many threads there are.
     """
 
     placement: Any
@@ -156,7 +156,7 @@ def calibrate(
     for batch in network_batches(
         graph, data, preprocess, limit=samples, seed=seed, batch_size=_CHUNK * get_threads()
     ):
-        first = first or batch
+        first = first or _head(graph, batch)
         varies = varies or any(x.size and np.min(x) != np.max(x) for x in batch)
         if edges or layers:  # a network without a layer to quantize has nothing to observe
             calibrator.observe(batch)
@@ -169,6 +169,14 @@ def calibrate(
             "calibration: samples must vary, got the same value everywhere: use real inputs"
         )
     return Calibration(placement, calibrator, first)
+
+
+def _head(graph: Any, batch: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    # Batches grow with the threads; what is found on the first of them must not.
+    edges = [graph.edges[i] for i in graph.input_ids]
+    if any(not edge.shape or edge.shape[0] is not None for edge in edges):
+        return batch
+    return [x[:_CHUNK] for x in batch]
 
 
 def _raw_only(preprocess: Preprocess) -> Callable[[NDArray[Any]], NDArray[np.float32]]:

@@ -23,7 +23,8 @@ class Session:
     Plans are made on first use for each batch size and kept. A batch is cut into micro-batches that
     the threads take in turn, so outputs do not depend on `threads`. Calls from several Python
     threads run at the same time; the interpreter lock is released meanwhile. A forked child (a
-    data-loader worker) may use its parent's session and runs one thread.
+    data-loader worker) may use its parent's session and runs one thread. A session is not pickled:
+    a process that is started anew gets the model and builds its own.
 
     Parameters
     ----------
