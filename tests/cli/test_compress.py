@@ -1,5 +1,7 @@
 """``tersor compress``: the file, the report, budgets, refusals."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -85,7 +87,8 @@ def test_interrupted_while_measuring(run, tmp_path, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tersor.report.compare.compare", interrupted)
+    # `tersor.report.compare` is the function, which hides the module.
+    monkeypatch.setattr(sys.modules["tersor.report.compare"], "compare", interrupted)
     path = tmp_path / "d.tersor"
     result = run("compress", "digits", "-o", path, "--recipe", "fp32")
     assert result.code == 130
