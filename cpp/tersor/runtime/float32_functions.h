@@ -88,7 +88,8 @@ inline float tanh_of(float x) {
 
 // log(x) for x > 0 normal: x = 2^n m, m in [sqrt(1/2), sqrt 2).
 inline float log_normal(float x) {
-  const int32_t bits = bits_of(x) - 0x3F3504F3;
+  // Modulo 2^32: the bits of a negative x may not wrap.
+  const auto bits = static_cast<int32_t>(static_cast<uint32_t>(bits_of(x)) - 0x3F3504F3u);
   const int32_t n = bits >> 23;
   const float f = from_bits((bits & 0x007FFFFF) + 0x3F3504F3) - 1.0f;
   float q = 0.0691542848944664f;
