@@ -204,8 +204,8 @@ def named_types(path):
 
 
 def test_every_type_is_defined_once():
-    # Two types of one name in a namespace are one type to the linker: the template instances of one,
-    # such as std::vector<Tap>, then run on the other.
+    # Two types of one name in a namespace are one type to the linker: the template instances of
+    # one, such as std::vector<Tap>, then run on the other.
     defined = {}
     for path in sorted([*CPP.glob("*/*.h"), *CPP.glob("*/*.cpp")]):
         for name in named_types(path):

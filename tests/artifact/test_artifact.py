@@ -255,6 +255,8 @@ def test_files_appear_completely_or_not_at_all(tmp_path, data):
         {"preprocess": {"scales": 1}},
         {"lineage": "x"},
         {"notes": 3},
+        {"notes": {"float_layers": ["a"]}},
+        {"notes": {"float_layers": {"a": 3}}},
     ],
 )
 def test_metadata_of_a_wrong_form(metadata, tmp_path):

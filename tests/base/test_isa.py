@@ -66,6 +66,8 @@ for use in (tersor.active_isa, tersor.show_config, lambda: quantize_affine([1.0]
 def test_force_isa_rejects():
     with pytest.raises(ValueError, match=r"force_isa: instruction set must be one of \{baseline"):
         tersor.force_isa("sse9")
+    with pytest.raises(TypeError, match="force_isa: name must be text, got 3"):
+        tersor.force_isa(3)
     missing = {"neon", "avx2"} - set(tersor.supported_isas())
     with pytest.raises(ValueError, match=r"on this CPU, got"):
         tersor.force_isa(missing.pop())

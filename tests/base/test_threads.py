@@ -36,6 +36,9 @@ def test_set_threads():
 def test_set_threads_rejects(n):
     with pytest.raises(ValueError, match=rf"set_threads: n must be in \[0, 1024\], got {n}"):
         tersor.set_threads(n)
+    for wrong in ("2", 1.5, True, None):
+        with pytest.raises(TypeError, match="set_threads: n must be an integer, got "):
+            tersor.set_threads(wrong)
 
 
 def test_environment_sets_threads():

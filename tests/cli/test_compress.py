@@ -1,6 +1,7 @@
 """``tersor compress``: the file, the report, budgets, refusals."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +95,16 @@ def test_interrupted_while_measuring(run, tmp_path, monkeypatch):
     assert result.code == 130
     assert result.err == f"tersor: wrote {path}; measuring was interrupted\ntersor: interrupted\n"
     assert tersor.load(path).recipe.name == "fp32"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_the_report(run, tmp_path):
+    path = tmp_path / "d.tersor"
+    result = run("compress", "digits", "-o", path, "--recipe", "fp32", "--html", "/dev/full")
+    assert result.code == 2
+    first, second = result.err.splitlines()
+    assert first == f"tersor: wrote {path}; the report was not written"
+    assert second.startswith("tersor: report: /dev/full cannot be written: No space left")
 
 
 def test_user_errors(run, tmp_path):

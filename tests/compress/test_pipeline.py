@@ -262,6 +262,13 @@ def test_graph_must_be_a_graph():
         tersor.compress("model.onnx")
 
 
+def test_paths_must_be_paths(graph):
+    with pytest.raises(TypeError, match="load: path must be text or path-like, got int"):
+        tersor.load(3)
+    with pytest.raises(TypeError, match="save: path must be text or path-like, got NoneType"):
+        tersor.compress(graph, recipe="fp32").save(None)
+
+
 def test_progress_bar_and_callable(graph, capsys):
     stages = []
     x = images(8)

@@ -94,6 +94,9 @@ def test_refusals(networks):
         compare(networks, baseline="int8")
     with pytest.raises(ValueError, match="threads must be at least 1"):
         compare(networks, threads=0)
+    for name, value in (("threads", "2"), ("runs", 1.5), ("warmup", None)):
+        with pytest.raises(TypeError, match=f"compare: {name} must be an integer, got {value!r}"):
+            compare(networks, **{name: value})
     with pytest.raises(TypeError, match="variant 'x': Session: model must be a"):
         compare({"x": 3})
     with pytest.raises(ValueError, match="unknown target 'egde'"):

@@ -27,6 +27,8 @@ def test_a_path_that_cannot_be_written(report, method, tmp_path):
         getattr(report, method)(tmp_path / "none" / "r.json")
     with pytest.raises(IsADirectoryError, match=r"report: .* cannot be written: Is a directory"):
         getattr(report, method)(tmp_path)
+    with pytest.raises(TypeError, match="report: path must be text or path-like, got int"):
+        getattr(report, method)(3)
     full = Path("/dev/full")
     if full.exists():
         with pytest.raises(OSError, match="report: /dev/full cannot be written: No space left"):

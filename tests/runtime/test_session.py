@@ -169,6 +169,24 @@ def test_wrong_options(graph, options, text):
         tersor.Session(graph, **options)
 
 
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda g: tersor.Session(g, "2"), "Session: threads must be an integer, got '2'"),
+        (lambda g: tersor.Session(g, provider=3), "Session: provider must be a string, got 3"),
+        (lambda g: tersor.Session(g, check_finite="no"), "check_finite must be True or False"),
+        (lambda g: tersor.Session(g)(images(1), out=3), "out must be an array or a sequence"),
+        (lambda g: tersor.Session(g).profile(images(1), repeats=1.5), "repeats must be an integer"),
+        (lambda g: tersor.Session(g).run_edges(3, []), "inputs must be a mapping of edge to array"),
+        (lambda g: tersor.Session(g).update_weights(3, 3), "name must be text, got 3"),
+        (lambda g: tersor.Graph(3), r"Graph: other must be a tersor\.Graph, got int"),
+    ],
+)
+def test_wrong_types(graph, call, text):
+    with pytest.raises(TypeError, match=text):
+        call(graph)
+
+
 def test_wrong_model():
     with pytest.raises(
         TypeError, match=r"model must be a tersor.Graph or a compressed model, got str"

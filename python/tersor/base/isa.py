@@ -59,6 +59,8 @@ def force_isa(name: str) -> None:
     ------
     ValueError
         If this CPU cannot run that level.
+    TypeError
+        If `name` is no text.
 
     Examples
     --------
@@ -68,6 +70,8 @@ def force_isa(name: str) -> None:
     'baseline'
     >>> tersor.force_isa("")
     """
+    if not isinstance(name, str):
+        raise TypeError(f"force_isa: name must be text, got {name!r}")
     _core.base.force_isa(name)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Collection, Mapping
+from numbers import Integral
 from typing import Any
 
 
@@ -76,4 +78,67 @@ def check_keys(
     return dict(document)
 
 
-__all__ = ["check_keys", "did_you_mean"]
+def check_integer(value: object, *, least: int | None = None, what: str) -> int:
+    """Check that a value is an integer, of Python or NumPy, and not too small.
+
+    Parameters
+    ----------
+    value : object
+    least : int, optional
+        The smallest that is allowed.
+    what : str
+        What the value is, for messages.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    TypeError
+        If it is no integer; True and False are none.
+    ValueError
+        If it is below `least`.
+
+    Examples
+    --------
+    >>> check_integer(2, least=1, what="threads")
+    2
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{what} must be an integer, got {value!r}")
+    if least is not None and int(value) < least:
+        raise ValueError(f"{what} must be at least {least}, got {value}")
+    return int(value)
+
+
+def check_path(value: object, *, what: str) -> str:
+    """Check that a value is a path.
+
+    Parameters
+    ----------
+    value : object
+        Text or path-like.
+    what : str
+        What the value is, for messages.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+
+    Examples
+    --------
+    >>> check_path("a.tersor", what="load: path")
+    'a.tersor'
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{what} must be text or path-like, got {type(value).__name__}")
+    return os.fsdecode(value)
+
+
+__all__ = ["check_integer", "check_keys", "check_path", "did_you_mean"]

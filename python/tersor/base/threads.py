@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import _core
+from .schema import check_integer
 
 
 def set_threads(n: int) -> None:
@@ -18,6 +19,8 @@ def set_threads(n: int) -> None:
     ------
     ValueError
         If `n` is out of range.
+    TypeError
+        If it is no integer.
 
     Examples
     --------
@@ -27,7 +30,7 @@ def set_threads(n: int) -> None:
     1
     >>> tersor.set_threads(0)
     """
-    _core.base.set_threads(n)
+    _core.base.set_threads(check_integer(n, what="set_threads: n"))
 
 
 def get_threads() -> int:

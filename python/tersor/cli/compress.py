@@ -103,11 +103,14 @@ def run(options: argparse.Namespace) -> None:
     compressed.save(output, provenance=options.provenance)
     try:
         report = _report(options, graph, compressed, target, budget)
+        if options.html:
+            report.to_html(options.html)
     except KeyboardInterrupt:
         note(f"wrote {output}; measuring was interrupted")
         raise
-    if options.html:
-        report.to_html(options.html)
+    except OSError:
+        note(f"wrote {output}; the report was not written")
+        raise
     if options.json:
         result = {
             "output": str(output),

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..base.schema import check_path
+
 _SUFFIXES = ".onnx, .tersor, .keras, .h5"
 
 
@@ -34,6 +36,8 @@ def load(
     ValueError
         The suffix is unknown, or the file is broken (:class:`tersor.GraphError`,
         :class:`tersor.ArtifactError`).
+    TypeError
+        `path` is none.
     ImportError
         A package that reads this format is missing; the message names the pip command.
 
@@ -45,7 +49,7 @@ def load(
         ...
     ValueError: load: path must end in .onnx, .tersor, .keras, .h5, got 'network.txt'
     """
-    file = Path(path)
+    file = Path(check_path(path, what="load: path"))
     suffix = file.suffix.lower()
     if suffix not in _SUFFIXES.split(", "):
         raise ValueError(f"load: path must end in {_SUFFIXES}, got {file.name!r}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import artifact
 from ..base.error import ArtifactError
 from ..base.plain_text import plain_text
+from ..base.schema import check_path
 from ..data.preprocess import Preprocess
 from ..graph import Graph
 from ..targets.units import format_bytes
@@ -100,8 +101,9 @@ class CompressedModel:
         ValueError
             If the name does not end in ``.tersor``, by which `tersor.load` knows it.
         """
-        if not os.fspath(path).endswith(".tersor"):
-            raise ValueError(f"save: path must end in .tersor, got {os.fspath(path)!r}")
+        name = check_path(path, what="save: path")
+        if not name.endswith(".tersor"):
+            raise ValueError(f"save: path must end in .tersor, got {name!r}")
         artifact.save(path, self.graph, self.metadata, self.provenance if provenance else None)
 
     @classmethod
@@ -126,6 +128,9 @@ class CompressedModel:
         try:
             parts = {name: dict(metadata.get(name) or {}) for name in _PARTS}
             Preprocess.parse(parts["preprocess"] or None)
+            reasons = dict(parts["notes"].get("float_layers") or {})
+            if not all(isinstance(reason, str) for reason in reasons.values()):
+                raise TypeError("float_layers must be a mapping of layers to reasons")
             recipe = Recipe.parse(metadata.get("recipe") or "keep")
         except (TypeError, ValueError) as error:
             raise ArtifactError(f"artifact: section metadata is not valid: {error}") from None
@@ -184,8 +189,9 @@ class CompressedModel:
             f"file {format_bytes(self.nbytes)}",
             f"content {self.content_hash[:16]}, parent {str(self.lineage.get('parent', ''))[:16]}",
         ]
-        for name, value in self.provenance.get("figures", {}).items():
-            lines.append(f"{name} {value}")
+        figures = self.provenance.get("figures")
+        if isinstance(figures, dict):  # from a file, where anything may stand
+            lines += [f"{name} {value}" for name, value in figures.items()]
         return "\n".join(lines)
 
     def __repr__(self) -> str:

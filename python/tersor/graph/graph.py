@@ -45,6 +45,8 @@ class Graph(_core.graph.Graph):
     def __init__(self, other: _core.graph.Graph | None = None) -> None:
         if other is None:
             super().__init__()
+        elif not isinstance(other, _core.graph.Graph):
+            raise TypeError(f"Graph: other must be a tersor.Graph, got {type(other).__name__}")
         else:
             super().__init__(other)
         self.preprocess = dict(getattr(other, "preprocess", {}))

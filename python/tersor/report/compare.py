@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..base.schema import check_integer
 from ..data.dataset import Dataset
 from ..data.error import DataError
 from ..data.load import as_dataset
@@ -98,8 +99,9 @@ def compare(
     if baseline not in variants:
         known = ", ".join(variants)
         raise ValueError(f"compare: baseline must be one of {known}, got {baseline!r}")
-    if threads < 1:
-        raise ValueError(f"compare: threads must be at least 1, got {threads}")
+    check_integer(threads, least=1, what="compare: threads")
+    check_integer(warmup, least=0, what="compare: warmup")
+    check_integer(runs, least=1, what="compare: runs")
     dataset = None if data is None else as_dataset(data)
     prepare = Preprocess.parse(preprocess)
     lines = Budget.parse(budget)

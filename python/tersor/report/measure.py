@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..base.schema import check_integer
+
 WARMUP_RUNS = 10
 COUNTED_RUNS = 100
 
@@ -130,6 +132,8 @@ def measure_latency(
     ------
     ValueError
         If a count is out of range.
+    TypeError
+        If it is no integer.
 
     Examples
     --------
@@ -137,8 +141,7 @@ def measure_latency(
     5
     """
     for name, value, least in (("warmup", warmup, 0), ("runs", runs, 1), ("batch", batch, 1)):
-        if value < least:
-            raise ValueError(f"measure_latency: {name} must be at least {least}, got {value}")
+        check_integer(value, least=least, what=f"measure_latency: {name}")
     # The collector of garbage must not run inside a counted run.
     collecting = gc.isenabled()
     gc.collect()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base.error import BudgetError
+from ..base.schema import check_path
 from .html import render_html
 from .table import measured_table, target_table
 from .variant import Variant
@@ -187,7 +188,7 @@ class Report:
 
 
 def _write(path: str | os.PathLike[str], text: str) -> None:
-    file = Path(path)
+    file = Path(check_path(path, what="report: path"))
     if not file.parent.is_dir():
         raise FileNotFoundError(
             f"report: path must be in a folder that exists, got {os.fspath(path)!r}"

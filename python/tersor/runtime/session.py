@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
+from ..base.schema import check_integer
 from .profile import LayerProfile, Profile
 
 if TYPE_CHECKING:
@@ -81,11 +82,13 @@ class Session:
                 f"{type(model).__name__}"
             )
         for name, value in (("threads", threads), ("micro_batch", micro_batch)):
-            if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-                raise TypeError(f"Session: {name} must be an integer, got {value!r}")
-        for name, text in (("arithmetic", arithmetic), ("precision", precision)):
+            check_integer(value, what=f"Session: {name}")
+        options = {"arithmetic": arithmetic, "precision": precision, "provider": provider}
+        for name, text in options.items():
             if not isinstance(text, str):
                 raise TypeError(f"Session: {name} must be a string, got {text!r}")
+        if not isinstance(check_finite, (bool, np.bool_)):
+            raise TypeError(f"Session: check_finite must be True or False, got {check_finite!r}")
         self._native = _core.runtime.Session(
             graph, threads, arithmetic, precision, provider, micro_batch, check_finite
         )
@@ -133,6 +136,8 @@ class Session:
         """
         outs = None
         if out is not None:
+            if not isinstance(out, (np.ndarray, Sequence)):
+                raise TypeError(f"session: out must be an array or a sequence of them, got {out!r}")
             outs = [out] if isinstance(out, np.ndarray) else list(out)
         first = inputs[0] if len(inputs) == 1 else None
         if type(first) is np.ndarray and first.dtype is self._only_dtype:
@@ -184,6 +189,9 @@ class Session:
         ValueError
             If a name is no edge, or an output needs an edge that is neither fed nor computable.
         """
+        if not isinstance(inputs, Mapping):
+            got = type(inputs).__name__
+            raise TypeError(f"session: inputs must be a mapping of edge to array, got {got}")
         arrays = [_converted(name, x, self._edge_dtypes.get(name)) for name, x in inputs.items()]
         values = self._native.run_edges(list(inputs), arrays, list(outputs))
         return dict(zip(outputs, values, strict=True))
@@ -251,6 +259,7 @@ class Session:
         Profile
             Per step: kernel, median time, multiply-accumulates, bytes. Prints as a table.
         """
+        check_integer(repeats, what="session: repeats")
         arrays = self._arrays(inputs)
         layers = [
             LayerProfile(p.node, p.op, p.kernel, p.time_us, p.macs, p.bytes, p.output_shape)
@@ -274,6 +283,8 @@ class Session:
         ValueError
             If there is no such weight or the shape differs.
         """
+        if not isinstance(name, str):
+            raise TypeError(f"session: name must be text, got {name!r}")
         dtype = self._edge_dtypes.get(name)
         if dtype is None:
             dtype = _dtype(self._native.graph.edge(name).dtype)
