@@ -106,6 +106,10 @@ def test_errors():
         match="operator Det, which is not supported; supported ONNX operators",
     ):
         tersor.from_torch(Determinant(), torch.ones(2, 3, 3))
+    with pytest.raises(TypeError, match=r"module must be a torch\.nn\.Module, got str"):
+        tersor.from_torch("net.pt", torch.ones(1, 4))
+    with pytest.raises(TypeError, match="or a sequence of tensors, got int"):
+        tersor.from_torch(torch.nn.Linear(4, 2), 3)
     with pytest.raises(TypeError, match="example must be a tensor"):
         tersor.from_torch(torch.nn.Linear(3, 2), [[1, 2, 3]])
     with pytest.raises(ValueError, match="leading batch dimension"):

@@ -48,6 +48,8 @@ def from_torch(
     ------
     UnsupportedError
         torch.export cannot capture the module, or an operator is not supported.
+    TypeError
+        `module` is no module, or `example` no tensors.
     ImportError
         torch, onnx or onnxscript is missing.
 
@@ -57,6 +59,12 @@ def from_torch(
     >>> graph = tersor.from_torch(torch.nn.Linear(4, 2), torch.ones(1, 4))  # doctest: +SKIP
     """
     torch = _require()
+    if not isinstance(module, torch.nn.Module):
+        got = type(module).__name__
+        raise TypeError(f"from_torch: module must be a torch.nn.Module, got {got}")
+    if not isinstance(example, (torch.Tensor, Sequence)):
+        got = type(example).__name__
+        raise TypeError(f"from_torch: example must be a tensor or a sequence of tensors, got {got}")
     examples = (example,) if isinstance(example, torch.Tensor) else tuple(example)
     if not examples or not all(isinstance(e, torch.Tensor) for e in examples):
         raise TypeError(
