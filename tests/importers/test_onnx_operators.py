@@ -455,7 +455,6 @@ def test_unsupported_is_named():
     refused(
         one("MaxPool", kernel_shape=[2, 2], dilations=[2, 2]), {"x": (3, 8, 8)}, "dilated pooling"
     )
-    refused(one("Slice", ints(3), ints(0), ints(1), ints(-1)), {"x": (4,)}, "negative step")
 
 
 def test_open_dimensions():
@@ -473,16 +472,13 @@ def test_open_dimensions():
         from_onnx(model, shapes={"x": (None, 3, 8, 9), "z": (1,)})
 
 
-def test_integer_and_half_inputs():
-    for dtype in (TensorProto.FLOAT16, TensorProto.DOUBLE):
-        nodes, _ = one("Relu")
-        graph = helper.make_graph(
-            nodes,
-            "g",
-            [helper.make_tensor_value_info("x", dtype, ["N", 3])],
-            [helper.make_tensor_value_info("y", dtype, ["N", 3])],
-        )
-        graph = from_onnx(helper.make_model(graph, ir_version=9))
-        assert [e.dtype for e in (*graph.inputs, *graph.outputs)] == [
-            helper.tensor_dtype_to_np_dtype(dtype).name
-        ] * 2
+def test_double_inputs():
+    nodes, _ = one("Relu")
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.DOUBLE, ["N", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.DOUBLE, ["N", 3])],
+    )
+    graph = from_onnx(helper.make_model(graph, ir_version=9))
+    assert [e.dtype for e in (*graph.inputs, *graph.outputs)] == ["float64"] * 2

@@ -119,3 +119,74 @@ def test_errors():
 class Determinant(torch.nn.Module):
     def forward(self, x):
         return torch.det(x)
+
+
+class After(torch.nn.Module):
+    """A function behind a linear layer."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.linear, self.function = torch.nn.Linear(4, 4), function
+
+    def forward(self, x):
+        return self.function(self.linear(x))
+
+
+MIXING = {
+    "gram": lambda z: z @ z.T,
+    "pairs": lambda z: (z[:, None] - z[None]).abs().sum(-1),
+    "first": lambda z: z[:1],
+    "divided by the batch": lambda z: z / z.shape[0],
+    "times the batch": lambda z: z.sum(1) * z.size(0),
+    "transposed": lambda z: z.T.reshape(-1, 4),
+    "centred": lambda z: z - z.mean(0),
+    "split": lambda z: torch.cat(z.chunk(2, 0)[::-1], 0),
+}
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_modules_that_mix_samples_are_refused(name):
+    with pytest.raises(tersor.UnsupportedError, match=r"mixes the samples of a batch|capture"):
+        tersor.from_torch(After(MIXING[name]).eval(), torch.randn(2, 4))
+
+
+def check(module, *shape, batches=(1, 2, 5)):
+    module.eval()
+    session = tersor.Session(tersor.from_torch(module, torch.randn(2, *shape)))
+    for batch in batches:
+        x = torch.randn(batch, *shape)
+        with torch.no_grad():
+            expected = module(x).numpy()
+        np.testing.assert_allclose(session(x.numpy()), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_chunk_and_split():
+    def shuffle(z):  # channel shuffle and gating
+        a, b = z.chunk(2, 1)
+        return torch.cat([b * torch.sigmoid(a), a], 1)
+
+    check(After(shuffle), 4)
+    check(After(lambda z: torch.cat(z.split(3, 1)[::-1], 1)), 4)
+    check(After(lambda z: torch.cat(z.split([1, 2, 1], -1)[::-1], -1)), 4)
+    check(After(lambda z: torch.cat(z.split(2, 2)[::-1], 1)), 3, 5, 4)
+
+
+def test_scales_that_do_not_give_whole_sizes():
+    for mode in ("bilinear", "nearest"):
+        check(torch.nn.Upsample(scale_factor=1.5, mode=mode), 2, 9, 7)
+    check(torch.nn.Upsample(scale_factor=1.5, mode="bilinear", align_corners=True), 2, 9, 7)
+
+
+def test_reversed_features():
+    check(After(lambda z: z.flip(1)), 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_modules_run_in_float32(dtype):
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()
+    x = torch.randn(2, 3, 8, 8)
+    expected = module(x).detach().numpy()
+    graph = tersor.from_torch(module.to(dtype), x.to(dtype))
+    assert [e.dtype for e in (*graph.inputs, *graph.outputs)] == ["float32"] * 2
+    result = tersor.Session(graph)(x.numpy())
+    assert np.abs(result - expected).max() < 0.03  # the weights have 8 bits of mantissa or more

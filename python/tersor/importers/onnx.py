@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .. import _core
 from ..base.error import GraphError, UnsupportedError
 from ..graph.graph import Graph
 from .errors import ImportFormatError, wrapped
@@ -18,14 +21,16 @@ from .onnx_layers import LAYERS
 from .onnx_node import OnnxNode, numpy_dtype
 from .onnx_quantization import QUANTIZATION
 from .onnx_reader import network_of, read_model, tensor_array
+from .onnx_resize import RESIZING
+from .onnx_sequences import Parts, split_to_parts
 from .onnx_shaping import SHAPING
-from .values import BATCH, Constant, Operand, SampleBuilder, Value
+from .values import BATCH, LEADING, WIDE, Batch, Constant, Operand, SampleBuilder, Value, mixed
 
 if TYPE_CHECKING:
     import onnx
     import onnx_ir
 
-CONVERTERS = {**ELEMENTWISE, **SHAPING, **LAYERS, **QUANTIZATION}
+CONVERTERS = {**ELEMENTWISE, **SHAPING, **LAYERS, **RESIZING, **QUANTIZATION}
 OLDEST_OPSET = 7  # before it, operands did not broadcast like NumPy's
 NEWEST_OPSET = 28  # later opsets may change what an operator means
 Shapes = Mapping[str, Sequence[int | None]]
@@ -40,7 +45,16 @@ def supported_onnx_operators() -> list[str]:
     list of str
     """
     return sorted(
-        {*CONVERTERS, "Constant", "ConstantOfShape", "If", *FOLDERS} - {"CumSum", "Mod"}
+        {
+            *CONVERTERS,
+            "Constant",
+            "ConstantOfShape",
+            "If",
+            "SequenceAt",
+            "SplitToSequence",
+            *FOLDERS,
+        }
+        - {"CumSum", "Mod"}
         | {"CumSum (of constants)", "Mod (of constants)"}
     )
 
@@ -153,10 +167,12 @@ InputTypes = dict[str, tuple[np.dtype[Any], list[int | None]]]
 
 def _input_types(network: onnx_ir.Model, shapes: Shapes) -> InputTypes:
     result: InputTypes = {}
-    for value in network.graph.inputs:
+    given = [v for v in network.graph.inputs if v.name not in network.graph.initializers]
+    known = {value.name or "" for value in given}
+    if unknown := set(shapes) - known:
+        raise ValueError(f"import: shapes must name inputs {sorted(known)}, got {sorted(unknown)}")
+    for value in given:
         name = value.name or ""
-        if name in network.graph.initializers:
-            continue
         if value.dtype is None:
             raise ImportFormatError(f"import: input {name!r} has no element type")
         if name in shapes:
@@ -181,9 +197,6 @@ def _input_types(network: onnx_ir.Model, shapes: Shapes) -> InputTypes:
         if any(d < 0 for d in sizes) or int(np.prod(sizes, dtype=object)) > _LARGEST_INPUT:
             raise ImportFormatError(f"import: input {name!r} has an impossible shape {dims}")
         result[name] = (numpy_dtype(int(value.dtype), f"input {name!r}"), dims)
-    unknown = set(shapes) - set(result)
-    if unknown:
-        raise ValueError(f"import: shapes must name inputs {sorted(result)}, got {sorted(unknown)}")
     if not result:
         raise UnsupportedError("import: the network has no inputs")
     return result
@@ -191,13 +204,23 @@ def _input_types(network: onnx_ir.Model, shapes: Shapes) -> InputTypes:
 
 def _is_batched(inputs: InputTypes) -> bool:
     leading = {name: (dims[0] if dims else 0) for name, (_, dims) in inputs.items()}
-    fixed = [name for name, d in leading.items() if d not in (None, 1)]
-    if fixed and any(d is None for d in leading.values()):
+    fixed = [name for name, d in leading.items() if d is not None]
+    if fixed and len(fixed) < len(leading):
+        name = fixed[0]
+        _, dims = inputs[name]
+        if not dims:
+            raise UnsupportedError(
+                f"import: input {name!r} is a scalar that all samples of a batch would share; only "
+                f"inputs with a leading batch can stand beside others that have one, so make it a "
+                f"constant of the network"
+            )
+        text = ", ".join(["None", *map(str, dims[1:])]) + ("," if len(dims) == 1 else "")
         raise UnsupportedError(
-            f"import: input {fixed[0]!r} has no open batch dimension while others have one; "
-            f"give it with shapes={{{fixed[0]!r}: (None, ...)}}"
+            f"import: input {name!r} of shape {tuple(dims)} has no open batch dimension while "
+            f"others have one; give one for each sample with shapes={{{name!r}: ({text})}}, or "
+            f"make it a constant of the network if all samples share it"
         )
-    return not fixed
+    return all(d in (None, 1) for d in leading.values())
 
 
 class _Import:
@@ -210,8 +233,10 @@ class _Import:
             raise UnsupportedError(
                 f"import: opset must be in [{OLDEST_OPSET}, {NEWEST_OPSET}], got {self.opset}"
             )
-        self.builder = SampleBuilder(Graph(), batched)
+        several = any(not dims or dims[0] != 1 for _, dims in inputs.values())
+        self.builder = SampleBuilder(Graph(), batched, batched and several)
         self.values: dict[int, Operand] = {}  # by id of the onnx_ir value
+        self.sequences: dict[int, Parts] = {}  # likewise
         self.outputs: list[int] = []
 
     def run(self, output_names: list[str]) -> Graph:
@@ -230,16 +255,17 @@ class _Import:
         b = self.builder
         sizes = tuple(1 if d is None else d for d in dims)
         native = (BATCH, *sizes[1:]) if b.batched else sizes
-        edge = b.graph.add_input(name, dtype.name, native)
-        if dtype.name in ("float16", "float64", "bfloat16"):
+        half = dtype.name in ("float16", "bfloat16")  # computed in float32, so taken in float32
+        edge = b.graph.add_input(name, "float32" if half else dtype.name, native)
+        if dtype.name == "float64":
             edge = b.node("cast", [edge], {"to": "float32"})
-        return Value(edge, native, sizes, 0 if b.batched else None, name)
+        return Value(edge, native, sizes, LEADING if b.batched else None, name)
 
     def _output(self, name: str, dtype: Any, value: Operand) -> int:
         b = self.builder
         if isinstance(value, Constant):
             raise UnsupportedError(f"import: output {name!r} does not depend on the inputs")
-        if b.batched and (value.shape[:1] != (1,) or value.batch_axis not in (0, None)):
+        if b.batched and (value.shape[:1] != (1,) or value.batch not in (LEADING, None)):
             raise UnsupportedError(
                 f"import: output {name!r} of shape {value.shape} for one sample has no leading "
                 f"batch"
@@ -252,7 +278,7 @@ class _Import:
         elif name not in {graph.edge(i).name for i in taken}:
             graph.rename(edge, name)
         wanted = None if dtype is None else numpy_dtype(int(dtype), f"output {name!r}").name
-        if wanted in ("float16", "float64", "bfloat16"):
+        if wanted == "float64":
             edge = b.node("cast", [edge], {"to": wanted})
             graph.rename(edge, name)
         return edge
@@ -264,6 +290,9 @@ class _Import:
             array = _as_native(tensor_array(value.const_value))
             self.values[id(value)] = Constant(array, name, name)
         for node in graph:
+            if node.op_type == "SplitToSequence":
+                self.sequences[id(node.outputs[0])] = split_to_parts(self._described(node))
+                continue
             results = self._node(node)
             if len(results) < len([o for o in node.outputs if o.name]):
                 raise UnsupportedError(
@@ -272,7 +301,7 @@ class _Import:
             for value, result in zip(node.outputs, results, strict=False):
                 self.values[id(value)] = result
 
-    def _node(self, source: onnx_ir.Node) -> Sequence[Operand]:
+    def _described(self, source: onnx_ir.Node) -> OnnxNode:
         node = OnnxNode(
             source.op_type,
             source.name or (source.outputs[0].name if source.outputs else "") or "",
@@ -281,6 +310,14 @@ class _Import:
             [self._operand(v, source) for v in source.inputs],
             [v.name or "" for v in source.outputs],
         )
+        node.inputs = [_settled(node, i, x) for i, x in enumerate(node.inputs)]
+        return node
+
+    def _node(self, source: onnx_ir.Node) -> Sequence[Operand]:
+        parts = self.sequences.get(id(source.inputs[0])) if source.inputs else None
+        node = self._described(source)
+        if parts is not None and node.op == "SequenceAt":
+            return [parts.part(self.builder, node)]
         if source.domain not in ("", "ai.onnx"):
             raise _unknown_operator(f"{source.domain}.{source.op_type}", node.name)
         if node.op == "If":
@@ -292,12 +329,22 @@ class _Import:
             return _fold(node)
         if node.op not in CONVERTERS:
             raise _unknown_operator(node.op, node.name)
+        first = node.inputs[0] if known and node.inputs else None
+        if isinstance(first, Constant) and first.array.dtype == np.float32:
+            return _computed(node)
         result = CONVERTERS[node.op](self.builder, node)
         return result if isinstance(result, list) else [result]
 
     def _operand(self, value: onnx_ir.Value | None, source: onnx_ir.Node) -> Operand | None:
         if value is None or (not value.name and id(value) not in self.values):
             return None
+        if id(value) in self.sequences:
+            if source.op_type == "SequenceAt":
+                return None
+            raise UnsupportedError(
+                f"import: node {source.name!r} ({source.op_type}) uses a sequence of tensors; only "
+                f"SequenceAt can"
+            )
         if id(value) not in self.values:
             raise ImportFormatError(
                 f"import: node {source.name!r} ({source.op_type}) uses {value.name!r}, which is "
@@ -306,9 +353,15 @@ class _Import:
         return self.values[id(value)]
 
     def _branch(self, node: OnnxNode) -> list[Operand]:
-        condition = node.array(0)
-        assert condition is not None
-        graph = node.attributes["then_branch" if condition.reshape(-1)[0] else "else_branch"]
+        condition = node.operand(0)
+        if not isinstance(condition, Constant) or condition.wide is not None:
+            raise UnsupportedError(
+                f"{node}: the condition ({condition.name!r}) depends on the network's inputs; only "
+                f"branches that are known at import are supported"
+            )
+        if condition.array.size != 1:
+            raise ImportFormatError(f"{node}: the condition must be one truth value")
+        graph = node.attributes["then_branch" if condition.array.reshape(-1)[0] else "else_branch"]
         self._walk(graph)
         return [self.values[id(v)] for v in graph.outputs]
 
@@ -360,24 +413,108 @@ def _fold(node: OnnxNode) -> list[Operand]:
             else None
         )
         return [constants[0] if perm is None else constants[0].transposed(perm)]
-    try:
-        arrays: list[Any] = [x.array if isinstance(x, Constant) else None for x in node.inputs]
-        result = FOLDERS[node.op](node, arrays)
-    except (ImportFormatError, UnsupportedError):
-        raise
-    except (ValueError, IndexError, TypeError, OverflowError, AttributeError) as error:
-        raise ImportFormatError(f"{node}: cannot be evaluated ({_first_line(error)})") from error
+    results = _evaluated(node, [x.array if isinstance(x, Constant) else None for x in node.inputs])
+    many: list[Any] = [None] * len(results)
+    if any(x.wide is not None for x in constants):  # it depends on how many samples there are
+        arrays = [
+            None if not isinstance(x, Constant) else x.array if x.wide is None else x.wide
+            for x in node.inputs
+        ]
+        try:
+            many = _evaluated(node, arrays)
+        except ImportFormatError as error:
+            raise mixed(str(node), f"for {WIDE} samples: {_first_line(error)}") from error
+        many = [None if _same(a, m) else m for a, m in zip(results, many, strict=True)]
     # A parameter keeps its name through a change of shape or order.
     kept = (
         constants[0].origin
         if node.op in ("Transpose", "Reshape", "Identity", "Cast", "Unsqueeze", "Squeeze")
         else ""
     )
-    results = result if isinstance(result, list) else [result]
     return [
-        Constant(_as_native(np.asarray(a)), o, kept or o)
-        for a, o in zip(results, node.outputs, strict=False)
+        Constant(_as_native(a), o, kept or o, wide=None if m is None else _as_native(m))
+        for a, m, o in zip(results, many, node.outputs, strict=False)
     ]
+
+
+def _computed(node: OnnxNode) -> list[Operand]:
+    """An operator on constants for which there is no folder: a network of its own, run at once."""
+    arrays = _run_alone(node)
+    many: list[Any] = [None] * len(arrays)
+    known = [x for x in node.inputs if isinstance(x, Constant)]
+    if any(x.wide is not None for x in known):
+        wide = [
+            Constant(x.wide, x.name, x.origin)
+            if isinstance(x, Constant) and x.wide is not None
+            else x
+            for x in node.inputs
+        ]
+        many = _run_alone(replace(node, inputs=wide))
+        many = [None if _same(a, m) else m for a, m in zip(arrays, many, strict=True)]
+    return [Constant(a, o, o, wide=m) for a, m, o in zip(arrays, many, node.outputs, strict=False)]
+
+
+def _run_alone(node: OnnxNode) -> list[NDArray[Any]]:
+    b = SampleBuilder(Graph(), False)
+    x = node.operand(0)
+    assert isinstance(x, Constant)
+    edge = b.graph.add_input("x", "float32", x.shape)
+    inputs = [Value(edge, x.shape, x.shape), *node.inputs[1:]]
+    result = CONVERTERS[node.op](b, replace(node, inputs=inputs))
+    values = result if isinstance(result, list) else [result]
+    edges = [b.arranged(v, v.shape) for v in values if isinstance(v, Value)]
+    b.graph.set_outputs([b.node("identity", [e]) if e == edge else e for e in edges])
+    b.graph.verify()
+    session = _core.runtime.Session(b.graph, 1, "exact", "fp32", "reference", 0, False)
+    return [np.asarray(a) for a in session.run([np.ascontiguousarray(x.array)], None)]
+
+
+def _evaluated(node: OnnxNode, arrays: list[Any]) -> list[NDArray[Any]]:
+    try:
+        result = FOLDERS[node.op](node, arrays)
+    except (ImportFormatError, UnsupportedError):
+        raise
+    except (ValueError, IndexError, TypeError, OverflowError, AttributeError) as error:
+        raise ImportFormatError(f"{node}: cannot be evaluated ({_first_line(error)})") from error
+    return [np.asarray(a) for a in (result if isinstance(result, list) else [result])]
+
+
+def _same(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
+# Inputs that say how large a result is, or nothing about its numbers.
+_SIZES = {("Reshape", 1), ("Expand", 1), ("Resize", 3), ("CastLike", 0), ("CastLike", 1)}
+_SIZES |= {("Slice", i) for i in range(1, 5)}
+# Operators that may meet one sample's constant repeated over the batch.
+_REPEATED = {"Add", "Concat", "Div", "MatMul", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "Sum"}
+_REPEATED |= {"Where", "PRelu"}
+
+
+def _settled(node: OnnxNode, index: int, x: Operand | None) -> Operand | None:
+    """Input `index` if it may depend on the number of samples as it does."""
+    if not isinstance(x, Constant) or x.wide is None or (node.op, index) in _SIZES:
+        return x
+    if all(v is None or isinstance(v, Constant) for v in node.inputs):
+        return x  # the result depends on it in turn
+    if node.op in _REPEATED and (batch := _repetition(x)) is not None:
+        return Constant(x.array, x.name, x.origin, batch=batch)
+    raise mixed(str(node), f"it computes with {x.name!r}, which depends on the size of the batch")
+
+
+def _repetition(x: Constant) -> Batch | None:
+    """The axis along which every sample has the same numbers."""
+    assert x.wide is not None
+    changed = [i for i, (d, w) in enumerate(zip(x.shape, x.wide.shape, strict=False)) if d != w]
+    if len(x.shape) != x.wide.ndim or len(changed) != 1:
+        return None
+    axis = changed[0]
+    size = x.shape[axis]
+    if x.wide.shape[axis] != WIDE * size:
+        return None
+    samples = x.wide.reshape(*x.shape[:axis], WIDE, size, *x.shape[axis + 1 :])
+    same = _same(samples, np.broadcast_to(np.expand_dims(x.array, axis), samples.shape))
+    return Batch(axis, size) if same else None
 
 
 __all__ = ["from_onnx", "load_onnx", "supported_onnx_operators"]

@@ -29,7 +29,7 @@ def apply_unary(
         b.node(op, [x.edge], attributes, name, output_name),
         x.native,
         x.shape,
-        x.batch_axis,
+        x.batch,
         output_name,
     )
 
@@ -124,7 +124,8 @@ def _cast(b: SampleBuilder, node: OnnxNode) -> Operand:
             else np.dtype(b.graph.edge(like.edge).dtype)
         )
         if isinstance(known := node.operand(0), Constant):
-            return Constant(known.array.astype(target), known.name, known.origin)
+            wide = None if known.wide is None else known.wide.astype(target)
+            return Constant(known.array.astype(target), known.name, known.origin, wide=wide)
     else:
         target = numpy_dtype(node.integer("to"), str(node))
     x = as_value(node.operand(0), str(node))
@@ -156,6 +157,8 @@ def _where(b: SampleBuilder, node: OnnxNode) -> Operand:
     assert mask is not None
     mask = mask.astype(bool)
     chosen, other = node.operand(1), node.operand(2)
+    operands = [node.operand(0), chosen, other]
+    b.common_batch(operands, max(len(o.shape) for o in operands), str(node))
     if isinstance(chosen, Value) and isinstance(other, Value):
         a = apply_binary(b, "mul", [chosen, Constant(mask.astype(np.float32), "mask")])
         c = apply_binary(b, "mul", [other, Constant((~mask).astype(np.float32), "mask")])

@@ -12,7 +12,7 @@ from .onnx_elementwise import Converter, apply_binary, apply_unary, as_value, sc
 from .onnx_folding import axes_of, axis_of
 from .onnx_node import OnnxNode
 from .onnx_shaping import apply_transpose
-from .values import BATCH, Constant, Operand, SampleBuilder, Shape, Value
+from .values import BATCH, LEADING, Batch, Constant, Operand, SampleBuilder, Shape, Value, mixed
 
 _LARGEST = 1 << 20  # strides, kernels and pads beyond this are hostile, not networks
 
@@ -86,7 +86,7 @@ def _conv(b: SampleBuilder, node: OnnxNode) -> Operand:
     if node.optional(2) is not None:
         edges.append(b.constant(_constant(node, 2)))
     return b.value(
-        b.node("conv", edges, attributes, node.name, node.outputs[0]), 0, 0, node.outputs[0]
+        b.node("conv", edges, attributes, node.name, node.outputs[0]), 0, LEADING, node.outputs[0]
     )
 
 
@@ -135,7 +135,7 @@ def _conv_transpose(b: SampleBuilder, node: OnnxNode) -> Operand:
     return b.value(
         b.node("conv_transpose", edges, attributes, node.name, node.outputs[0]),
         0,
-        0,
+        LEADING,
         node.outputs[0],
     )
 
@@ -160,7 +160,7 @@ def _pool(op: str) -> Converter:
         if op == "avg_pool":
             attributes["count_include_pad"] = node.integer("count_include_pad", 0)
         edge = b.node(op, [b.leading(x, str(node))], attributes, node.name, node.outputs[0])
-        return b.value(edge, 0, 0, node.outputs[0])
+        return b.value(edge, 0, LEADING, node.outputs[0])
 
     return convert
 
@@ -180,9 +180,9 @@ def apply_reduce(
     form = b.form_for_axes(x, axes, str(node))
     attributes = {"axes": [a + form.shift for a in axes], "keepdims": int(keepdims)}
     edge = b.node(op, [b.arranged(x, form.native)], attributes, node.name, node.outputs[0])
-    batch = x.batch_axis
+    batch = x.batch
     if batch is not None and not keepdims:
-        batch -= sum(a < batch for a in axes)
+        batch = batch.at(batch.axis - sum(a < batch.axis for a in axes))
     return b.value(edge, form.shift, batch, node.outputs[0])
 
 
@@ -223,7 +223,7 @@ def _batch_norm(b: SampleBuilder, node: OnnxNode) -> Operand:
     edge = b.node(
         "batch_norm", edges, {"epsilon": node.real("epsilon", 1e-5)}, node.name, node.outputs[0]
     )
-    return b.value(edge, 0, 0, node.outputs[0])
+    return b.value(edge, 0, LEADING, node.outputs[0])
 
 
 def _layer_norm(b: SampleBuilder, node: OnnxNode) -> Operand:
@@ -240,7 +240,7 @@ def _layer_norm(b: SampleBuilder, node: OnnxNode) -> Operand:
         "epsilon": node.real("epsilon", 1e-5),
     }
     edge = b.node("layer_norm", edges, attributes, node.name, node.outputs[0])
-    return b.value(edge, form.shift, x.batch_axis, node.outputs[0])
+    return b.value(edge, form.shift, x.batch, node.outputs[0])
 
 
 def _group_norm(b: SampleBuilder, node: OnnxNode) -> Operand:
@@ -250,11 +250,12 @@ def _group_norm(b: SampleBuilder, node: OnnxNode) -> Operand:
     groups = channels if node.op == "InstanceNormalization" else node.integer("num_groups")
     if groups < 1 or channels % groups:
         raise ImportFormatError(f"{node}: {groups} groups do not divide {channels} channels")
+    b.check_leading(x, str(node))
     inner = math.prod(x.shape[1:]) // groups
     edge = b.arranged(x, (BATCH if b.batched else x.shape[0], groups, inner))
     ones = b.constant(Constant(np.ones(inner, np.float32), "ones"))
     edge = b.node("layer_norm", [edge, ones], {"axis": -1, "epsilon": node.real("epsilon", 1e-5)})
-    y: Operand = b.reshaped(b.value(edge, 0, 0), x.shape, 0)
+    y: Operand = b.reshaped(b.value(edge, 0), x.shape, LEADING)
     scale, shift = _constant(node, 1), _constant(node, 2)
     if scale.array.size == groups != channels:  # opset 18 has one value per group
         scale, shift = (
@@ -271,7 +272,9 @@ def _softmax(op: str) -> Converter:
         axis = axis_of(node.integer("axis", 1 if node.opset < 13 else -1), len(x.shape), str(node))
         source = x
         if node.opset < 13:  # older opsets flatten everything from the axis on
-            x = b.reshaped(x, (*x.shape[:axis], math.prod(x.shape[axis:])), x.batch_axis)
+            if b.open and x.batch is not None and x.batch.axis >= axis:
+                raise mixed(str(node))
+            x = b.reshaped(x, (*x.shape[:axis], math.prod(x.shape[axis:])), x.batch)
         form = b.form_for_axes(x, [axis], str(node))
         edge = b.node(
             op,
@@ -281,9 +284,9 @@ def _softmax(op: str) -> Converter:
             node.outputs[0],
         )
         return b.reshaped(
-            b.value(edge, form.shift, x.batch_axis),
+            b.value(edge, form.shift, x.batch),
             source.shape,
-            source.batch_axis,
+            source.batch,
             node.outputs[0],
         )
 
@@ -305,6 +308,7 @@ def apply_dense(
             f"{name or 'dense'}: input of shape {x.shape} does not fit a weight of shape "
             f"{weight.shape}"
         )
+    b.check_apart(x, len(x.shape) - 1, name or "dense")
     native = (
         x.native if len(x.native) >= 2 and x.native[-1] == inputs else b.natural(x.shape).native
     )
@@ -314,7 +318,7 @@ def apply_dense(
     if bias is not None:
         edges.append(b.constant(bias, (outputs,)))
     edge = b.node("dense", edges, {}, name, output_name)
-    return Value(edge, (*native[:-1], outputs), (*x.shape[:-1], outputs), x.batch_axis, output_name)
+    return Value(edge, (*native[:-1], outputs), (*x.shape[:-1], outputs), x.batch, output_name)
 
 
 def _gemm(b: SampleBuilder, node: OnnxNode) -> Operand:
@@ -370,6 +374,7 @@ def apply_matmul(
     if lead is None or x.shape[-1] != y.shape[-2]:
         raise ImportFormatError(f"{what}: shapes {x.shape} and {y.shape} do not multiply")
     rank = len(lead) + 2
+    batch = _batch_of_product(b, x, y, rank, what)
     shift = 0 if not b.batched or (rank > 2 and lead[0] == 1) else 1
     edges = []
     for o in (x, y):
@@ -378,35 +383,53 @@ def apply_matmul(
             edges.append(b.constant(o, shape if shift == 0 else (1, *shape)))
         else:
             edges.append(b.arranged(o, (BATCH, *shape[1 - shift :]) if b.batched else shape))
-    axes = {
-        o.batch_axis + rank - len(o.shape)
-        for o in (x, y)
-        if isinstance(o, Value) and o.batch_axis is not None
-    }
-    batch = axes.pop() if len(axes) == 1 else None
     return b.value(b.node("matmul", edges, {}, name, output_name), shift, batch, output_name)
+
+
+def _batch_of_product(
+    b: SampleBuilder, x: Operand, y: Operand, rank: int, what: str
+) -> Batch | None:
+    """Where x @ y holds the batch: in a row of x, in a column of y, or in front of both."""
+    if isinstance(x, Value):
+        b.check_apart(x, len(x.shape) - 1, what)
+    if isinstance(y, Value):
+        b.check_apart(y, len(y.shape) - 2, what)
+    one = x if y.batch is None else y if x.batch is None else None
+    if one is not None and one.batch is not None and one.batch.axis >= len(one.shape) - 2:
+        return one.batch.at(one.batch.axis + rank - len(one.shape))
+    batch = b.common_batch((x, y), rank, what)
+    if b.open and batch is not None and batch.axis >= rank - 2:
+        raise mixed(what)
+    return batch
+
+
+def _wider(b: SampleBuilder, x: Value, axis: int) -> Value:
+    """A vector as a matrix with the unit axis `axis`."""
+    batch = None if x.batch is None else x.batch.at(1 - axis)
+    return b.reshaped(x, (1, *x.shape) if axis == 0 else (*x.shape, 1), batch)
 
 
 def _matmul(b: SampleBuilder, node: OnnxNode) -> Operand:
     x, y = node.operand(0), node.operand(1)
     if not x.shape or not y.shape:
         raise ImportFormatError(f"{node}: MatMul of a scalar")
-    if isinstance(x, Value) and isinstance(y, Constant) and len(y.shape) == 2:
+    weight = isinstance(y, Constant) and len(y.shape) == 2 and y.batch is None
+    if isinstance(x, Value) and isinstance(y, Constant) and weight:
         return apply_dense(b, x, y.transposed([1, 0]), None, node.name, node.outputs[0])
     vector_x, vector_y = len(x.shape) == 1, len(y.shape) == 1
     if vector_x:
-        x = x.reshaped((1, *x.shape)) if isinstance(x, Constant) else b.reshaped(x, (1, *x.shape))
+        x = x.reshaped((1, *x.shape)) if isinstance(x, Constant) else _wider(b, x, 0)
     if vector_y:
-        y = y.reshaped((*y.shape, 1)) if isinstance(y, Constant) else b.reshaped(y, (*y.shape, 1))
+        y = y.reshaped((*y.shape, 1)) if isinstance(y, Constant) else _wider(b, y, 1)
     result = apply_matmul(b, x, y, str(node), node.name, node.outputs[0])
-    shape = result.shape
+    shape, batch = result.shape, result.batch
+    if vector_x and batch is not None and batch.axis == len(shape) - 1:
+        batch = batch.at(batch.axis - 1)
     if vector_y:
         shape = shape[:-1]
     if vector_x:
         shape = (*shape[:-2], *shape[-1:]) if not vector_y else shape[:-1]
-    return b.reshaped(
-        result, shape, result.batch_axis if shape == result.shape else None, node.outputs[0]
-    )
+    return b.reshaped(result, shape, batch, node.outputs[0])
 
 
 LAYERS: dict[str, Converter] = {

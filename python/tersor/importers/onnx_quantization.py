@@ -45,7 +45,7 @@ def _quantize(b: SampleBuilder, node: OnnxNode) -> Operand:
     x = as_value(known, str(node))
     q = signed_qparams([scale], [zero - 128 if dtype == "uint8" else zero])
     edge = b.graph.add_node("quantize", [x.edge], {}, node.name, node.outputs[0], q)
-    return Value(edge, x.native, x.shape, x.batch_axis, node.outputs[0])
+    return Value(edge, x.native, x.shape, x.batch, node.outputs[0])
 
 
 def _quantized_constant(node: OnnxNode, x: Constant) -> Constant:
@@ -85,7 +85,7 @@ def _dequantize(b: SampleBuilder, node: OnnxNode) -> Operand:
             f"{node}: parameters differ from those that {x.name!r} was quantized with"
         )
     out = b.node("dequantize", [x.edge], {}, node.name, node.outputs[0])
-    return Value(out, x.native, x.shape, x.batch_axis, node.outputs[0])
+    return Value(out, x.native, x.shape, x.batch, node.outputs[0])
 
 
 def _constant(node: OnnxNode, x: Constant) -> Constant:

@@ -1,8 +1,10 @@
-"""ONNX operators that move or select numbers: reshape, transpose, slice, concat, pad, resize."""
+"""ONNX operators that move or select numbers: reshape, transpose, slice, concat, pad."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from .onnx_folding import (
     unsqueezed_shape,
 )
 from .onnx_node import OnnxNode
-from .values import BATCH, Constant, Operand, SampleBuilder, Shape, Value
+from .values import BATCH, LEADING, Constant, Operand, SampleBuilder, Shape, Value, mixed
 
 
 def _first(node: OnnxNode) -> Value:
@@ -33,20 +35,43 @@ def _optional_arrays(node: OnnxNode) -> list[Any]:
     return [node.operand(0)] + [node.array(i) for i in range(1, len(node.inputs))]
 
 
+def _following(node: OnnxNode) -> range:
+    return range(1, len(node.inputs))
+
+
 def _shape(b: SampleBuilder, node: OnnxNode) -> Operand:
-    return Constant(shape_array(node, _first(node).shape), node.outputs[0])
+    return _known(b, node, lambda shape: shape_array(node, shape))
 
 
 def _size(b: SampleBuilder, node: OnnxNode) -> Operand:
-    return Constant(np.asarray(math.prod(_first(node).shape), np.int64), node.outputs[0])
+    return _known(b, node, lambda shape: np.asarray(math.prod(shape), np.int64))
+
+
+def _known(b: SampleBuilder, node: OnnxNode, function: Callable[[Shape], Any]) -> Constant:
+    """What follows from the shape: for one sample, and for many where that differs."""
+    x = _first(node)
+    array, wide = function(x.shape), function(x.wide_shape)
+    differs = b.open and not np.array_equal(array, wide)
+    return Constant(array, node.outputs[0], wide=wide if differs else None)
+
+
+def wide_array(node: OnnxNode, index: int) -> Any:
+    """A shape that is given as an input, for WIDE samples."""
+    value = node.operand(index)
+    assert isinstance(value, Constant)
+    return value.array if value.wide is None else value.wide
 
 
 def _reshape(b: SampleBuilder, node: OnnxNode) -> Operand:
     x = _first(node)
     wanted = node.array(1) if node.opset >= 5 else np.asarray(node.integers("shape"))
     shape = resolve_shape(x.shape, wanted, bool(node.integer("allowzero", 0)), str(node))
-    kept = x.batch_axis == 0 and shape[:1] == (1,)
-    return b.reshaped(x, shape, 0 if kept else None, node.outputs[0])
+    wide = None
+    if b.open:
+        many = wide_array(node, 1) if node.opset >= 5 else wanted
+        with contextlib.suppress(ImportFormatError):  # it holds for one sample only
+            wide = resolve_shape(x.wide_shape, many, bool(node.integer("allowzero", 0)), str(node))
+    return b.reshaped(x, shape, b.batch_after(x, shape, wide, str(node)), node.outputs[0])
 
 
 def _flatten(b: SampleBuilder, node: OnnxNode) -> Operand:
@@ -55,33 +80,36 @@ def _flatten(b: SampleBuilder, node: OnnxNode) -> Operand:
     axis += len(x.shape) if axis < 0 else 0
     if not 0 <= axis <= len(x.shape):
         raise ImportFormatError(f"{node}: axis {axis} does not fit shape {x.shape}")
-    shape = (math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
-    return b.reshaped(
-        x, shape, 0 if x.batch_axis == 0 and shape[0] == 1 and axis else None, node.outputs[0]
-    )
+    shape, wide = ((math.prod(s[:axis]), math.prod(s[axis:])) for s in (x.shape, x.wide_shape))
+    batch = b.batch_after(x, shape, wide, str(node)) if b.open or axis else None
+    return b.reshaped(x, shape, batch, node.outputs[0])
 
 
 def _squeeze(b: SampleBuilder, node: OnnxNode) -> Operand:
     x, *extra = _optional_arrays(node)
     axes = node.axes(extra)
-    if axes is None and x.batch_axis is not None:  # "all unit axes" means those of the sample
-        axes = [i for i, d in enumerate(x.shape) if d == 1 and i != x.batch_axis]
+    if axes is None and x.batch is not None:  # "all unit axes" means those of the sample
+        axes = [i for i, d in enumerate(x.shape) if d == 1 and i != x.batch.axis]
         extra = [np.asarray(axes, np.int64)]
     shape = squeezed_shape(node, x.shape, extra)
-    batch = x.batch_axis
+    batch = x.batch
     if batch is not None:
         gone = set(axes_of(axes, len(x.shape), str(node)))
-        batch = None if batch in gone else batch - sum(a < batch for a in gone)
+        if b.open and batch.axis in gone:
+            raise mixed(str(node), "it drops the axis of the batch")
+        batch = (
+            None if batch.axis in gone else batch.at(batch.axis - sum(a < batch.axis for a in gone))
+        )
     return b.reshaped(x, shape, batch, node.outputs[0])
 
 
 def _unsqueeze(b: SampleBuilder, node: OnnxNode) -> Operand:
     x, *extra = _optional_arrays(node)
     shape = unsqueezed_shape(node, x.shape, extra)
-    batch = x.batch_axis
+    batch = x.batch
     if batch is not None:
         new = set(axes_of(node.axes(extra), len(shape), str(node)))
-        batch = [i for i in range(len(shape)) if i not in new][batch]
+        batch = batch.at([i for i in range(len(shape)) if i not in new][batch.axis])
     return b.reshaped(x, shape, batch, node.outputs[0])
 
 
@@ -90,7 +118,7 @@ def apply_transpose(
 ) -> Value:
     """Permute axes; moving only unit axes is a change of shape."""
     shape = tuple(x.shape[p] for p in perm)
-    batch = None if x.batch_axis is None else perm.index(x.batch_axis)
+    batch = None if x.batch is None else x.batch.at(perm.index(x.batch.axis))
     form = b.natural(x.shape)
     if not b.batched or (form.shift == 0 and perm[0] == 0):
         edge = b.node("transpose", [b.arranged(x, form.native)], {"perm": perm}, name, output_name)
@@ -123,14 +151,22 @@ def apply_slice(
     output_name: str = "",
 ) -> Value:
     """Slice by (axis, start, end, step); a range over the whole axis is dropped."""
+    for r in ranges:
+        b.check_apart(x, r[0], what)
     ranges = [r for r in ranges if r[1:] != (0, x.shape[r[0]], 1)]
     if not ranges:
         return x
     for axis, start, end, step in ranges:
         if len(range(start, end, step)) == 0:
             raise UnsupportedError(f"{what}: the result is empty along axis {axis}")
-        if step < 0:
-            raise UnsupportedError(f"{what}: a negative step ({step}) is not supported")
+    reversed_ = [r for r in ranges if r[3] < 0]
+    ranges = [r for r in ranges if r[3] > 0]
+    for i, (axis, *bounds) in enumerate(reversed_):
+        index = Constant(np.arange(*bounds, dtype=np.int64), "index")
+        names = (name, output_name) if i + 1 == len(reversed_) and not ranges else ("", "")
+        x = apply_gather(b, x, index, axis, what, names[0], names[1])
+    if not ranges:
+        return x
     form = b.form_for_axes(x, [r[0] for r in ranges], what)
     attributes = {
         "axes": [r[0] + form.shift for r in ranges],
@@ -139,12 +175,42 @@ def apply_slice(
         "steps": [r[3] for r in ranges],
     }
     edge = b.node("slice", [b.arranged(x, form.native)], attributes, name, output_name)
-    return b.value(edge, form.shift, x.batch_axis, output_name)
+    return b.value(edge, form.shift, x.batch, output_name)
+
+
+def apply_gather(
+    b: SampleBuilder,
+    x: Value,
+    index: Constant,
+    axis: int,
+    what: str,
+    name: str = "",
+    output_name: str = "",
+) -> Value:
+    """Entries of an axis; `index` holds numbers >= 0 and takes the place of the axis."""
+    form = b.form_for_axes(x, [axis], what)
+    edges = [b.arranged(x, form.native), b.constant(index)]
+    edge = b.node("gather", edges, {"axis": axis + form.shift}, name, output_name)
+    batch = x.batch
+    if batch is not None and batch.axis > axis:
+        batch = batch.at(batch.axis + len(index.shape) - 1)
+    return b.value(edge, form.shift, batch, output_name)
 
 
 def _slice(b: SampleBuilder, node: OnnxNode) -> Operand:
     x = _first(node)
     ranges = slice_ranges(node, x.shape, _optional_arrays(node) if node.opset >= 10 else [])
+    if b.open:
+        extra = [x, *(wide_array(node, i) if node.optional(i) else None for i in _following(node))]
+        wide = slice_ranges(node, x.wide_shape, extra if node.opset >= 10 else [])
+        pairs = [
+            (r, w)
+            for r, w in zip(ranges, wide, strict=True)
+            if r[1:] != (0, x.shape[r[0]], 1) or w[1:] != (0, x.wide_shape[w[0]], 1)
+        ]
+        if any(r != w for r, w in pairs):
+            raise mixed(str(node))
+        ranges = [r for r, _ in pairs]
     return apply_slice(b, x, ranges, str(node), node.name, node.outputs[0])
 
 
@@ -176,10 +242,11 @@ def _concat(b: SampleBuilder, node: OnnxNode) -> Operand:
     x = as_value(first if first is not None else operands[0], str(node))
     axis = axis_of(node.integer("axis"), len(x.shape), str(node))
     form = b.form_for_axes(x, [axis], str(node))
+    if any(len(o.shape) != len(x.shape) for o in operands):
+        raise ImportFormatError(f"{node}: ranks of the operands differ")
+    b.common_batch(operands, len(x.shape), str(node))
     edges = []
     for o in operands:
-        if len(o.shape) != len(x.shape):
-            raise ImportFormatError(f"{node}: ranks of the operands differ")
         native = (BATCH, *o.shape[1 - form.shift :]) if b.batched else o.shape
         if isinstance(o, Value):
             edges.append(b.arranged(o, native))
@@ -187,7 +254,7 @@ def _concat(b: SampleBuilder, node: OnnxNode) -> Operand:
             edge = b.constant(o, (1, *native[1:]) if b.batched else native)
             edges.append(b.node("expand", [edge], {"shape": list(native)}) if b.batched else edge)
     edge = b.node("concat", edges, {"axis": axis + form.shift}, node.name, node.outputs[0])
-    return b.value(edge, form.shift, x.batch_axis, node.outputs[0])
+    return b.value(edge, form.shift, x.batch, node.outputs[0])
 
 
 def _pad(b: SampleBuilder, node: OnnxNode) -> Operand:
@@ -238,7 +305,7 @@ def _pad(b: SampleBuilder, node: OnnxNode) -> Operand:
         node.name,
         node.outputs[0],
     )
-    return b.value(edge, form.shift, x.batch_axis, node.outputs[0])
+    return b.value(edge, form.shift, x.batch, node.outputs[0])
 
 
 def _required(node: OnnxNode, index: int) -> Any:
@@ -275,20 +342,12 @@ def _gather(b: SampleBuilder, node: OnnxNode) -> Operand:
             node.outputs[0],
         )
         shape = data.shape[:axis] + index.shape + data.shape[axis + 1 :]
-        batch = data.batch_axis
-        if batch is not None and batch > axis:
-            batch += index.ndim - 1
+        batch = data.batch
+        if batch is not None and batch.axis > axis:
+            batch = batch.at(batch.axis + index.ndim - 1)
         return b.reshaped(part, shape, batch, node.outputs[0])
-    form = b.form_for_axes(data, [axis], str(node))
-    edges = [
-        b.arranged(data, form.native),
-        b.constant(Constant(index, indices.name, indices.origin)),
-    ]
-    edge = b.node("gather", edges, {"axis": axis + form.shift}, node.name, node.outputs[0])
-    batch = data.batch_axis
-    if batch is not None and batch > axis:
-        batch += index.ndim - 1
-    return b.value(edge, form.shift, batch, node.outputs[0])
+    chosen = Constant(index, indices.name, indices.origin)
+    return apply_gather(b, data, chosen, axis, str(node), node.name, node.outputs[0])
 
 
 def _embedding(b: SampleBuilder, node: OnnxNode, table: Constant, indices: Value) -> Operand:
@@ -301,25 +360,31 @@ def _embedding(b: SampleBuilder, node: OnnxNode, table: Constant, indices: Value
         "gather", [b.constant(table), indices.edge], {"axis": 0}, node.name, node.outputs[0]
     )
     rest = table.shape[1:]
-    return Value(
-        edge, indices.native + rest, indices.shape + rest, indices.batch_axis, node.outputs[0]
-    )
+    return Value(edge, indices.native + rest, indices.shape + rest, indices.batch, node.outputs[0])
 
 
 def _expand(b: SampleBuilder, node: OnnxNode) -> Operand:
     x = _first(node)
     shape = bounded(np.broadcast_shapes(x.shape, bounded(_required(node, 1), str(node))), str(node))
-    return _expanded(b, x, shape, node)
+    y = _expanded(b, x, shape, node)
+    if b.open:
+        try:
+            wide = np.broadcast_shapes(x.wide_shape, bounded(wide_array(node, 1), str(node)))
+        except ValueError:
+            wide = ()
+        if wide != y.wide_shape:
+            raise mixed(str(node))
+    return y
 
 
 def _expanded(b: SampleBuilder, x: Value, shape: Shape, node: OnnxNode) -> Value:
     shift = len(shape) - len(x.shape)
-    batch = None if x.batch_axis is None else x.batch_axis + shift
+    batch = None if x.batch is None else x.batch.at(x.batch.axis + shift)
     padded = (1,) * shift + x.shape
     if padded == shape:
         return b.reshaped(x, shape, batch)
-    if batch is not None and shape[batch] != 1:
-        raise UnsupportedError(f"{node}: the batch axis cannot be expanded")
+    if batch is not None and shape[batch.axis] != padded[batch.axis]:
+        raise mixed(str(node), "it repeats the samples")
     form = b.natural(shape)
     edge = b.arranged(x, (BATCH, *padded[1 - form.shift :]) if b.batched else padded)
     edge = b.node("expand", [edge], {"shape": list(form.native)}, node.name, node.outputs[0])
@@ -334,100 +399,46 @@ def _tile(b: SampleBuilder, node: OnnxNode) -> Operand:
     bounded([d * r for d, r in zip(x.shape, repeats, strict=True)], str(node))
     for axis, count in enumerate(repeats):
         if count > 1:  # [.., d, ..] -> [.., 1, d, ..] -> [.., count, d, ..] -> [.., count * d, ..]
+            b.check_apart(x, axis, str(node))
+            batch = x.batch
+            later = batch.at(batch.axis + (batch.axis > axis)) if batch is not None else None
             final = (*x.shape[:axis], count * x.shape[axis], *x.shape[axis + 1 :])
             opened = (*x.shape[:axis], 1, *x.shape[axis:])
             wide = (*x.shape[:axis], count, *x.shape[axis:])
-            x = b.reshaped(_expanded(b, b.reshaped(x, opened), wide, node), final)
+            x = b.reshaped(_expanded(b, b.reshaped(x, opened, later), wide, node), final, batch)
     return x
 
 
 def _depth_to_space(b: SampleBuilder, node: OnnxNode) -> Operand:
     x = _first(node)
-    n, c, h, w, k = *_image(node, x), node.integer("blocksize")
+    n, c, h, w, k = *_image(b, node, x), node.integer("blocksize")
     if k < 1 or c % (k * k):
         raise ImportFormatError(f"{node}: blocksize {k} does not divide {c} channels")
     if node.text("mode", "DCR") == "CRD":
-        y = apply_transpose(b, b.reshaped(x, (n, c // k // k, k, k, h, w), 0), [0, 1, 4, 2, 5, 3])
+        y = apply_transpose(
+            b, b.reshaped(x, (n, c // k // k, k, k, h, w), LEADING), [0, 1, 4, 2, 5, 3]
+        )
     else:
-        y = apply_transpose(b, b.reshaped(x, (n, k, k, c // k // k, h, w), 0), [0, 3, 4, 1, 5, 2])
-    return b.reshaped(y, (n, c // k // k, h * k, w * k), 0, node.outputs[0])
+        y = apply_transpose(
+            b, b.reshaped(x, (n, k, k, c // k // k, h, w), LEADING), [0, 3, 4, 1, 5, 2]
+        )
+    return b.reshaped(y, (n, c // k // k, h * k, w * k), LEADING, node.outputs[0])
 
 
 def _space_to_depth(b: SampleBuilder, node: OnnxNode) -> Operand:
     x = _first(node)
-    n, c, h, w, k = *_image(node, x), node.integer("blocksize")
+    n, c, h, w, k = *_image(b, node, x), node.integer("blocksize")
     if k < 1 or h % k or w % k:
         raise ImportFormatError(f"{node}: blocksize {k} does not divide {h} x {w}")
-    y = apply_transpose(b, b.reshaped(x, (n, c, h // k, k, w // k, k), 0), [0, 3, 5, 1, 2, 4])
-    return b.reshaped(y, (n, c * k * k, h // k, w // k), 0, node.outputs[0])
+    y = apply_transpose(b, b.reshaped(x, (n, c, h // k, k, w // k, k), LEADING), [0, 3, 5, 1, 2, 4])
+    return b.reshaped(y, (n, c * k * k, h // k, w // k), LEADING, node.outputs[0])
 
 
-def _image(node: OnnxNode, x: Value) -> Shape:
+def _image(b: SampleBuilder, node: OnnxNode, x: Value) -> Shape:
+    b.check_leading(x, str(node))
     if len(x.shape) != 4:
         raise ImportFormatError(f"{node}: input must have 4 dimensions, got shape {x.shape}")
     return x.shape
-
-
-_COORDINATES = {
-    "half_pixel": "half_pixel",
-    "asymmetric": "asymmetric",
-    "align_corners": "align_corners",
-    "pytorch_half_pixel": "pytorch_half_pixel",
-}
-
-
-def _resize(b: SampleBuilder, node: OnnxNode) -> Operand:
-    x = _first(node)
-    rank = len(x.shape)
-    old = node.op == "Upsample" or node.opset < 11
-    scales = node.array(1 if old else 2) if len(node.inputs) > 1 else None
-    sizes = None if old else node.array(3)
-    if old and node.has("scales"):
-        scales = np.asarray(node.reals("scales"))
-    axes = (
-        list(axes_of(node.integers("axes"), rank, str(node)))
-        if node.has("axes")
-        else list(range(rank))
-    )
-    full = list(x.shape)
-    if sizes is not None and sizes.size == len(axes):
-        for a, s in zip(axes, sizes.reshape(-1), strict=True):
-            full[a] = int(s)
-    elif scales is not None and scales.size == len(axes):
-        for a, s in zip(axes, scales.reshape(-1), strict=True):
-            if not 0 < float(s) < 1 << 16:
-                raise ImportFormatError(f"{node}: scale {float(s)} is out of range")
-            full[a] = math.floor(x.shape[a] * float(s))
-            if not math.isclose(full[a], x.shape[a] * float(s), rel_tol=1e-5):
-                raise UnsupportedError(
-                    f"{node}: scale {float(s)} of {x.shape[a]} does not give a whole number"
-                )
-    else:
-        raise ImportFormatError(f"{node}: neither scales nor sizes fit shape {x.shape}")
-    shape = bounded(full, str(node))
-    if (
-        rank < 3
-        or shape[:2] != x.shape[:2]
-        or node.integer("antialias", 0)
-        or node.integer("exclude_outside", 0)
-    ):
-        raise UnsupportedError(f"{node}: only plain resizing of the spatial axes is supported")
-    mode = node.text("mode", "nearest")
-    coordinates = "asymmetric" if old else node.text("coordinate_transformation_mode", "half_pixel")
-    nearest = "floor" if old else node.text("nearest_mode", "round_prefer_floor")
-    if mode not in ("nearest", "linear") or coordinates not in _COORDINATES:
-        raise UnsupportedError(
-            f"{node}: mode {mode!r} with {coordinates!r} is not supported "
-            f"(nearest and linear; {', '.join(_COORDINATES)} are)"
-        )
-    attributes = {
-        "sizes": list(shape[2:]),
-        "mode": mode,
-        "coordinates": coordinates,
-        "nearest": nearest,
-    }
-    edge = b.node("resize", [b.leading(x, str(node))], attributes, node.name, node.outputs[0])
-    return b.value(edge, 0, 0, node.outputs[0])
 
 
 SHAPING: dict[str, Converter] = {
@@ -438,7 +449,6 @@ SHAPING: dict[str, Converter] = {
     "Gather": _gather,
     "Pad": _pad,
     "Reshape": _reshape,
-    "Resize": _resize,
     "Shape": _shape,
     "Size": _size,
     "Slice": _slice,
@@ -448,7 +458,6 @@ SHAPING: dict[str, Converter] = {
     "Tile": _tile,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
-    "Upsample": _resize,
 }
 
-__all__ = ["SHAPING", "apply_slice", "apply_transpose"]
+__all__ = ["SHAPING", "apply_gather", "apply_slice", "apply_transpose", "wide_array"]

@@ -5,6 +5,10 @@ arithmetic folds; the batch axis is then put in front of every edge (what ``vmap
 therefore has two shapes: the source's for one sample, and the native one with the batch in front.
 They hold the same numbers in the same order, so going from one arrangement to another is a reshape,
 never a transpose.
+
+This is right only for networks that treat samples independently. Every value therefore knows where
+the source holds its batch (:class:`Batch`), and what depends on the size of the batch is read for
+``WIDE`` samples as well; a node that brings different samples together is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +26,31 @@ from ..base.error import GraphError, UnsupportedError
 from ..graph.graph import Graph
 
 BATCH = -1
+WIDE = 6  # samples of the second reading; unlike one in every divisor that networks ask for
 Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Where the source holds the batch: `axis` runs over [..., batch, inner]."""
+
+    axis: int
+    inner: int = 1  # more where the batch is merged with heads or windows behind it
+
+    def at(self, axis: int) -> Batch:
+        """The same on another axis."""
+        return Batch(axis, self.inner)
+
+
+LEADING = Batch(0)
+
+
+def mixed(what: str, why: str = "") -> UnsupportedError:
+    """The refusal of a node that brings the samples of a batch together."""
+    return UnsupportedError(
+        f"{what} mixes the samples of a batch{why and f' ({why})'}; only networks that treat "
+        f"samples independently can be imported with an open batch dimension"
+    )
 
 
 @dataclass(eq=False)
@@ -57,6 +85,8 @@ class Constant:
     name: str = ""  # of the value in the source
     origin: str = ""  # of the parameter that it came from
     codes: Codes | None = None
+    wide: NDArray[Any] | None = None  # for WIDE samples, where that differs
+    batch: Batch | None = None  # where it repeats one sample over the batch
 
     @property
     def shape(self) -> Shape:
@@ -89,8 +119,14 @@ class Value:
     edge: int
     native: Shape  # of the edge; native[0] == BATCH in a batched import
     shape: Shape  # as the source sees it, for one sample
-    batch_axis: int | None = None  # axis of `shape` that is the batch, where known
+    batch: Batch | None = None  # where known: always in an open import
     name: str = ""
+
+    @property
+    def wide_shape(self) -> Shape:
+        """As the source sees it, for WIDE samples."""
+        axis = None if self.batch is None else self.batch.axis
+        return tuple(WIDE * d if i == axis else d for i, d in enumerate(self.shape))
 
 
 Operand = Value | Constant
@@ -110,6 +146,7 @@ class SampleBuilder:
 
     graph: Graph
     batched: bool
+    open: bool = False  # batched, and the source allows any number of samples
     _constants: dict[tuple[int, Shape], int] = field(default_factory=dict)
     _keep: list[Constant] = field(default_factory=list)  # ids in the key above stay unique
 
@@ -127,16 +164,14 @@ class SampleBuilder:
         """A form in which `axes` are axes of their own (none is the batch)."""
         if not self.batched:
             return Form(value.shape, 0)
-        if value.batch_axis is not None and value.batch_axis in axes:
-            raise UnsupportedError(
-                f"{what} mixes the samples of a batch; only networks that treat samples "
-                f"independently can be imported with an open batch dimension"
-            )
+        if value.batch is not None and value.batch.axis in axes:
+            raise mixed(what)
         form = self.natural(value.shape)
         return Form((BATCH, *value.shape), 1) if form.shift == 0 and 0 in axes else form
 
     def leading(self, value: Value, what: str) -> int:
         """The edge with the batch as axis 0 of the source's shape (convolution, pooling)."""
+        self.check_leading(value, what)
         form = self.natural(value.shape)
         if form.shift:
             raise UnsupportedError(
@@ -144,6 +179,16 @@ class SampleBuilder:
                 f"is merged with the batch; this arrangement cannot be imported"
             )
         return self.arranged(value, form.native)
+
+    def check_leading(self, value: Value, what: str) -> None:
+        """The batch is axis 0 of the source's shape, and nothing else."""
+        if self.open and (value.batch != LEADING or value.shape[0] != 1):
+            raise mixed(what, f"its input of shape {_with_batch(value)} must have the batch first")
+
+    def check_apart(self, value: Value, axis: int, what: str) -> None:
+        """The batch is not in `axis`."""
+        if self.open and value.batch is not None and value.batch.axis == axis:
+            raise mixed(what)
 
     def arranged(self, value: Value, native: Shape) -> int:
         """The edge of `value` in another native shape of the same numbers."""
@@ -192,19 +237,43 @@ class SampleBuilder:
         """Append a node; -1 stands for an absent input."""
         return int(self.graph.add_node(op, list(inputs), attributes or {}, name, output_name))
 
-    def value(self, edge: int, shift: int, batch_axis: int | None = None, name: str = "") -> Value:
+    def value(self, edge: int, shift: int, batch: Batch | None = None, name: str = "") -> Value:
         """What the edge is to the source, given the shift of the form that it was computed in."""
         native = tuple(BATCH if d is None else d for d in self.graph.edge(edge).shape)
         shape = native
         if self.batched:
             shape = native[1:] if shift else (1, *native[1:])
-        return Value(edge, native, shape, batch_axis, name)
+        return Value(edge, native, shape, batch, name)
 
     def reshaped(
-        self, value: Value, shape: Sequence[int], batch_axis: int | None = None, name: str = ""
+        self, value: Value, shape: Sequence[int], batch: Batch | None = None, name: str = ""
     ) -> Value:
         """The same edge under another source shape; a node appears when an operator needs it."""
-        return Value(value.edge, value.native, tuple(shape), batch_axis, name or value.name)
+        return Value(value.edge, value.native, tuple(shape), batch, name or value.name)
+
+    def batch_after(
+        self, value: Value, shape: Shape, wide: Shape | None, what: str
+    ) -> Batch | None:
+        """Where a change of shape leaves the batch; `wide` is the new shape for WIDE samples.
+
+        The numbers keep their order, so as many lie behind the batch as before: an axis holds it
+        if that many fill the axes behind and a divisor of its own entries. None for `wide` is a
+        file that fixes the shape of one sample; the source then has no meaning for more.
+        """
+        if not self.open or value.batch is None:
+            kept = value.batch == LEADING and shape[:1] == (1,)
+            return LEADING if kept else None
+        behind = math.prod(value.shape[value.batch.axis + 1 :]) * value.batch.inner
+        axes = sorted(range(len(shape)), key=lambda i: shape[i] != 1)
+        if wide is not None:
+            axes = [i for i in axes if wide[i] != shape[i]]
+            if len(axes) != 1 or wide[axes[0]] != WIDE * shape[axes[0]]:
+                raise mixed(what)
+        for axis in axes:
+            rest = max(1, math.prod(shape[axis + 1 :]))
+            if behind % rest == 0 and shape[axis] % (behind // rest) == 0:
+                return Batch(axis, behind // rest)
+        raise mixed(what, f"it turns shape {_with_batch(value)} into {shape} per sample")
 
     # -- broadcasting
 
@@ -217,19 +286,14 @@ class SampleBuilder:
         except ValueError:
             shapes = " and ".join(str(o.shape) for o in operands)
             raise GraphError(f"{what}: operands of shapes {shapes} do not broadcast") from None
-        axes = {
-            o.batch_axis + len(shape) - len(o.shape) if o.batch_axis is not None else None
-            for o in operands
-            if isinstance(o, Value)
-        }
-        batch_axis = axes.pop() if len(axes) == 1 else None
+        batch = self.common_batch(operands, len(shape), what)
         native = self._common_native(operands, shape)
         if native is not None:
             edges = [
                 o.edge if isinstance(o, Value) else self.constant(o, _stripped(o.shape))
                 for o in operands
             ]
-            return edges, lambda edge, name: Value(edge, native, shape, batch_axis, name)
+            return edges, lambda edge, name: Value(edge, native, shape, batch, name)
         form = self.natural(shape)
         rank = len(shape)
         edges = []
@@ -240,7 +304,31 @@ class SampleBuilder:
                 padded = (1,) * (rank - len(o.shape)) + o.shape
                 lead = () if not self.batched else (BATCH,)
                 edges.append(self.arranged(o, lead + padded[len(lead) - form.shift :]))
-        return edges, lambda edge, name: self.value(edge, form.shift, batch_axis, name)
+        return edges, lambda edge, name: self.value(edge, form.shift, batch, name)
+
+    def common_batch(self, operands: Sequence[Operand], rank: int, what: str) -> Batch | None:
+        """Where operands that are aligned at their last axes hold the batch."""
+        found = {
+            None if o.batch is None else o.batch.at(o.batch.axis + rank - len(o.shape))
+            for o in operands
+            if isinstance(o, Value) or o.batch is not None
+        }
+        batch = found.pop() if len(found) == 1 else None
+        if not self.open:
+            return batch
+        if batch is None:
+            shapes = " and ".join(_with_batch(o) for o in operands)
+            raise mixed(what, f"the batch of shapes {shapes} is in different places")
+        sizes = {
+            o.shape[batch.axis - rank]
+            for o in operands
+            if rank - len(o.shape) <= batch.axis and (isinstance(o, Value) or o.batch is not None)
+        }
+        known = {o.shape[batch.axis - rank] for o in operands if rank - len(o.shape) <= batch.axis}
+        if len(sizes) > 1 or known - sizes - {1}:
+            shapes = " and ".join(_with_batch(o) for o in operands)
+            raise mixed(what, f"shapes {shapes} differ where the batch is")
+        return batch
 
     def _common_native(self, operands: Sequence[Operand], shape: Shape) -> Shape | None:
         """The native shape that all values share, if constants broadcast against it as is."""
@@ -256,6 +344,16 @@ class SampleBuilder:
         return native
 
 
+def _with_batch(x: Operand) -> str:
+    """The shape as a reader of the source knows it."""
+    axis = None if x.batch is None else x.batch.axis
+    sizes = (
+        str(d) if i != axis else "batch" if d == 1 else f"{d} * batch"
+        for i, d in enumerate(x.shape)
+    )
+    return f"[{', '.join(sizes)}]"
+
+
 def _stripped(shape: Shape) -> Shape:
     """Without leading unit axes, which broadcasting adds anyway."""
     while shape and shape[0] == 1:
@@ -265,6 +363,9 @@ def _stripped(shape: Shape) -> Shape:
 
 __all__ = [
     "BATCH",
+    "LEADING",
+    "WIDE",
+    "Batch",
     "Codes",
     "Constant",
     "Form",
@@ -272,5 +373,6 @@ __all__ = [
     "SampleBuilder",
     "Shape",
     "Value",
+    "mixed",
     "signed_qparams",
 ]
