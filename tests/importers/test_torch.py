@@ -146,7 +146,7 @@ MIXING = {
 
 @pytest.mark.parametrize("name", MIXING)
 def test_modules_that_mix_samples_are_refused(name):
-    with pytest.raises(tersor.UnsupportedError, match=r"mixes the samples of a batch|capture"):
+    with pytest.raises(tersor.UnsupportedError, match="mixes the samples of a batch"):
         tersor.from_torch(After(MIXING[name]).eval(), torch.randn(2, 4))
 
 
@@ -168,7 +168,7 @@ def test_chunk_and_split():
     check(After(shuffle), 4)
     check(After(lambda z: torch.cat(z.split(3, 1)[::-1], 1)), 4)
     check(After(lambda z: torch.cat(z.split([1, 2, 1], -1)[::-1], -1)), 4)
-    check(After(lambda z: torch.cat(z.split(2, 2)[::-1], 1)), 3, 5, 4)
+    check(After(lambda z: torch.cat(z.split(2, 2)[::-1], 2)), 3, 5, 4)
 
 
 def test_scales_that_do_not_give_whole_sizes():

@@ -170,7 +170,7 @@ def _input_types(network: onnx_ir.Model, shapes: Shapes) -> InputTypes:
     given = [v for v in network.graph.inputs if v.name not in network.graph.initializers]
     known = {value.name or "" for value in given}
     if unknown := set(shapes) - known:
-        raise ValueError(f"import: shapes must name inputs {sorted(known)}, got {sorted(unknown)}")
+        raise GraphError(f"import: shapes must name inputs {sorted(known)}, got {sorted(unknown)}")
     for value in given:
         name = value.name or ""
         if value.dtype is None:
@@ -330,7 +330,8 @@ class _Import:
         if node.op not in CONVERTERS:
             raise _unknown_operator(node.op, node.name)
         first = node.inputs[0] if known and node.inputs else None
-        if isinstance(first, Constant) and first.array.dtype == np.float32:
+        alone = isinstance(first, Constant) and first.array.dtype == np.float32
+        if alone and node.op not in QUANTIZATION:
             return _computed(node)
         result = CONVERTERS[node.op](self.builder, node)
         return result if isinstance(result, list) else [result]
@@ -466,7 +467,7 @@ def _run_alone(node: OnnxNode) -> list[NDArray[Any]]:
     b.graph.set_outputs([b.node("identity", [e]) if e == edge else e for e in edges])
     b.graph.verify()
     session = _core.runtime.Session(b.graph, 1, "exact", "fp32", "reference", 0, False)
-    return [np.asarray(a) for a in session.run([np.ascontiguousarray(x.array)], None)]
+    return [np.asarray(a) for a in session.run([x.array.copy()], None)]
 
 
 def _evaluated(node: OnnxNode, arrays: list[Any]) -> list[NDArray[Any]]:

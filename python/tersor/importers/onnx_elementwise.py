@@ -38,7 +38,7 @@ def apply_binary(
     b: SampleBuilder, op: str, x: Sequence[Operand], name: str = "", output_name: str = ""
 ) -> Value:
     """A native operator of two operands with broadcasting."""
-    edges, result = b.broadcast(x, name or op)
+    edges, result = b.broadcast(x, f"node {name!r} ({op})" if name else op)
     return result(b.node(op, edges, {}, name, output_name), output_name)
 
 

@@ -308,7 +308,7 @@ def apply_dense(
             f"{name or 'dense'}: input of shape {x.shape} does not fit a weight of shape "
             f"{weight.shape}"
         )
-    b.check_apart(x, len(x.shape) - 1, name or "dense")
+    b.check_apart(x, len(x.shape) - 1, f"node {name!r} (dense)")
     native = (
         x.native if len(x.native) >= 2 and x.native[-1] == inputs else b.natural(x.shape).native
     )

@@ -47,7 +47,8 @@ def from_torch(
     Raises
     ------
     UnsupportedError
-        torch.export cannot capture the module, or an operator is not supported.
+        torch.export cannot capture the module, an operator is not supported, or the module mixes
+        the samples of a batch.
     TypeError
         `module` is no module, or `example` no tensors.
     ImportError
@@ -84,6 +85,13 @@ def from_torch(
     if not 18 <= int(opset) <= NEWEST_OPSET:  # the exporter silently keeps its own choice
         raise UnsupportedError(
             f"from_torch: this torch exports opset {opset}; 18 to {NEWEST_OPSET} are supported"
+        )
+    fixed = [value.name for value in program.model.graph.inputs if _is_fixed(value)]
+    if dynamic_batch and fixed:  # the exporter drops the request where a module contradicts it
+        raise UnsupportedError(
+            f"from_torch: {type(module).__name__} does not leave the batch of input {fixed[0]!r} "
+            f"open: it mixes the samples of a batch, or turns its size into a fixed number; "
+            f"dynamic_batch=False imports it for the example's batch alone"
         )
     return from_onnx(
         program.model,
@@ -129,6 +137,10 @@ def _export(
                 f"from_torch: torch.export cannot capture {type(module).__name__}: "
                 f"{_root_cause(error)}"
             ) from error
+
+
+def _is_fixed(value: Any) -> bool:
+    return value.shape is not None and len(value.shape) > 0 and isinstance(value.shape[0], int)
 
 
 def _argument_names(module: torch.nn.Module, count: int) -> list[str] | None:
