@@ -349,7 +349,8 @@ def _is_raw(x: Any) -> bool:
 def _as_array(x: Any) -> Array:
     if hasattr(x, "detach"):  # a torch tensor
         x = x.detach().cpu().numpy()
-    return np.asarray(x)
+    array = np.asarray(x)
+    return array if array.flags.aligned else array.copy()
 
 
 def _dtype(name: str) -> np.dtype[Any]:
