@@ -38,6 +38,7 @@ test: $(VENV)/.test-tools $(VENV)/.installed  ## the whole suite
 
 lint: $(VENV)/.test-tools  ## ruff and clang-format
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	git ls-files 'cpp/*.h' 'cpp/*.cpp' | xargs $(BIN)/clang-format --dry-run --Werror
 
 types: $(VENV)/.test-tools $(VENV)/.installed  ## mypy --strict
 	$(BIN)/mypy

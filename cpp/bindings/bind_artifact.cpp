@@ -21,7 +21,8 @@ py::bytes python_bytes(const std::vector<uint8_t>& v) {
 
 py::tuple unpacked(ta::Artifact a) {
   py::bytes metadata = python_bytes(a.metadata), provenance = python_bytes(a.provenance);
-  return py::make_tuple(std::make_shared<tersor::graph::Graph>(std::move(a.graph)), metadata, provenance);
+  return py::make_tuple(std::make_shared<tersor::graph::Graph>(std::move(a.graph)), metadata,
+                        provenance);
 }
 
 }  // namespace
@@ -30,7 +31,8 @@ void bind_artifact(py::module_& m) {
   m.attr("VERSION") = py::make_tuple(ta::kVersionMajor, ta::kVersionMinor);
   m.def(
       "encode",
-      [](const tersor::graph::Graph& graph, const py::bytes& metadata, const py::bytes& provenance) {
+      [](const tersor::graph::Graph& graph, const py::bytes& metadata,
+         const py::bytes& provenance) {
         const ta::Artifact artifact{graph, bytes_of(metadata), bytes_of(provenance)};
         return python_bytes(without_gil([&] { return ta::encode(artifact); }));
       },
@@ -39,8 +41,9 @@ void bind_artifact(py::module_& m) {
       "decode",
       [](const py::bytes& data) {
         const std::string_view view(data);
-        return unpacked(without_gil(
-            [&] { return ta::decode(reinterpret_cast<const uint8_t*>(view.data()), view.size()); }));
+        return unpacked(without_gil([&] {
+          return ta::decode(reinterpret_cast<const uint8_t*>(view.data()), view.size());
+        }));
       },
       py::arg("data"), "(graph, metadata, provenance)");
   m.def(
@@ -50,24 +53,30 @@ void bind_artifact(py::module_& m) {
         const ta::Artifact artifact{graph, bytes_of(metadata), bytes_of(provenance)};
         without_gil([&] { ta::write_file(path, artifact); });
       },
-      py::arg("path"), py::arg("graph"), py::arg("metadata") = py::bytes(), py::arg("provenance") = py::bytes());
+      py::arg("path"), py::arg("graph"), py::arg("metadata") = py::bytes(),
+      py::arg("provenance") = py::bytes());
   m.def(
       "read",
-      [](const std::string& path) { return unpacked(without_gil([&] { return ta::read_file(path); })); },
+      [](const std::string& path) {
+        return unpacked(without_gil([&] { return ta::read_file(path); }));
+      },
       py::arg("path"), "(graph, metadata, provenance)");
   m.def(
       "inspect",
       [](const py::bytes& data) {
         const std::string_view view(data);
-        const ta::ArtifactInfo info = without_gil(
-            [&] { return ta::inspect(reinterpret_cast<const uint8_t*>(view.data()), view.size()); });
+        const ta::ArtifactInfo info = without_gil([&] {
+          return ta::inspect(reinterpret_cast<const uint8_t*>(view.data()), view.size());
+        });
         py::list sections, streams;
         for (const ta::SectionInfo& s : info.sections) {
-          sections.append(py::dict(py::arg("name") = s.name, py::arg("offset") = s.offset, py::arg("length") = s.length));
+          sections.append(py::dict(py::arg("name") = s.name, py::arg("offset") = s.offset,
+                                   py::arg("length") = s.length));
         }
         for (const ta::StreamInfo& s : info.streams) {
-          streams.append(py::dict(py::arg("edge") = s.edge, py::arg("part") = s.part, py::arg("coding") = s.coding,
-                                  py::arg("offset") = s.offset, py::arg("length") = s.length));
+          streams.append(py::dict(py::arg("edge") = s.edge, py::arg("part") = s.part,
+                                  py::arg("coding") = s.coding, py::arg("offset") = s.offset,
+                                  py::arg("length") = s.length));
         }
         return py::dict(py::arg("version") = py::make_tuple(info.version_major, info.version_minor),
                         py::arg("file_bytes") = info.file_bytes, py::arg("sections") = sections,

@@ -9,8 +9,9 @@ TensorView tensor_view(const py::array& array) {
   const auto item = static_cast<int64_t>(array.itemsize());
   for (py::ssize_t i = 0; i < array.ndim(); ++i) {
     view.shape.push_back(array.shape(i));
-    TERSOR_CHECK_TYPE(array.strides(i) % item == 0, "array: strides must be multiples of the item size ", item,
-                      ", got ", array.strides(i));
+    TERSOR_CHECK_TYPE(array.strides(i) % item == 0,
+                      "array: strides must be multiples of the item size ", item, ", got ",
+                      array.strides(i));
     view.strides.push_back(array.strides(i) / item);
   }
   return view;
@@ -23,7 +24,8 @@ py::array array_from_tensor(const Tensor& tensor, bool writeable) {
   const py::capsule keep(owner, [](void* p) { delete static_cast<Tensor*>(p); });
   const std::vector<py::ssize_t> shape(tensor.shape().begin(), tensor.shape().end());
   py::array array(dtype_named(name_of(tensor.dtype())), shape, owner->data(), keep);
-  if (!writeable) py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+  if (!writeable)
+    py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
   return array;
 }
 

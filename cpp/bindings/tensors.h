@@ -8,7 +8,8 @@
 
 namespace tersor::bindings {
 
-// Borrows the array's memory; strides in elements (TypeError for strides that are no multiple of the item).
+// Borrows the array's memory; strides in elements (TypeError for strides that are no multiple of
+// the item).
 TensorView tensor_view(const py::array& array);
 // A contiguous copy.
 Tensor tensor_from_array(const py::array& array);

@@ -1,5 +1,6 @@
-// Int8 convolutions of random shapes against plain loops, on every instruction set of the machine (also under
-// emulation): sums exact, codes as requantize.h says, 1 and 2 threads, with and without a residual.
+// Int8 convolutions of random shapes against plain loops, on every instruction set of the machine
+// (also under emulation): sums exact, codes as requantize.h says, 1 and 2 threads, with and without
+// a residual.
 #include <algorithm>
 #include <cstdint>
 #include <vector>
@@ -19,7 +20,8 @@ class Draw {
   explicit Draw(uint64_t seed) : random_(seed) {}
   int64_t between(int64_t low, int64_t high) {
     const auto span = static_cast<double>(high - low + 1);
-    return std::min(high, low + static_cast<int64_t>(static_cast<double>(random_.uniform(next_++)) * span));
+    return std::min(
+        high, low + static_cast<int64_t>(static_cast<double>(random_.uniform(next_++)) * span));
   }
 
  private:
@@ -78,12 +80,14 @@ Case draw_case(uint64_t seed) {
   const bool extreme = draw.between(0, 1) == 0;
   const auto fill = [&](std::vector<int8_t>& v, int64_t n, int64_t low) {
     v.resize(static_cast<size_t>(n));
-    for (int8_t& q : v) q = static_cast<int8_t>(extreme ? (draw.between(0, 1) ? 127 : low) : draw.between(low, 127));
+    for (int8_t& q : v)
+      q = static_cast<int8_t>(extreme ? (draw.between(0, 1) ? 127 : low) : draw.between(low, 127));
   };
   fill(c.x, s.batch * s.height * s.width * s.channels, -128);
   fill(c.weights, s.out_channels * s.group_channels() * s.kernel_h * s.kernel_w, -127);
   fill(c.residual, s.batch * s.out_height() * s.out_width() * s.out_channels, -128);
-  for (int64_t o = 0; o < s.out_channels; ++o) c.bias.push_back(static_cast<int32_t>(draw.between(-100000, 100000)));
+  for (int64_t o = 0; o < s.out_channels; ++o)
+    c.bias.push_back(static_cast<int32_t>(draw.between(-100000, 100000)));
   c.zero_point = static_cast<int32_t>(draw.between(0, 1) ? -128 : draw.between(-128, 127));
   QParams output, other, sum;
   output.scale = {0.05f};
@@ -94,7 +98,8 @@ Case draw_case(uint64_t seed) {
   sum.zero_point = {-100};
   const CodeRange range{std::max(-128, output.zero_point[0] - 20), 127};
   for (int64_t o = 0; o < s.out_channels; ++o) {
-    c.epilogue.requantizers.push_back(requantizer(1e-4 * static_cast<double>(1 + o % 7), output, range));
+    c.epilogue.requantizers.push_back(
+        requantizer(1e-4 * static_cast<double>(1 + o % 7), output, range));
   }
   if (draw.between(0, 1)) c.epilogue.adder = code_adder(output, other, sum, false, {-100, 127});
   c.epilogue.exact = draw.between(0, 3) == 0;
@@ -114,7 +119,8 @@ int32_t plain_sum(const Case& c, int64_t n, int64_t oy, int64_t ox, int64_t o) {
       for (int64_t i = 0; i < depth; ++i) {
         const int64_t at = ((n * s.height + y) * s.width + x) * s.channels + first + i;
         const int64_t weight = ((o * depth + i) * s.kernel_h + ky) * s.kernel_w + kx;
-        sum += (c.x[static_cast<size_t>(at)] - c.zero_point) * c.weights[static_cast<size_t>(weight)];
+        sum +=
+            (c.x[static_cast<size_t>(at)] - c.zero_point) * c.weights[static_cast<size_t>(weight)];
       }
     }
   }
@@ -139,7 +145,8 @@ bool agrees(const Case& c) {
         int32_t code = c.epilogue.exact ? r.exact(sum) : r.fast(sum);
         if (c.epilogue.adder) {
           const CodeAdder& adder = *c.epilogue.adder;
-          code = c.epilogue.exact ? adder.exact(code, c.residual[at]) : adder.fast(code, c.residual[at]);
+          code = c.epilogue.exact ? adder.exact(code, c.residual[at])
+                                  : adder.fast(code, c.residual[at]);
         }
         if (sums[at] != sum || codes[at] != code) return false;
       }

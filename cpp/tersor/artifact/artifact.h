@@ -1,7 +1,8 @@
-// The compressed file `.tersor`: one network, checked to the last byte. Byte layout: docs/design/artifact.md.
+// The compressed file `.tersor`: one network, checked to the last byte. Byte layout:
+// docs/design/artifact.md.
 //
-// Writers write a temporary file beside the target and rename it. Readers trust nothing: whatever is wrong ends
-// in ArtifactError, with memory bounded by a small multiple of the file's size.
+// Writers write a temporary file beside the target and rename it. Readers trust nothing: whatever
+// is wrong ends in ArtifactError, with memory bounded by a small multiple of the file's size.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,8 @@ inline constexpr uint16_t kVersionMinor = 0;
 
 struct Artifact {
   graph::Graph graph;
-  // Opaque to C++: recipe, preprocessing, lineage, as the Python layer packs them. Part of the content.
+  // Opaque to C++: recipe, preprocessing, lineage, as the Python layer packs them. Part of the
+  // content.
   std::vector<uint8_t> metadata;
   // Measurements, times, machine. Not part of the content.
   std::vector<uint8_t> provenance;
@@ -32,10 +34,10 @@ struct SectionInfo {
 };
 
 struct StreamInfo {
-  std::string edge;   // whose tensor
-  std::string part;   // values, scale, zero_point
-  std::string coding; // raw, packed
-  uint64_t offset;    // in the file
+  std::string edge;    // whose tensor
+  std::string part;    // values, scale, zero_point
+  std::string coding;  // raw, packed
+  uint64_t offset;     // in the file
   uint64_t length;
 };
 

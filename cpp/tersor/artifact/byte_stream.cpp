@@ -7,10 +7,12 @@
 namespace tersor::artifact {
 namespace {
 
-// Names end up in messages, tables and other formats: well-formed UTF-8 (Unicode table 3-7), no control characters.
+// Names end up in messages, tables and other formats: well-formed UTF-8 (Unicode table 3-7), no
+// control characters.
 bool is_plain_text(std::string_view s) {
   const auto continues = [&](size_t i, unsigned low = 0x80, unsigned high = 0xbf) {
-    return i < s.size() && low <= static_cast<unsigned char>(s[i]) && static_cast<unsigned char>(s[i]) <= high;
+    return i < s.size() && low <= static_cast<unsigned char>(s[i]) &&
+           static_cast<unsigned char>(s[i]) <= high;
   };
   for (size_t i = 0; i < s.size();) {
     const auto c = static_cast<unsigned char>(s[i]);
@@ -19,10 +21,12 @@ bool is_plain_text(std::string_view s) {
       i += 1;
     } else if (0xc2 <= c && c <= 0xdf && continues(i + 1)) {
       i += 2;
-    } else if (0xe0 <= c && c <= 0xef && continues(i + 1, c == 0xe0 ? 0xa0 : 0x80, c == 0xed ? 0x9f : 0xbf) &&
+    } else if (0xe0 <= c && c <= 0xef &&
+               continues(i + 1, c == 0xe0 ? 0xa0 : 0x80, c == 0xed ? 0x9f : 0xbf) &&
                continues(i + 2)) {
       i += 3;
-    } else if (0xf0 <= c && c <= 0xf4 && continues(i + 1, c == 0xf0 ? 0x90 : 0x80, c == 0xf4 ? 0x8f : 0xbf) &&
+    } else if (0xf0 <= c && c <= 0xf4 &&
+               continues(i + 1, c == 0xf0 ? 0x90 : 0x80, c == 0xf4 ? 0x8f : 0xbf) &&
                continues(i + 2) && continues(i + 3)) {
       i += 4;
     } else {
@@ -57,7 +61,8 @@ void ByteWriter::signed_varint(int64_t v) {
 
 void ByteWriter::text(std::string_view v) {
   if (!is_plain_text(v)) {
-    throw ValueError("artifact: names must be UTF-8 without control characters, got one that is not");
+    throw ValueError(
+        "artifact: names must be UTF-8 without control characters, got one that is not");
   }
   varint(v.size());
   raw(v.data(), v.size());
@@ -73,7 +78,8 @@ void ByteWriter::align(size_t alignment) {
 }
 
 void ByteReader::fail(const std::string& problem) const {
-  throw ArtifactError(message("artifact: ", what_, ": ", problem, " (byte ", at_, " of ", size_, ")"));
+  throw ArtifactError(
+      message("artifact: ", what_, ": ", problem, " (byte ", at_, " of ", size_, ")"));
 }
 
 void ByteReader::need(size_t bytes) const {

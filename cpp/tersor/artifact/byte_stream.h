@@ -1,7 +1,8 @@
-// Writing and reading the small fixed vocabulary of the artifact: little-endian integers, varints, strings.
+// Writing and reading the small fixed vocabulary of the artifact: little-endian integers, varints,
+// strings.
 //
-// The reader throws ArtifactError before it would pass the end, and never allocates more than the bytes that
-// are left could describe.
+// The reader throws ArtifactError before it would pass the end, and never allocates more than the
+// bytes that are left could describe.
 #pragma once
 
 #include <cstdint>
@@ -20,11 +21,11 @@ class ByteWriter {
   void u64(uint64_t v) { little_endian(v, 8); }
   void f32(float v);
   void f64(double v);
-  void varint(uint64_t v);         // LEB128, shortest form
-  void signed_varint(int64_t v);   // zigzag
-  void text(std::string_view v);   // length, then bytes
+  void varint(uint64_t v);        // LEB128, shortest form
+  void signed_varint(int64_t v);  // zigzag
+  void text(std::string_view v);  // length, then bytes
   void raw(const void* data, size_t size);
-  void align(size_t alignment);    // zero bytes
+  void align(size_t alignment);  // zero bytes
   size_t size() const { return bytes_.size(); }
   std::vector<uint8_t>& bytes() { return bytes_; }
 
@@ -38,7 +39,8 @@ class ByteWriter {
 class ByteReader {
  public:
   // `what` names the part of the file in errors.
-  ByteReader(const uint8_t* data, size_t size, const char* what) : data_(data), size_(size), what_(what) {}
+  ByteReader(const uint8_t* data, size_t size, const char* what)
+      : data_(data), size_(size), what_(what) {}
 
   uint8_t u8();
   uint32_t u32() { return static_cast<uint32_t>(little_endian(4)); }
@@ -48,7 +50,8 @@ class ByteReader {
   uint64_t varint();
   int64_t signed_varint();
   std::string text();
-  // A count of things that take at least `least_bytes` each: refused when they cannot fit what is left.
+  // A count of things that take at least `least_bytes` each: refused when they cannot fit what is
+  // left.
   size_t count(size_t least_bytes = 1);
   size_t varint_below(uint64_t limit, const char* name);
   size_t left() const { return size_ - at_; }

@@ -42,7 +42,8 @@ std::vector<uint8_t> read_all(const std::string& path) {
   if (file.get() < 0) fail("cannot open", path);
   struct stat status;
   if (::fstat(file.get(), &status) != 0) fail("cannot read", path);
-  if (!S_ISREG(status.st_mode)) throw ArtifactError("artifact: " + path + " must be a regular file");
+  if (!S_ISREG(status.st_mode))
+    throw ArtifactError("artifact: " + path + " must be a regular file");
   std::vector<uint8_t> bytes(static_cast<size_t>(status.st_size));
   size_t at = 0;
   while (at < bytes.size()) {

@@ -27,7 +27,8 @@ constexpr uint8_t kQuantized = 4;
 constexpr uint8_t kSigned = 1;
 constexpr uint8_t kNarrow = 2;
 constexpr uint8_t kZeroPointsAreZero = 4;
-constexpr uint8_t kDerivedBias = 8;  // scale[c] = input scale * weight scale[c] of the node that uses it
+constexpr uint8_t kDerivedBias =
+    8;  // scale[c] = input scale * weight scale[c] of the node that uses it
 
 // Nothing that fits a machine is larger; it keeps shape arithmetic far from overflow.
 constexpr uint64_t kMostDimension = uint64_t{1} << 40;
@@ -66,8 +67,10 @@ Shape read_shape(ByteReader& in) {
 
 void write_qparams(const Graph& graph, EdgeId id, ByteWriter& out, StreamWriter& streams) {
   const QParams& q = *graph.edge(id).qparams;
-  const bool zeros = std::all_of(q.zero_point.begin(), q.zero_point.end(), [](int32_t z) { return z == 0; });
-  const bool derived = zeros && graph.edge(id).dtype == DType::int32 && derived_bias_scale(graph, id) == q.scale;
+  const bool zeros =
+      std::all_of(q.zero_point.begin(), q.zero_point.end(), [](int32_t z) { return z == 0; });
+  const bool derived =
+      zeros && graph.edge(id).dtype == DType::int32 && derived_bias_scale(graph, id) == q.scale;
   out.u8(static_cast<uint8_t>((q.is_signed ? kSigned : 0) | (q.narrow ? kNarrow : 0) |
                               (zeros ? kZeroPointsAreZero : 0) | (derived ? kDerivedBias : 0)));
   out.u8(static_cast<uint8_t>(q.bits));
@@ -90,7 +93,8 @@ struct Loader {
   std::vector<StreamName>* names;
   std::vector<size_t> derived;  // edges whose bias scale is filled in at the end
 
-  Tensor stream(const std::string& edge, const char* part, DType dtype, const Shape& shape, int bits, bool is_signed) {
+  Tensor stream(const std::string& edge, const char* part, DType dtype, const Shape& shape,
+                int bits, bool is_signed) {
     const size_t index = in.varint_below(streams.size(), "stream");
     if (names) (*names)[index] = {edge, part};
     return streams.take(index, dtype, shape, bits, is_signed);
@@ -112,7 +116,8 @@ struct Loader {
     const bool derived_bias = flags & kDerivedBias, zeros = flags & kZeroPointsAreZero;
     if (derived_bias) {
       if (!zeros) in.fail("a derived bias has zero points of 0");
-      derived.push_back(edge_index);  // its tensor's size bounds the count; checked when it is filled in
+      derived.push_back(
+          edge_index);  // its tensor's size bounds the count; checked when it is filled in
       q.group_size = 0;
       derived_counts.push_back(count);
       return q;
@@ -151,7 +156,8 @@ struct Loader {
     if (flags & kConstant) {
       if (!e.shape.empty() && e.shape[0] == kBatch) in.fail("a constant has no batch dimension");
       const int bits = e.qparams ? e.qparams->bits : 32;
-      e.constant = stream(e.name, "values", e.dtype, e.shape, bits, !e.qparams || e.qparams->is_signed);
+      e.constant =
+          stream(e.name, "values", e.dtype, e.shape, bits, !e.qparams || e.qparams->is_signed);
     }
     return e;
   }
@@ -203,11 +209,16 @@ Attributes read_attributes(ByteReader& in, const OperatorSpec& spec) {
   Attributes attributes;
   const size_t count = in.count(2);
   for (size_t i = 0; i < count; ++i) {
-    const std::string& name = spec.attributes.at(in.varint_below(spec.attributes.size(), "attribute")).name;
+    const std::string& name =
+        spec.attributes.at(in.varint_below(spec.attributes.size(), "attribute")).name;
     if (attributes.has(name)) in.fail("attribute " + name + " is given twice");
     switch (in.varint_below(5, "attribute type")) {
-      case 0: attributes.set(name, in.signed_varint()); break;
-      case 1: attributes.set(name, in.f64()); break;
+      case 0:
+        attributes.set(name, in.signed_varint());
+        break;
+      case 1:
+        attributes.set(name, in.f64());
+        break;
       case 2: {
         graph::Ints values(in.count());
         for (int64_t& v : values) v = in.signed_varint();
@@ -220,7 +231,8 @@ Attributes read_attributes(ByteReader& in, const OperatorSpec& spec) {
         attributes.set(name, std::move(values));
         break;
       }
-      default: attributes.set(name, in.text());
+      default:
+        attributes.set(name, in.text());
     }
   }
   return attributes;
@@ -245,13 +257,15 @@ void write_graph(const Graph& graph, ByteWriter& out, StreamWriter& streams) {
     const Edge& edge = graph.edge(id);
     out.text(edge.name);
     const bool origin = edge.origin != edge.name;
-    out.u8(static_cast<uint8_t>((origin ? kOriginDiffers : 0) | (edge.is_constant() ? kConstant : 0) |
+    out.u8(static_cast<uint8_t>((origin ? kOriginDiffers : 0) |
+                                (edge.is_constant() ? kConstant : 0) |
                                 (edge.qparams ? kQuantized : 0)));
     if (origin) out.text(edge.origin);
     out.u8(static_cast<uint8_t>(edge.dtype));
     write_shape(edge.shape, out);
     if (edge.qparams) write_qparams(graph, id, out, streams);
-    if (edge.is_constant()) out.varint(streams.add(edge.constant, edge.qparams ? edge.qparams->bits : 32));
+    if (edge.is_constant())
+      out.varint(streams.add(edge.constant, edge.qparams ? edge.qparams->bits : 32));
   }
   out.varint(graph.nodes().size());
   for (const Node& node : graph.nodes()) {
@@ -271,8 +285,8 @@ Graph read_graph(ByteReader& in, StreamReader& streams, std::vector<StreamName>*
     spec = &graph::spec_of(in.text());
     const uint64_t version = in.varint();
     if (version > static_cast<uint64_t>(spec->version)) {
-      in.fail(message("operator ", spec->name, " has version ", version, "; this tersor knows ", spec->version,
-                      ": update tersor"));
+      in.fail(message("operator ", spec->name, " has version ", version, "; this tersor knows ",
+                      spec->version, ": update tersor"));
     }
   }
   std::string description = in.text();
@@ -295,11 +309,13 @@ Graph read_graph(ByteReader& in, StreamReader& streams, std::vector<StreamName>*
   std::vector<EdgeId> outputs = loader.edge_ids(edge_count, false);
   in.expect_end();
   streams.expect_all_taken();
-  Graph graph = Graph::from_parts(std::move(edges), std::move(nodes), std::move(inputs), std::move(outputs));
+  Graph graph =
+      Graph::from_parts(std::move(edges), std::move(nodes), std::move(inputs), std::move(outputs));
   for (size_t i = 0; i < loader.derived.size(); ++i) {
     const auto id = static_cast<EdgeId>(loader.derived[i]);
     std::vector<float> scale = derived_bias_scale(graph, id);
-    if (scale.empty() || scale.size() != loader.derived_counts[i]) in.fail("a derived bias has no node");
+    if (scale.empty() || scale.size() != loader.derived_counts[i])
+      in.fail("a derived bias has no node");
     graph.edge(id).qparams->zero_point.assign(scale.size(), 0);
     graph.edge(id).qparams->scale = std::move(scale);
   }

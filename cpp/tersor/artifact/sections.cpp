@@ -20,18 +20,24 @@ constexpr uint64_t kKnownFeatures = 0;
 
 size_t aligned(size_t v) { return (v + kAlignment - 1) / kAlignment * kAlignment; }
 
-constexpr SectionKind kKinds[] = {SectionKind::graph, SectionKind::stream_table, SectionKind::metadata,
-                                  SectionKind::provenance, SectionKind::stream_data};
+constexpr SectionKind kKinds[] = {SectionKind::graph, SectionKind::stream_table,
+                                  SectionKind::metadata, SectionKind::provenance,
+                                  SectionKind::stream_data};
 
 }  // namespace
 
 const char* name_of(SectionKind kind) {
   switch (kind) {
-    case SectionKind::graph: return "graph";
-    case SectionKind::stream_table: return "stream table";
-    case SectionKind::stream_data: return "stream data";
-    case SectionKind::metadata: return "metadata";
-    case SectionKind::provenance: return "provenance";
+    case SectionKind::graph:
+      return "graph";
+    case SectionKind::stream_table:
+      return "stream table";
+    case SectionKind::stream_data:
+      return "stream data";
+    case SectionKind::metadata:
+      return "metadata";
+    case SectionKind::provenance:
+      return "provenance";
   }
   return "";
 }
@@ -88,11 +94,13 @@ Frame read_sections(const uint8_t* data, size_t size) {
   frame.version_major = static_cast<uint16_t>(version);
   frame.version_minor = static_cast<uint16_t>(version >> 16);
   if (frame.version_major != kVersionMajor) {
-    header.fail(message("format version ", frame.version_major, ".", frame.version_minor, "; this tersor reads ",
-                        kVersionMajor, ": update tersor"));
+    header.fail(message("format version ", frame.version_major, ".", frame.version_minor,
+                        "; this tersor reads ", kVersionMajor, ": update tersor"));
   }
-  if (features & ~kKnownFeatures) header.fail("the file needs a feature that this tersor lacks: update tersor");
-  if (file_bytes != size) header.fail(message("the file must have ", file_bytes, " bytes, got ", size));
+  if (features & ~kKnownFeatures)
+    header.fail("the file needs a feature that this tersor lacks: update tersor");
+  if (file_bytes != size)
+    header.fail(message("the file must have ", file_bytes, " bytes, got ", size));
   if (count != std::size(kKinds)) header.fail(message("there must be 5 sections, got ", count));
   const size_t table_end = kHeaderBytes + count * kEntryBytes;
   if (size < table_end) header.fail("the section table is cut");
@@ -105,7 +113,8 @@ Frame read_sections(const uint8_t* data, size_t size) {
     const uint32_t kind = table.u32();
     const uint64_t offset = table.u64(), length = table.u64();
     const uint32_t crc = table.u32();
-    if (kind != static_cast<uint32_t>(expected)) table.fail("sections are out of order, unknown or doubled");
+    if (kind != static_cast<uint32_t>(expected))
+      table.fail("sections are out of order, unknown or doubled");
     if (offset != aligned(at) || offset > size || length > size - offset) {
       table.fail(message("section ", name_of(expected), " does not lie where it must"));
     }

@@ -1,4 +1,5 @@
-// The frame of the file: header, section table, 64-byte aligned sections, checksums over every byte.
+// The frame of the file: header, section table, 64-byte aligned sections, checksums over every
+// byte.
 #pragma once
 
 #include <cstddef>

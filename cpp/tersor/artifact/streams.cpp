@@ -14,8 +14,8 @@ namespace {
 // Elements are copied as they lie in memory.
 static_assert(std::endian::native == std::endian::little, "the artifact is little-endian");
 
-// Large streams start on cache lines so that a file mapped into memory can be used in place; small ones would
-// waste more than they hold.
+// Large streams start on cache lines so that a file mapped into memory can be used in place; small
+// ones would waste more than they hold.
 constexpr size_t kLargeStream = 4096;
 size_t alignment_of(uint64_t length) { return length >= kLargeStream ? 64 : 4; }
 
@@ -26,7 +26,9 @@ size_t stored_bytes(Coding coding, DType dtype, int64_t count, int bits) {
                                   : static_cast<size_t>(count) * size_of(dtype);
 }
 
-bool packs(DType dtype, int bits) { return (dtype == DType::int8 || dtype == DType::uint8) && bits < 8; }
+bool packs(DType dtype, int bits) {
+  return (dtype == DType::int8 || dtype == DType::uint8) && bits < 8;
+}
 
 }  // namespace
 
@@ -68,11 +70,13 @@ StreamReader::StreamReader(ByteReader& table, const uint8_t* data, size_t size) 
     s.crc = table.u32();
     const uint64_t alignment = alignment_of(s.length);
     s.offset = (at + alignment - 1) / alignment * alignment;
-    if (s.offset > size || s.length > size - s.offset) table.fail("a stream is longer than the data");
+    if (s.offset > size || s.length > size - s.offset)
+      table.fail("a stream is longer than the data");
     if (std::any_of(data + at, data + s.offset, [](uint8_t b) { return b != 0; })) {
       table.fail("padding between streams must be zero");
     }
-    if (crc32c(data + s.offset, s.length) != s.crc) table.fail("the checksum of a stream does not match");
+    if (crc32c(data + s.offset, s.length) != s.crc)
+      table.fail("the checksum of a stream does not match");
     at = s.offset + s.length;
     streams_.push_back(s);
   }
@@ -81,7 +85,8 @@ StreamReader::StreamReader(ByteReader& table, const uint8_t* data, size_t size) 
 }
 
 Tensor StreamReader::take(size_t index, DType dtype, const Shape& shape, int bits, bool is_signed) {
-  if (index >= streams_.size()) throw ArtifactError("artifact: a tensor names a stream that does not exist");
+  if (index >= streams_.size())
+    throw ArtifactError("artifact: a tensor names a stream that does not exist");
   if (taken_[index]) throw ArtifactError("artifact: two tensors use one stream");
   taken_[index] = true;
   if (shape.size() > kMaxRank) throw ArtifactError("artifact: a tensor has more than 8 dimensions");
@@ -91,12 +96,13 @@ Tensor StreamReader::take(size_t index, DType dtype, const Shape& shape, int bit
       // Without this an enormous count could wrap around below.
       static_cast<uint64_t>(count) > 8 * (s.length + 1) ||
       stored_bytes(s.coding, dtype, count, bits) != s.length) {
-    throw ArtifactError(message("artifact: a stream must hold the ", to_string(shape), " tensor, got ", s.length,
-                                " bytes"));
+    throw ArtifactError(message("artifact: a stream must hold the ", to_string(shape),
+                                " tensor, got ", s.length, " bytes"));
   }
   Tensor t(dtype, shape);
   if (s.coding == Coding::packed) {
-    coding::unpack_bits(data_ + s.offset, static_cast<size_t>(count), bits, is_signed, t.as<uint8_t>());
+    coding::unpack_bits(data_ + s.offset, static_cast<size_t>(count), bits, is_signed,
+                        t.as<uint8_t>());
   } else if (s.length) {
     std::memcpy(t.data(), data_ + s.offset, s.length);
   }

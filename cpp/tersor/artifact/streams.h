@@ -1,5 +1,6 @@
-// The tensor section: a table of streams and their bytes. A tensor's values, its scales and its zero points are
-// streams of their own, each with a coding and a checksum, so that each can be decoded alone.
+// The tensor section: a table of streams and their bytes. A tensor's values, its scales and its
+// zero points are streams of their own, each with a coding and a checksum, so that each can be
+// decoded alone.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +37,8 @@ class StreamWriter {
 
 class StreamReader {
  public:
-  // Checks that the streams follow each other without overlap, gaps hold only the zeros of alignment, and every
-  // checksum. The data must outlive the reader.
+  // Checks that the streams follow each other without overlap, gaps hold only the zeros of
+  // alignment, and every checksum. The data must outlive the reader.
   StreamReader(ByteReader& table, const uint8_t* data, size_t size);
 
   size_t size() const { return streams_.size(); }

@@ -13,7 +13,8 @@ void check_bits(const char* op, int bits) {
 
 }  // namespace
 
-// Eight codes are exactly `bits` bytes, so groups of eight start on byte borders and fit one 64-bit word.
+// Eight codes are exactly `bits` bytes, so groups of eight start on byte borders and fit one 64-bit
+// word.
 void pack_bits(const uint8_t* codes, size_t count, int bits, uint8_t* packed) {
   check_bits("pack_bits", bits);
   const uint64_t mask = (1u << bits) - 1;

@@ -6,7 +6,8 @@ namespace tersor::graph {
 namespace {
 
 template <class T>
-const T& get(const std::map<std::string, AttributeValue>& values, const std::string& name, const char* type) {
+const T& get(const std::map<std::string, AttributeValue>& values, const std::string& name,
+             const char* type) {
   const auto found = values.find(name);
   if (found == values.end()) throw GraphError("attribute " + name + ": must be given");
   const T* value = std::get_if<T>(&found->second);
@@ -23,7 +24,8 @@ int64_t Attributes::integer(const std::string& name) const {
 double Attributes::real(const std::string& name) const {
   const auto found = values_.find(name);
   if (found != values_.end()) {
-    if (const auto* integer = std::get_if<int64_t>(&found->second)) return static_cast<double>(*integer);
+    if (const auto* integer = std::get_if<int64_t>(&found->second))
+      return static_cast<double>(*integer);
   }
   return get<double>(values_, name, "a number");
 }

@@ -15,8 +15,8 @@ bool all_zero(const Ints& values) {
 bool neutral_operand(const Graph& graph, const Node& node) {
   const double neutral = node.op == Op::mul || node.op == Op::div ? 1 : 0;
   double value;
-  return node.attributes.text("activation") == "none" && scalar_value(graph, node.inputs[1], &value) &&
-         value == neutral;
+  return node.attributes.text("activation") == "none" &&
+         scalar_value(graph, node.inputs[1], &value) && value == neutral;
 }
 
 bool changes_nothing(const Graph& graph, const Node& node) {
@@ -26,7 +26,8 @@ bool changes_nothing(const Graph& graph, const Node& node) {
     case Op::identity:
     case Op::cast:
     case Op::reshape:
-    case Op::expand: return true;
+    case Op::expand:
+      return true;
     case Op::slice: {  // equal shapes with steps of 1 leave every element in place
       const Ints& steps = node.attributes.integers("steps");
       return std::all_of(steps.begin(), steps.end(), [](int64_t s) { return s == 1; });
@@ -34,14 +35,18 @@ bool changes_nothing(const Graph& graph, const Node& node) {
     case Op::add:
     case Op::sub:
     case Op::mul:
-    case Op::div: return neutral_operand(graph, node);
-    case Op::concat: return node.inputs.size() == 1;
-    case Op::pad: return all_zero(node.attributes.integers("pads"));
+    case Op::div:
+      return neutral_operand(graph, node);
+    case Op::concat:
+      return node.inputs.size() == 1;
+    case Op::pad:
+      return all_zero(node.attributes.integers("pads"));
     case Op::transpose: {
       const Ints& perm = node.attributes.integers("perm");
       return std::is_sorted(perm.begin(), perm.end());
     }
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -75,9 +80,11 @@ int remove_identities(Graph& graph) {
     const auto contains = [](const std::vector<EdgeId>& ids, EdgeId id) {
       return std::find(ids.begin(), ids.end(), id) != ids.end();
     };
-    // A graph output that is a graph input or a constant, or returned twice, keeps its node and so its name.
-    if (contains(graph.outputs(), to) && (contains(graph.outputs(), from) || contains(graph.inputs(), from) ||
-                                          graph.edge(from).is_constant())) {
+    // A graph output that is a graph input or a constant, or returned twice, keeps its node and so
+    // its name.
+    if (contains(graph.outputs(), to) &&
+        (contains(graph.outputs(), from) || contains(graph.inputs(), from) ||
+         graph.edge(from).is_constant())) {
       continue;
     }
     take_over(graph, to, from);

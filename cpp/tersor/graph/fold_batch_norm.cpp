@@ -11,7 +11,8 @@ struct ScaleShift {
   std::vector<float> scale, shift;
 };
 
-// y = gamma * (x - mean) / sqrt(var + epsilon) + beta, in double: small variances cancel badly in float.
+// y = gamma * (x - mean) / sqrt(var + epsilon) + beta, in double: small variances cancel badly in
+// float.
 bool scale_shift_of(const Graph& graph, const Node& node, ScaleShift* out) {
   for (size_t i = 1; i < 5; ++i) {
     if (!graph.edge(node.inputs[i]).is_constant()) return false;
@@ -27,8 +28,8 @@ bool scale_shift_of(const Graph& graph, const Node& node, ScaleShift* out) {
   return true;
 }
 
-// Without a linear operator before it: a 1x1 depthwise convolution, which quantizes per channel and takes an
-// activation; rank 2 becomes x * scale + shift.
+// Without a linear operator before it: a 1x1 depthwise convolution, which quantizes per channel and
+// takes an activation; rank 2 becomes x * scale + shift.
 EdgeId replace_alone(Graph& graph, const Node& node, const ScaleShift& s) {
   const EdgeId x = node.inputs[0];
   const auto channels = static_cast<int64_t>(s.scale.size());
@@ -38,17 +39,18 @@ EdgeId replace_alone(Graph& graph, const Node& node, const ScaleShift& s) {
   };
   const std::string origin = graph.edge(node.inputs[1]).origin;
   if (rank == 2) {
-    const EdgeId scale = graph.add_constant(node.name + ".scale", tensor(s.scale, {channels}), origin);
-    const EdgeId shift =
-        graph.add_constant(node.name + ".shift", tensor(s.shift, {channels}), graph.edge(node.inputs[2]).origin);
+    const EdgeId scale =
+        graph.add_constant(node.name + ".scale", tensor(s.scale, {channels}), origin);
+    const EdgeId shift = graph.add_constant(node.name + ".shift", tensor(s.shift, {channels}),
+                                            graph.edge(node.inputs[2]).origin);
     const EdgeId scaled = graph.add_node(Op::mul, {x, scale}, {}, node.name + ".mul");
     return graph.add_node(Op::add, {scaled, shift}, {}, node.name + ".add");
   }
   Shape shape(rank, 1);
   shape[0] = channels;
   const EdgeId w = graph.add_constant(node.name + ".scale", tensor(s.scale, shape), origin);
-  const EdgeId b =
-      graph.add_constant(node.name + ".shift", tensor(s.shift, {channels}), graph.edge(node.inputs[2]).origin);
+  const EdgeId b = graph.add_constant(node.name + ".shift", tensor(s.shift, {channels}),
+                                      graph.edge(node.inputs[2]).origin);
   Attributes attributes;
   attributes.set("groups", channels);
   return graph.add_node(Op::conv, {x, w, b}, attributes, node.name + ".depthwise");
@@ -66,7 +68,8 @@ int fold_batch_norm(Graph& graph) {
     if (node.op != Op::batch_norm || !scale_shift_of(graph, node, &s)) continue;
     const Links links(graph);
     const NodeId before = links.maker(node.inputs[0]);
-    if (before >= 0 && links.only_user(node.inputs[0]) >= 0 && can_fold_scale(graph, graph.node(before))) {
+    if (before >= 0 && links.only_user(node.inputs[0]) >= 0 &&
+        can_fold_scale(graph, graph.node(before))) {
       fold_scale(graph, before, s.scale, s.shift);
       take_over(graph, node.outputs[0], node.inputs[0]);
     } else {

@@ -9,7 +9,8 @@ namespace tersor::graph {
 namespace {
 
 // The constant as one value per channel when it broadcasts along nothing but the channel axis.
-bool channel_values(const Graph& graph, const Node& linear, EdgeId constant, std::vector<float>* out) {
+bool channel_values(const Graph& graph, const Node& linear, EdgeId constant,
+                    std::vector<float>* out) {
   const Edge& edge = graph.edge(constant);
   if (!edge.is_constant() || !is_float(edge.dtype)) return false;
   const int64_t channels = output_channels(graph, linear);
@@ -41,7 +42,8 @@ int fold_bias_add(Graph& graph) {
       if (before < 0 || links.only_user(x) < 0 || node.inputs[0] == node.inputs[1]) continue;
       const Node linear = graph.node(before);
       std::vector<float> values;
-      if (!can_fold_scale(graph, linear) || graph.edge(x).shape != graph.edge(node.outputs[0]).shape ||
+      if (!can_fold_scale(graph, linear) ||
+          graph.edge(x).shape != graph.edge(node.outputs[0]).shape ||
           !channel_values(graph, linear, node.inputs[1 - side], &values)) {
         continue;
       }

@@ -49,11 +49,16 @@ Tensor evaluate(const Graph& graph, const Node& node) {
   const Tensor& x = graph.edge(node.inputs[0]).constant;
   const Shape& shape = graph.edge(node.outputs[0]).shape;
   switch (node.op) {
-    case Op::identity: return x;
-    case Op::reshape: return x.reshaped(shape);
-    case Op::transpose: return x.transposed(node.attributes.integers("perm"));
-    case Op::cast: return x.to(dtype_from_name(node.attributes.text("to")));
-    default: break;
+    case Op::identity:
+      return x;
+    case Op::reshape:
+      return x.reshaped(shape);
+    case Op::transpose:
+      return x.transposed(node.attributes.integers("perm"));
+    case Op::cast:
+      return x.to(dtype_from_name(node.attributes.text("to")));
+    default:
+      break;
   }
   if (x.dtype() != DType::float32) return {};
   if (node.op == Op::neg) return unary(x, [](float v) { return -v; });
@@ -63,12 +68,18 @@ Tensor evaluate(const Graph& graph, const Node& node) {
   if (node.attributes.has("activation") && node.attributes.text("activation") != "none") return {};
   const Tensor& b = graph.edge(node.inputs[1]).constant;
   switch (node.op) {
-    case Op::add: return binary(x, b, shape, [](float p, float q) { return p + q; });
-    case Op::sub: return binary(x, b, shape, [](float p, float q) { return p - q; });
-    case Op::mul: return binary(x, b, shape, [](float p, float q) { return p * q; });
-    case Op::div: return binary(x, b, shape, [](float p, float q) { return p / q; });
-    case Op::pow: return binary(x, b, shape, [](float p, float q) { return std::pow(p, q); });
-    default: return {};
+    case Op::add:
+      return binary(x, b, shape, [](float p, float q) { return p + q; });
+    case Op::sub:
+      return binary(x, b, shape, [](float p, float q) { return p - q; });
+    case Op::mul:
+      return binary(x, b, shape, [](float p, float q) { return p * q; });
+    case Op::div:
+      return binary(x, b, shape, [](float p, float q) { return p / q; });
+    case Op::pow:
+      return binary(x, b, shape, [](float p, float q) { return std::pow(p, q); });
+    default:
+      return {};
   }
 }
 
@@ -81,7 +92,8 @@ int fold_constants(Graph& graph) {
     int64_t operand_bytes = 0;
     bool constant = true;
     for (EdgeId id : node.inputs) {
-      constant = constant && id != kNoEdge && graph.edge(id).is_constant() && !graph.edge(id).qparams;
+      constant =
+          constant && id != kNoEdge && graph.edge(id).is_constant() && !graph.edge(id).qparams;
       if (constant) operand_bytes += static_cast<int64_t>(graph.edge(id).constant.size_bytes());
     }
     Edge& out = graph.edge(node.outputs[0]);
@@ -91,7 +103,8 @@ int fold_constants(Graph& graph) {
     if (bytes > operand_bytes + kMostGrowthBytes) continue;
     Tensor value = evaluate(graph, node);
     if (!value) continue;
-    const EdgeId folded = graph.add_constant(out.name, std::move(value), graph.edge(node.inputs[0]).origin);
+    const EdgeId folded =
+        graph.add_constant(out.name, std::move(value), graph.edge(node.inputs[0]).origin);
     take_over(graph, graph.node(static_cast<NodeId>(i)).outputs[0], folded);
     ++count;
   }

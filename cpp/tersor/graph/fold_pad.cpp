@@ -32,10 +32,12 @@ int fold_pad(Graph& graph) {
     const Node& pad = graph.node(before);
     const Ints& pads = pad.attributes.integers("pads");  // per axis, begins then ends
     const size_t rank = pads.size() / 2;
-    const bool spatial_only = pads[0] == 0 && pads[1] == 0 && pads[rank] == 0 && pads[rank + 1] == 0;
+    const bool spatial_only =
+        pads[0] == 0 && pads[1] == 0 && pads[rank] == 0 && pads[rank + 1] == 0;
     const bool positive = std::all_of(pads.begin(), pads.end(), [](int64_t p) { return p >= 0; });
-    if (pad.attributes.text("mode") != "constant" || pad.attributes.real("value") != 0 || !spatial_only ||
-        !positive || graph.edge(node.inputs[0]).qparams || !takes_padding(node, pads)) {
+    if (pad.attributes.text("mode") != "constant" || pad.attributes.real("value") != 0 ||
+        !spatial_only || !positive || graph.edge(node.inputs[0]).qparams ||
+        !takes_padding(node, pads)) {
       continue;
     }
     Ints own = node.attributes.integers("pads");

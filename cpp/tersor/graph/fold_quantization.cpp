@@ -1,5 +1,6 @@
-// A network that was quantized elsewhere arrives as float operators between dequantize and quantize. Here the
-// operators move onto the codes: the edges carry the parameters and nothing is rounded anew.
+// A network that was quantized elsewhere arrives as float operators between dequantize and
+// quantize. Here the operators move onto the codes: the edges carry the parameters and nothing is
+// rounded anew.
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -11,10 +12,12 @@ namespace tersor::graph {
 namespace {
 
 bool same_codes(const QParams& a, const QParams& b) {
-  return a.scale == b.scale && a.zero_point == b.zero_point && a.bits == b.bits && a.is_signed == b.is_signed;
+  return a.scale == b.scale && a.zero_point == b.zero_point && a.bits == b.bits &&
+         a.is_signed == b.is_signed;
 }
 
-// Operators whose result is a choice among their input's values: they may change their place with a dequantize.
+// Operators whose result is a choice among their input's values: they may change their place with a
+// dequantize.
 bool only_moves(const Node& node) {
   switch (node.op) {
     case Op::max_pool:
@@ -25,10 +28,14 @@ bool only_moves(const Node& node) {
     case Op::reshape:
     case Op::transpose:
     case Op::expand:
-    case Op::identity: return true;
-    case Op::pad: return node.attributes.text("mode") != "constant" || node.attributes.real("value") == 0;
-    case Op::resize: return node.attributes.text("mode") == "nearest";
-    default: return false;
+    case Op::identity:
+      return true;
+    case Op::pad:
+      return node.attributes.text("mode") != "constant" || node.attributes.real("value") == 0;
+    case Op::resize:
+      return node.attributes.text("mode") == "nearest";
+    default:
+      return false;
   }
 }
 
@@ -50,12 +57,15 @@ class Folder {
   // The codes behind a float edge; kNoEdge when it is not dequantized.
   EdgeId codes_of(EdgeId id) const {
     const NodeId maker = links_.maker(id);
-    return maker >= 0 && graph_.node(maker).op == Op::dequantize ? graph_.node(maker).inputs[0] : kNoEdge;
+    return maker >= 0 && graph_.node(maker).op == Op::dequantize ? graph_.node(maker).inputs[0]
+                                                                 : kNoEdge;
   }
 
   EdgeId activation_codes(EdgeId id) {
     const EdgeId codes = codes_of(id);
-    return codes != kNoEdge && edge(codes).dtype == DType::int8 && edge(codes).qparams->per_tensor() ? codes : kNoEdge;
+    return codes != kNoEdge && edge(codes).dtype == DType::int8 && edge(codes).qparams->per_tensor()
+               ? codes
+               : kNoEdge;
   }
 
   // quantize(dequantize(x)): nothing, or a change of parameters.
@@ -65,7 +75,8 @@ class Folder {
     if (codes == kNoEdge) return false;
     const EdgeId out = node.outputs[0];
     if (same_codes(*edge(codes).qparams, *edge(out).qparams)) {
-      if (edge(codes).is_constant() || links_.is_output(out) || links_.users(out).empty()) return false;
+      if (edge(codes).is_constant() || links_.is_output(out) || links_.users(out).empty())
+        return false;
       graph_.replace_uses(out, codes);
     } else {
       node.op = Op::requantize;
@@ -92,8 +103,8 @@ class Folder {
         codes = bias_codes(id, inputs[0], inputs[1]);
       } else {
         codes = activation_codes(id);
-        if (codes != kNoEdge && constraint == QuantConstraint::same && !same_codes(*edge(codes).qparams, q) &&
-            !only_moves(node)) {
+        if (codes != kNoEdge && constraint == QuantConstraint::same &&
+            !same_codes(*edge(codes).qparams, q) && !only_moves(node)) {
           return std::nullopt;
         }
       }
@@ -105,9 +116,11 @@ class Folder {
 
   EdgeId weight_codes(EdgeId id) {
     const EdgeId codes = codes_of(id);
-    if (codes == kNoEdge || !edge(codes).is_constant() || edge(codes).dtype != DType::int8) return kNoEdge;
+    if (codes == kNoEdge || !edge(codes).is_constant() || edge(codes).dtype != DType::int8)
+      return kNoEdge;
     const QParams& q = *edge(codes).qparams;
-    const bool symmetric = std::all_of(q.zero_point.begin(), q.zero_point.end(), [](int32_t z) { return z == 0; });
+    const bool symmetric =
+        std::all_of(q.zero_point.begin(), q.zero_point.end(), [](int32_t z) { return z == 0; });
     return symmetric && q.axis <= 0 ? codes : kNoEdge;
   }
 
@@ -123,7 +136,9 @@ class Folder {
     const EdgeId codes = codes_of(id);
     if (codes != kNoEdge) {
       const Edge& given = edge(codes);
-      if (!given.is_constant() || given.dtype != DType::int32 || given.qparams->scale.size() != sw.size()) return kNoEdge;
+      if (!given.is_constant() || given.dtype != DType::int32 ||
+          given.qparams->scale.size() != sw.size())
+        return kNoEdge;
       for (size_t c = 0; c < sw.size(); ++c) {
         if (std::fabs(given.qparams->scale[c] - q.scale[c]) > 1e-5f * q.scale[c]) return kNoEdge;
       }
@@ -134,7 +149,9 @@ class Folder {
     const Tensor real = edge(id).constant;
     Tensor rounded(DType::int32, real.shape());
     for (int64_t c = 0; c < real.size(); ++c) {
-      const double code = std::nearbyint(real.as<float>()[c] / static_cast<double>(q.scale[q.axis < 0 ? 0 : static_cast<size_t>(c)]));
+      const double code =
+          std::nearbyint(real.as<float>()[c] /
+                         static_cast<double>(q.scale[q.axis < 0 ? 0 : static_cast<size_t>(c)]));
       if (!(std::fabs(code) < 2147483647.0)) return kNoEdge;
       rounded.as<int32_t>()[c] = static_cast<int32_t>(code);
     }
@@ -165,7 +182,8 @@ class Folder {
     if (constraint == QuantConstraint::same) {
       for (size_t i = 0; i < inputs->size(); ++i) {
         if (op == Op::gather && i == 1) continue;
-        if (!same_codes(*edge((*inputs)[i]).qparams, q)) (*inputs)[i] = requantized(id, (*inputs)[i], q);
+        if (!same_codes(*edge((*inputs)[i]).qparams, q))
+          (*inputs)[i] = requantized(id, (*inputs)[i], q);
       }
     }
     NodeId self = id;  // requantized() puts nodes in front
@@ -236,11 +254,13 @@ int unfold_constants(Graph& graph) {
     const QParams& q = *codes.qparams;
     Tensor real = codes.constant.to(DType::float32);
     int64_t inner = 1;
-    for (size_t d = static_cast<size_t>(q.axis) + 1; q.axis >= 0 && d < codes.shape.size(); ++d) inner *= codes.shape[d];
+    for (size_t d = static_cast<size_t>(q.axis) + 1; q.axis >= 0 && d < codes.shape.size(); ++d)
+      inner *= codes.shape[d];
     const auto channels = static_cast<int64_t>(q.scale.size());
     for (int64_t k = 0; k < real.size(); ++k) {
       const auto c = static_cast<size_t>(q.axis < 0 ? 0 : k / inner % channels);
-      real.as<float>()[k] = (real.as<float>()[k] - static_cast<float>(q.zero_point[c])) * q.scale[c];
+      real.as<float>()[k] =
+          (real.as<float>()[k] - static_cast<float>(q.zero_point[c])) * q.scale[c];
     }
     const std::string name = graph.edge(node.outputs[0]).name, origin = codes.origin;
     graph.replace_uses(node.outputs[0], graph.add_constant(name, std::move(real), origin));

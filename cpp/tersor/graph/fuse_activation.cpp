@@ -6,7 +6,8 @@ namespace {
 
 const char* activation_of(const Node& node) {
   if (node.op == Op::relu) return "relu";
-  if (node.op == Op::clip && node.attributes.real("min") == 0 && node.attributes.real("max") == 6) return "relu6";
+  if (node.op == Op::clip && node.attributes.real("min") == 0 && node.attributes.real("max") == 6)
+    return "relu6";
   return nullptr;
 }
 

@@ -27,12 +27,13 @@ void check_arity(const Node& node) {
   const OperatorSpec& spec = spec_of(node.op);
   const auto count = static_cast<int>(node.inputs.size());
   if (count < spec.least_inputs || count > spec.most_inputs) {
-    throw GraphError(message("graph: node ", node.name, " (", spec.name, ") must have ", spec.least_inputs, " to ",
-                             spec.most_inputs, " inputs, got ", count));
+    throw GraphError(message("graph: node ", node.name, " (", spec.name, ") must have ",
+                             spec.least_inputs, " to ", spec.most_inputs, " inputs, got ", count));
   }
   for (int i = 0; i < spec.least_inputs; ++i) {
     if (node.inputs[static_cast<size_t>(i)] == kNoEdge) {
-      throw GraphError(message("graph: node ", node.name, " (", spec.name, ") must have input ", i));
+      throw GraphError(
+          message("graph: node ", node.name, " (", spec.name, ") must have input ", i));
     }
   }
 }
@@ -67,7 +68,8 @@ void Graph::rename(EdgeId id, const std::string& name) {
 EdgeId Graph::add_input(const std::string& name, DType dtype, Shape shape) {
   for (size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] < 0 && !(i == 0 && shape[i] == kBatch)) {
-      throw GraphError(message("graph: input ", name, " must have static dimensions but for a leading batch, got ",
+      throw GraphError(message("graph: input ", name,
+                               " must have static dimensions but for a leading batch, got ",
                                to_string(shape)));
     }
   }
@@ -92,8 +94,8 @@ EdgeId Graph::add_constant(const std::string& name, Tensor value, const std::str
   return add_edge(std::move(edge));
 }
 
-EdgeId Graph::add_node(Op op, std::vector<EdgeId> inputs, Attributes attributes, const std::string& name,
-                       const std::string& output_name) {
+EdgeId Graph::add_node(Op op, std::vector<EdgeId> inputs, Attributes attributes,
+                       const std::string& name, const std::string& output_name) {
   drop_absent_tail(inputs);
   for (EdgeId id : inputs) {
     if (id != kNoEdge && (id < 0 || id >= static_cast<EdgeId>(edges_.size()))) {
@@ -106,7 +108,8 @@ EdgeId Graph::add_node(Op op, std::vector<EdgeId> inputs, Attributes attributes,
   node.attributes = std::move(attributes);
   node.name = name.empty() ? message(name_of(op), "_", nodes_.size()) : name;
   const auto taken = [&](const std::string& n) {
-    return std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& other) { return other.name == n; });
+    return std::any_of(nodes_.begin(), nodes_.end(),
+                       [&](const Node& other) { return other.name == n; });
   };
   if (taken(node.name)) {
     int suffix = 1;
@@ -221,20 +224,22 @@ void Graph::sort_nodes() {
   for (EdgeId id : inputs_) ready[static_cast<size_t>(id)] = true;
   std::vector<Node> sorted;
   std::vector<bool> placed(nodes_.size(), false);
-  // Repeated sweeps keep the given order wherever it is already topological; sorted input needs one sweep.
+  // Repeated sweeps keep the given order wherever it is already topological; sorted input needs one
+  // sweep.
   while (sorted.size() < nodes_.size()) {
     const size_t before = sorted.size();
     for (size_t i = 0; i < nodes_.size(); ++i) {
       if (placed[i]) continue;
-      const bool runnable = std::all_of(nodes_[i].inputs.begin(), nodes_[i].inputs.end(), [&](EdgeId id) {
-        return id == kNoEdge || ready[static_cast<size_t>(id)];
-      });
+      const bool runnable =
+          std::all_of(nodes_[i].inputs.begin(), nodes_[i].inputs.end(),
+                      [&](EdgeId id) { return id == kNoEdge || ready[static_cast<size_t>(id)]; });
       if (!runnable) continue;
       for (EdgeId id : nodes_[i].outputs) ready[static_cast<size_t>(id)] = true;
       placed[i] = true;
       sorted.push_back(nodes_[i]);
     }
-    if (sorted.size() == before) throw GraphError("graph: nodes must not form a cycle or use an edge nobody makes");
+    if (sorted.size() == before)
+      throw GraphError("graph: nodes must not form a cycle or use an edge nobody makes");
   }
   nodes_ = std::move(sorted);
 }
@@ -249,7 +254,8 @@ void Graph::infer() {
       Edge& out = edge(node.outputs.at(0));
       out.shape = std::move(type.shape);
       // The unsigned form of a quantized edge is a property of its parameters, not of the operator.
-      const bool unsigned_codes = out.qparams && !out.qparams->is_signed && type.dtype == DType::int8;
+      const bool unsigned_codes =
+          out.qparams && !out.qparams->is_signed && type.dtype == DType::int8;
       out.dtype = unsigned_codes ? DType::uint8 : type.dtype;
     } catch (const ValueError& error) {
       throw GraphError(message("graph: node ", node.name, ": ", error.what()));
@@ -257,8 +263,8 @@ void Graph::infer() {
   }
 }
 
-Graph Graph::from_parts(std::vector<Edge> edges, std::vector<Node> nodes, std::vector<EdgeId> inputs,
-                        std::vector<EdgeId> outputs) {
+Graph Graph::from_parts(std::vector<Edge> edges, std::vector<Node> nodes,
+                        std::vector<EdgeId> inputs, std::vector<EdgeId> outputs) {
   Graph graph;
   for (const Edge& edge : edges) {
     if (edge.name.empty() || !graph.names_.emplace(edge.name, 1).second) {

@@ -9,22 +9,32 @@ namespace {
 
 AttributeValue default_value(const AttributeSpec& spec) {
   switch (spec.type) {
-    case AttributeType::integer: return static_cast<int64_t>(std::stoll(spec.default_text));
-    case AttributeType::real: return std::stod(spec.default_text);
-    case AttributeType::integers: return Ints{};
-    case AttributeType::reals: return Floats{};
-    case AttributeType::text: return spec.default_text;
+    case AttributeType::integer:
+      return static_cast<int64_t>(std::stoll(spec.default_text));
+    case AttributeType::real:
+      return std::stod(spec.default_text);
+    case AttributeType::integers:
+      return Ints{};
+    case AttributeType::reals:
+      return Floats{};
+    case AttributeType::text:
+      return spec.default_text;
   }
   return int64_t{0};
 }
 
 const char* words_of(AttributeType type) {
   switch (type) {
-    case AttributeType::integer: return "an integer";
-    case AttributeType::real: return "a number";
-    case AttributeType::integers: return "a list of integers";
-    case AttributeType::reals: return "a list of numbers";
-    case AttributeType::text: return "a string";
+    case AttributeType::integer:
+      return "an integer";
+    case AttributeType::real:
+      return "a number";
+    case AttributeType::integers:
+      return "a list of integers";
+    case AttributeType::reals:
+      return "a list of numbers";
+    case AttributeType::text:
+      return "a string";
   }
   return "";
 }
@@ -37,8 +47,9 @@ void require(bool condition, Op op, const Parts&... parts) {
 void check_types(Op op, Attributes& attributes) {
   const OperatorSpec& spec = spec_of(op);
   for (const auto& [name, value] : attributes.values()) {
-    const bool known = std::any_of(spec.attributes.begin(), spec.attributes.end(),
-                                   [&name = name](const AttributeSpec& a) { return a.name == name; });
+    const bool known =
+        std::any_of(spec.attributes.begin(), spec.attributes.end(),
+                    [&name = name](const AttributeSpec& a) { return a.name == name; });
     require(known, op, "attribute must be one that the operator has, got ", name);
   }
   for (const AttributeSpec& a : spec.attributes) {
@@ -62,13 +73,15 @@ void check_types(Op op, Attributes& attributes) {
   }
 }
 
-void fill_ints(Op op, Attributes& attributes, const char* name, size_t length, int64_t value, int64_t least) {
+void fill_ints(Op op, Attributes& attributes, const char* name, size_t length, int64_t value,
+               int64_t least) {
   Ints ints = attributes.integers(name);
   if (ints.empty()) ints.assign(length, value);
-  require(ints.size() == length, op, "attribute ", name, " must have ", length, " entries, got ", ints.size());
+  require(ints.size() == length, op, "attribute ", name, " must have ", length, " entries, got ",
+          ints.size());
   for (int64_t i : ints) {
-    require(least <= i && i <= (int64_t{1} << 31), op, "attribute ", name, " must hold values in [", least,
-            ", 2^31], got ", i);
+    require(least <= i && i <= (int64_t{1} << 31), op, "attribute ", name, " must hold values in [",
+            least, ", 2^31], got ", i);
   }
   attributes.set(name, std::move(ints));
 }
@@ -76,7 +89,8 @@ void fill_ints(Op op, Attributes& attributes, const char* name, size_t length, i
 void check_activation(Op op, const Attributes& attributes) {
   if (!attributes.has("activation")) return;
   const std::string& a = attributes.text("activation");
-  require(a == "none" || a == "relu" || a == "relu6", op, "activation must be none, relu or relu6, got ", a);
+  require(a == "none" || a == "relu" || a == "relu6", op,
+          "activation must be none, relu or relu6, got ", a);
 }
 
 Ints normalized_axes(Op op, Ints axes, size_t rank) {
@@ -97,7 +111,8 @@ void complete_axes(Op op, Attributes& attributes, size_t rank) {
   if (op != Op::slice) std::sort(axes.begin(), axes.end());
   Ints sorted = axes;
   std::sort(sorted.begin(), sorted.end());
-  require(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(), op, "axes must be different");
+  require(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(), op,
+          "axes must be different");
   attributes.set("axes", std::move(axes));
 }
 
@@ -119,18 +134,19 @@ Shape infer_conv(Op op, const Attributes& a, const std::vector<EdgeType>& in) {
   const bool transposed = op == Op::conv_transpose;
   require(groups >= 1, op, "groups must be >= 1, got ", groups);
   const int64_t in_channels = transposed ? w[0] : w[1] * groups;
-  require(x[1] == in_channels, op, "input must have ", in_channels, " channels (weight ", to_string(w),
-          ", groups ", groups, "), got ", to_string(x));
-  require((transposed ? w[0] : w[0]) % groups == 0, op, "channels must be a multiple of groups ", groups,
-          ", got weight ", to_string(w));
+  require(x[1] == in_channels, op, "input must have ", in_channels, " channels (weight ",
+          to_string(w), ", groups ", groups, "), got ", to_string(x));
+  require((transposed ? w[0] : w[0]) % groups == 0, op, "channels must be a multiple of groups ",
+          groups, ", got weight ", to_string(w));
   const int64_t out_channels = transposed ? w[1] * groups : w[0];
   if (in.size() > 2) {
-    require(in[2].shape == Shape{out_channels}, op, "bias must have shape [", out_channels, "], got ",
-            to_string(in[2].shape));
+    require(in[2].shape == Shape{out_channels}, op, "bias must have shape [", out_channels,
+            "], got ", to_string(in[2].shape));
   }
   Shape y = {x[0], out_channels};
   const size_t spatial = x.size() - 2;
-  const Ints &strides = a.integers("strides"), &pads = a.integers("pads"), &dilations = a.integers("dilations");
+  const Ints &strides = a.integers("strides"), &pads = a.integers("pads"),
+             &dilations = a.integers("dilations");
   for (size_t i = 0; i < spatial; ++i) {
     const int64_t window = dilations[i] * (w[i + 2] - 1) + 1;
     int64_t size;
@@ -138,10 +154,11 @@ Shape infer_conv(Op op, const Attributes& a, const std::vector<EdgeType>& in) {
       size = (x[i + 2] - 1) * strides[i] + window + a.integers("output_padding")[i] - pads[i] -
              pads[i + spatial];
     } else {
-      size = window_count(x[i + 2], pads[i] + pads[i + spatial], window, strides[i], false, pads[i]);
+      size =
+          window_count(x[i + 2], pads[i] + pads[i + spatial], window, strides[i], false, pads[i]);
     }
-    require(size > 0, op, "kernel must fit the padded input, got input ", to_string(x), " and weight ",
-            to_string(w));
+    require(size > 0, op, "kernel must fit the padded input, got input ", to_string(x),
+            " and weight ", to_string(w));
     y.push_back(size);
   }
   return y;
@@ -150,9 +167,11 @@ Shape infer_conv(Op op, const Attributes& a, const std::vector<EdgeType>& in) {
 Shape infer_pool(Op op, const Attributes& a, const Shape& x) {
   Shape y = {x[0], x[1]};
   const size_t spatial = x.size() - 2;
-  const Ints &kernel = a.integers("kernel"), &strides = a.integers("strides"), &pads = a.integers("pads");
+  const Ints &kernel = a.integers("kernel"), &strides = a.integers("strides"),
+             &pads = a.integers("pads");
   for (size_t i = 0; i < spatial; ++i) {
-    require(pads[i] < kernel[i] && pads[i + spatial] < kernel[i], op, "pads must be smaller than the kernel");
+    require(pads[i] < kernel[i] && pads[i + spatial] < kernel[i], op,
+            "pads must be smaller than the kernel");
     const int64_t size = window_count(x[i + 2], pads[i] + pads[i + spatial], kernel[i], strides[i],
                                       a.integer("ceil_mode") != 0, pads[i]);
     require(size > 0, op, "kernel must fit the padded input, got input ", to_string(x));
@@ -166,7 +185,8 @@ Shape infer_dense(Op op, const std::vector<EdgeType>& in) {
   require(w.size() == 2 && !x.empty() && x.back() == w[1], op, "weight must be [out, ",
           x.empty() ? 0 : x.back(), "], got ", to_string(w));
   if (in.size() > 2) {
-    require(in[2].shape == Shape{w[0]}, op, "bias must have shape [", w[0], "], got ", to_string(in[2].shape));
+    require(in[2].shape == Shape{w[0]}, op, "bias must have shape [", w[0], "], got ",
+            to_string(in[2].shape));
   }
   Shape y = x;
   y.back() = w[0];
@@ -174,10 +194,10 @@ Shape infer_dense(Op op, const std::vector<EdgeType>& in) {
 }
 
 Shape infer_matmul(Op op, const Shape& a, const Shape& b) {
-  require(a.size() >= 2 && b.size() >= 2, op, "operands must have rank >= 2, got ", to_string(a), " and ",
-          to_string(b));
-  require(a.back() == b[b.size() - 2], op, "inner dimensions must be equal, got ", to_string(a), " and ",
-          to_string(b));
+  require(a.size() >= 2 && b.size() >= 2, op, "operands must have rank >= 2, got ", to_string(a),
+          " and ", to_string(b));
+  require(a.back() == b[b.size() - 2], op, "inner dimensions must be equal, got ", to_string(a),
+          " and ", to_string(b));
   Shape y = broadcast_shapes(Shape(a.begin(), a.end() - 2), Shape(b.begin(), b.end() - 2));
   y.push_back(a[a.size() - 2]);
   y.push_back(b.back());
@@ -207,8 +227,8 @@ Shape infer_concat(Op op, const Attributes& a, const std::vector<EdgeType>& in) 
     const Shape& s = in[i].shape;
     require(s.size() == y.size(), op, "inputs must have equal rank, got ", to_string(s));
     for (size_t d = 0; d < y.size(); ++d) {
-      require(d == axis || s[d] == y[d], op, "inputs must agree outside axis ", axis, ", got ", to_string(y),
-              " and ", to_string(s));
+      require(d == axis || s[d] == y[d], op, "inputs must agree outside axis ", axis, ", got ",
+              to_string(y), " and ", to_string(s));
     }
     y[axis] += s[axis];
   }
@@ -223,7 +243,9 @@ Shape infer_slice(Op op, const Attributes& a, const Shape& x) {
     const auto d = static_cast<size_t>(axes[i]);
     require(x[d] != kBatch, op, "axes must not contain the batch axis 0");
     require(steps[i] >= 1, op, "steps must be >= 1, got ", steps[i]);
-    const auto bound = [&](int64_t v) { return std::clamp<int64_t>(v < 0 ? v + x[d] : v, 0, x[d]); };
+    const auto bound = [&](int64_t v) {
+      return std::clamp<int64_t>(v < 0 ? v + x[d] : v, 0, x[d]);
+    };
     const int64_t extent = bound(ends[i]) - bound(starts[i]);
     y[d] = extent > 0 ? (extent - 1) / steps[i] + 1 : 0;
   }
@@ -259,8 +281,8 @@ Shape infer_reshape(Op op, const Attributes& a, const Shape& x) {
             " elements, got ", to_string(y));
     y[static_cast<size_t>(open)] = static_count(x) / known;
   }
-  require(static_count(y) == static_count(x), op, "shape must hold ", static_count(x), " elements, got ",
-          to_string(y));
+  require(static_count(y) == static_count(x), op, "shape must hold ", static_count(x),
+          " elements, got ", to_string(y));
   return y;
 }
 
@@ -271,7 +293,8 @@ Shape infer_transpose(Op op, const Attributes& a, const Shape& x) {
   std::sort(sorted.begin(), sorted.end());
   Shape y;
   for (size_t i = 0; i < perm.size(); ++i) {
-    require(sorted[i] == static_cast<int64_t>(i), op, "perm must be a permutation of 0..", x.size() - 1);
+    require(sorted[i] == static_cast<int64_t>(i), op, "perm must be a permutation of 0..",
+            x.size() - 1);
     y.push_back(x[static_cast<size_t>(perm[i])]);
   }
   require(x.empty() || x[0] != kBatch || perm[0] == 0, op, "perm must keep the batch axis first");
@@ -280,7 +303,8 @@ Shape infer_transpose(Op op, const Attributes& a, const Shape& x) {
 
 Shape infer_pad(Op op, const Attributes& a, const Shape& x) {
   const Ints& pads = a.integers("pads");
-  require(pads.size() == 2 * x.size(), op, "pads must have ", 2 * x.size(), " entries, got ", pads.size());
+  require(pads.size() == 2 * x.size(), op, "pads must have ", 2 * x.size(), " entries, got ",
+          pads.size());
   Shape y = x;
   for (size_t i = 0; i < x.size(); ++i) {
     const int64_t extra = pads[i] + pads[i + x.size()];
@@ -288,8 +312,8 @@ Shape infer_pad(Op op, const Attributes& a, const Shape& x) {
       require(pads[i] == 0 && pads[i + x.size()] == 0, op, "pads must not touch the batch axis");
       continue;
     }
-    require(std::abs(pads[i]) <= (int64_t{1} << 31) && std::abs(pads[i + x.size()]) <= (int64_t{1} << 31) &&
-                x[i] + extra >= 0,
+    require(std::abs(pads[i]) <= (int64_t{1} << 31) &&
+                std::abs(pads[i + x.size()]) <= (int64_t{1} << 31) && x[i] + extra >= 0,
             op, "pads must leave a shape >= 0, got ", to_string(x));
     y[i] += extra;
   }
@@ -302,7 +326,8 @@ Shape infer_pad(Op op, const Attributes& a, const Shape& x) {
 Shape infer_gather(Op op, const Attributes& a, const Shape& x, const Shape& indices) {
   const auto axis = static_cast<size_t>(a.integer("axis"));
   require(x[axis] != kBatch, op, "axis must not be the batch axis");
-  require(axis == 0 || indices.empty() || indices[0] != kBatch, op, "indices must be constant unless axis is 0");
+  require(axis == 0 || indices.empty() || indices[0] != kBatch, op,
+          "indices must be constant unless axis is 0");
   Shape y(x.begin(), x.begin() + static_cast<int64_t>(axis));
   y.insert(y.end(), indices.begin(), indices.end());
   y.insert(y.end(), x.begin() + static_cast<int64_t>(axis) + 1, x.end());
@@ -311,12 +336,14 @@ Shape infer_gather(Op op, const Attributes& a, const Shape& x, const Shape& indi
 
 Shape infer_resize(Op op, const Attributes& a, const Shape& x) {
   const Ints& sizes = a.integers("sizes");
-  require(sizes.size() + 2 == x.size(), op, "sizes must have ", x.size() - 2, " entries, got ", sizes.size());
+  require(sizes.size() + 2 == x.size(), op, "sizes must have ", x.size() - 2, " entries, got ",
+          sizes.size());
   const std::string &mode = a.text("mode"), &coordinates = a.text("coordinates");
   require(mode == "nearest" || mode == "linear", op, "mode must be nearest or linear, got ", mode);
-  require(coordinates == "half_pixel" || coordinates == "asymmetric" || coordinates == "align_corners" ||
-              coordinates == "pytorch_half_pixel",
-          op, "coordinates must be half_pixel, pytorch_half_pixel, asymmetric or align_corners, got ",
+  require(coordinates == "half_pixel" || coordinates == "asymmetric" ||
+              coordinates == "align_corners" || coordinates == "pytorch_half_pixel",
+          op,
+          "coordinates must be half_pixel, pytorch_half_pixel, asymmetric or align_corners, got ",
           coordinates);
   Shape y = {x[0], x[1]};
   for (int64_t s : sizes) {
@@ -339,8 +366,8 @@ void complete_attributes(Op op, Attributes& attributes, const std::vector<EdgeTy
   }
   const size_t spatial = rank >= 2 ? rank - 2 : 0;
   if (op == Op::conv || op == Op::conv_transpose) {
-    require(inputs.size() > 1 && inputs[1].shape.size() == rank, op, "weight must have the input's rank ", rank,
-            ", got ", to_string(inputs[1].shape));
+    require(inputs.size() > 1 && inputs[1].shape.size() == rank, op,
+            "weight must have the input's rank ", rank, ", got ", to_string(inputs[1].shape));
     fill_ints(op, attributes, "strides", spatial, 1, 1);
     fill_ints(op, attributes, "pads", 2 * spatial, 0, 0);
     fill_ints(op, attributes, "dilations", spatial, 1, 1);
@@ -353,8 +380,8 @@ void complete_attributes(Op op, Attributes& attributes, const std::vector<EdgeTy
     const size_t count = attributes.integers("axes").size();
     fill_ints(op, attributes, "steps", count, 1, 1);
     for (const char* name : {"starts", "ends"}) {
-      require(attributes.integers(name).size() == count, op, "attribute ", name, " must have ", count,
-              " entries");
+      require(attributes.integers(name).size() == count, op, "attribute ", name, " must have ",
+              count, " entries");
     }
   }
   complete_axes(op, attributes, rank);
@@ -367,25 +394,41 @@ EdgeType infer_type(Op op, const Attributes& a, const std::vector<EdgeType>& in)
   try {
     switch (op) {
       case Op::conv:
-      case Op::conv_transpose: return {dtype, infer_conv(op, a, in)};
-      case Op::dense: return {dtype, infer_dense(op, in)};
-      case Op::matmul: return {dtype, infer_matmul(op, x, in[1].shape)};
+      case Op::conv_transpose:
+        return {dtype, infer_conv(op, a, in)};
+      case Op::dense:
+        return {dtype, infer_dense(op, in)};
+      case Op::matmul:
+        return {dtype, infer_matmul(op, x, in[1].shape)};
       case Op::max_pool:
-      case Op::avg_pool: return {dtype, infer_pool(op, a, x)};
+      case Op::avg_pool:
+        return {dtype, infer_pool(op, a, x)};
       case Op::reduce_mean:
       case Op::reduce_sum:
-      case Op::reduce_max: return {dtype, infer_reduce(op, a, x)};
-      case Op::concat: return {dtype, infer_concat(op, a, in)};
-      case Op::slice: return {dtype, infer_slice(op, a, x)};
-      case Op::pad: return {dtype, infer_pad(op, a, x)};
-      case Op::gather: return {dtype, infer_gather(op, a, x, in[1].shape)};
-      case Op::resize: return {dtype, infer_resize(op, a, x)};
-      case Op::reshape: return {dtype, infer_reshape(op, a, x)};
-      case Op::transpose: return {dtype, infer_transpose(op, a, x)};
-      case Op::expand: return {dtype, broadcast_shapes(x, a.integers("shape"))};
-      case Op::cast: return {dtype_from_name(a.text("to")), x};
-      case Op::quantize: return {DType::int8, x};
-      case Op::dequantize: return {DType::float32, x};
+      case Op::reduce_max:
+        return {dtype, infer_reduce(op, a, x)};
+      case Op::concat:
+        return {dtype, infer_concat(op, a, in)};
+      case Op::slice:
+        return {dtype, infer_slice(op, a, x)};
+      case Op::pad:
+        return {dtype, infer_pad(op, a, x)};
+      case Op::gather:
+        return {dtype, infer_gather(op, a, x, in[1].shape)};
+      case Op::resize:
+        return {dtype, infer_resize(op, a, x)};
+      case Op::reshape:
+        return {dtype, infer_reshape(op, a, x)};
+      case Op::transpose:
+        return {dtype, infer_transpose(op, a, x)};
+      case Op::expand:
+        return {dtype, broadcast_shapes(x, a.integers("shape"))};
+      case Op::cast:
+        return {dtype_from_name(a.text("to")), x};
+      case Op::quantize:
+        return {DType::int8, x};
+      case Op::dequantize:
+        return {DType::float32, x};
       case Op::batch_norm:
         for (size_t i = 1; i < in.size(); ++i) {
           require(in[i].shape == Shape{x[1]}, op, "parameters must have shape [", x[1], "], got ",
@@ -396,7 +439,8 @@ EdgeType infer_type(Op op, const Attributes& a, const std::vector<EdgeType>& in)
         const auto axis = static_cast<size_t>(a.integer("axis"));
         for (size_t i = 1; i < in.size(); ++i) {
           require(in[i].shape == Shape(x.begin() + static_cast<int64_t>(axis), x.end()), op,
-                  "parameters must have the shape of the normalised axes, got ", to_string(in[i].shape));
+                  "parameters must have the shape of the normalised axes, got ",
+                  to_string(in[i].shape));
         }
         return {dtype, x};
       }
@@ -406,7 +450,8 @@ EdgeType infer_type(Op op, const Attributes& a, const std::vector<EdgeType>& in)
                 to_string(in[1].shape));
         return {dtype, x};
       }
-      default: break;
+      default:
+        break;
     }
     // The rest is element-wise or keeps its input's shape.
     if (in.size() == 2) return {dtype, broadcast_shapes(x, in[1].shape)};
@@ -438,9 +483,12 @@ int64_t macs_of(const Graph& graph, const Node& node) {
       for (size_t i = 1; i < w.size(); ++i) per_input *= w[i];
       return count(node.inputs[0]) * per_input;
     }
-    case Op::dense: return count(node.outputs[0]) * graph.edge(node.inputs[1]).shape[1];
-    case Op::matmul: return count(node.outputs[0]) * graph.edge(node.inputs[0]).shape.back();
-    default: return 0;
+    case Op::dense:
+      return count(node.outputs[0]) * graph.edge(node.inputs[1]).shape[1];
+    case Op::matmul:
+      return count(node.outputs[0]) * graph.edge(node.inputs[0]).shape.back();
+    default:
+      return 0;
   }
 }
 

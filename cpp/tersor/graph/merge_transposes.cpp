@@ -17,12 +17,13 @@ bool is_unary(Op op) {
   return spec.layout == LayoutClass::elementwise && spec.most_inputs == 1;
 }
 
-// Walks from the input of a transpose upwards over element-wise operators that only it needs, to another
-// transpose; then the first one can be dropped and the second one composed with it.
+// Walks from the input of a transpose upwards over element-wise operators that only it needs, to
+// another transpose; then the first one can be dropped and the second one composed with it.
 bool merge_at(Graph& graph, const Links& links, NodeId id) {
   EdgeId above = graph.node(id).inputs[0];
   std::vector<NodeId> between;
-  while (links.only_user(above) >= 0 && links.maker(above) >= 0 && is_unary(graph.node(links.maker(above)).op)) {
+  while (links.only_user(above) >= 0 && links.maker(above) >= 0 &&
+         is_unary(graph.node(links.maker(above)).op)) {
     between.push_back(links.maker(above));
     above = graph.node(between.back()).inputs[0];
   }

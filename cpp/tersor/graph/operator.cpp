@@ -23,7 +23,8 @@ std::vector<AttributeSpec> parse_attributes(const char* text) {
     const size_t colon = word.find(':');
     const size_t equals = word.find('=', colon);
     const bool has_default = equals != std::string::npos;
-    const std::string type = word.substr(colon + 1, has_default ? equals - colon - 1 : std::string::npos);
+    const std::string type =
+        word.substr(colon + 1, has_default ? equals - colon - 1 : std::string::npos);
     out.push_back({word.substr(0, colon), type_from_text(type), !has_default,
                    has_default ? word.substr(equals + 1) : ""});
   }
@@ -34,8 +35,15 @@ std::vector<AttributeSpec> parse_attributes(const char* text) {
 
 const std::vector<OperatorSpec>& operator_table() {
   static const std::vector<OperatorSpec> table = {
-#define TERSOR_OPERATOR(name, version, least, most, outputs, layout, constraint, attributes)           \
-  {Op::name, #name, version, least, most, outputs, LayoutClass::layout, QuantConstraint::constraint, \
+#define TERSOR_OPERATOR(name, version, least, most, outputs, layout, constraint, attributes) \
+  {Op::name,                                                                                 \
+   #name,                                                                                    \
+   version,                                                                                  \
+   least,                                                                                    \
+   most,                                                                                     \
+   outputs,                                                                                  \
+   LayoutClass::layout,                                                                      \
+   QuantConstraint::constraint,                                                              \
    parse_attributes(attributes)},
 #include "tersor/graph/ops.inc"
 #undef TERSOR_OPERATOR

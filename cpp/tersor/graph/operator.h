@@ -1,4 +1,5 @@
-// The operator table: what ops.inc says, as data. Everything that must know every operator reads it here.
+// The operator table: what ops.inc says, as data. Everything that must know every operator reads it
+// here.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +43,8 @@ struct OperatorSpec {
 
 TERSOR_API const std::vector<OperatorSpec>& operator_table();  // in the order of Op
 TERSOR_API const OperatorSpec& spec_of(Op op);
-TERSOR_API const OperatorSpec& spec_of(std::string_view name);  // GraphError lists what is supported
+TERSOR_API const OperatorSpec& spec_of(
+    std::string_view name);  // GraphError lists what is supported
 TERSOR_API const char* name_of(Op op);
 
 }  // namespace tersor::graph

@@ -39,7 +39,8 @@ class Matcher {
  public:
   explicit Matcher(Graph& graph) : graph_(graph), links_(graph) {}
 
-  // Rewrites the first pattern that ends in `node`; the caller makes a new matcher after each success.
+  // Rewrites the first pattern that ends in `node`; the caller makes a new matcher after each
+  // success.
   bool apply(NodeId id) {
     return matmul_to_dense(id) || hard_sigmoid(id) || hard_swish(id) || silu(id) || gelu(id);
   }
@@ -75,8 +76,10 @@ class Matcher {
   std::optional<EdgeId> shifted_relu6(EdgeId edge) const {
     const Node* top = maker(edge);
     if (!top) return std::nullopt;
-    if (top->op == Op::add && top->attributes.text("activation") == "relu6") return with_scalar(graph_, *top, 3);
-    if (top->op != Op::clip || top->attributes.real("min") != 0 || top->attributes.real("max") != 6) {
+    if (top->op == Op::add && top->attributes.text("activation") == "relu6")
+      return with_scalar(graph_, *top, 3);
+    if (top->op != Op::clip || top->attributes.real("min") != 0 ||
+        top->attributes.real("max") != 6) {
       return std::nullopt;
     }
     const Node* add = maker(top->inputs[0]);
@@ -110,7 +113,8 @@ class Matcher {
     for (size_t side = 0; side < 2; ++side) {  // x * hard_sigmoid(x)
       const Node* gate = maker(node.inputs[side]);
       if (gate && gate->op == Op::hard_sigmoid && gate->inputs[0] == node.inputs[1 - side] &&
-          close(gate->attributes.real("alpha"), 1.0 / 6) && close(gate->attributes.real("beta"), 0.5)) {
+          close(gate->attributes.real("alpha"), 1.0 / 6) &&
+          close(gate->attributes.real("beta"), 0.5)) {
         replace(id, Op::hard_swish, {gate->inputs[0]}, {});
         return true;
       }
@@ -131,13 +135,15 @@ class Matcher {
     return false;
   }
 
-  // Factors of a product of scalars and edges, through nested multiplications that nobody else uses.
+  // Factors of a product of scalars and edges, through nested multiplications that nobody else
+  // uses.
   void factors(EdgeId edge, bool top, double* scalar, std::vector<EdgeId>* edges) const {
     const Node* node = maker(edge);
     double v;
     if (scalar_value(graph_, edge, &v)) {
       *scalar *= v;
-    } else if (node && node->op == Op::mul && plain(*node) && (top || links_.only_user(edge) >= 0)) {
+    } else if (node && node->op == Op::mul && plain(*node) &&
+               (top || links_.only_user(edge) >= 0)) {
       factors(node->inputs[0], false, scalar, edges);
       factors(node->inputs[1], false, scalar, edges);
     } else {

@@ -5,7 +5,10 @@
 namespace tersor::graph {
 
 Links::Links(const Graph& graph)
-    : graph_(graph), makers_(graph.producers()), users_(graph.consumers()), output_(graph.edges().size(), false) {
+    : graph_(graph),
+      makers_(graph.producers()),
+      users_(graph.consumers()),
+      output_(graph.edges().size(), false) {
   for (EdgeId id : graph.outputs()) output_[static_cast<size_t>(id)] = true;
 }
 
@@ -20,10 +23,13 @@ NodeId Links::private_maker(EdgeId id, Op op) const {
 }
 
 void take_over(Graph& graph, EdgeId gone, EdgeId kept) {
-  const bool returned = std::find(graph.outputs().begin(), graph.outputs().end(), gone) != graph.outputs().end();
-  const bool already = std::find(graph.outputs().begin(), graph.outputs().end(), kept) != graph.outputs().end();
-  const bool given = graph.edge(kept).is_constant() ||
-                     std::find(graph.inputs().begin(), graph.inputs().end(), kept) != graph.inputs().end();
+  const bool returned =
+      std::find(graph.outputs().begin(), graph.outputs().end(), gone) != graph.outputs().end();
+  const bool already =
+      std::find(graph.outputs().begin(), graph.outputs().end(), kept) != graph.outputs().end();
+  const bool given =
+      graph.edge(kept).is_constant() ||
+      std::find(graph.inputs().begin(), graph.inputs().end(), kept) != graph.inputs().end();
   if (returned && !already && !given) {
     std::swap(graph.edge(gone).name, graph.edge(kept).name);
     std::swap(graph.edge(gone).origin, graph.edge(kept).origin);

@@ -1,4 +1,5 @@
-// Who makes and who uses each edge: the questions that every pass asks. A snapshot: rebuild after a change.
+// Who makes and who uses each edge: the questions that every pass asks. A snapshot: rebuild after a
+// change.
 #pragma once
 
 #include <vector>
@@ -13,7 +14,8 @@ class Links {
 
   NodeId maker(EdgeId id) const { return id == kNoEdge ? -1 : makers_[static_cast<size_t>(id)]; }
   const std::vector<NodeId>& users(EdgeId id) const { return users_[static_cast<size_t>(id)]; }
-  // The one node that uses the edge; -1 when there are several, none, or the graph returns the edge.
+  // The one node that uses the edge; -1 when there are several, none, or the graph returns the
+  // edge.
   NodeId only_user(EdgeId id) const;
   // Maker of the edge when it is an `op` whose result nobody else uses; -1 otherwise.
   NodeId private_maker(EdgeId id, Op op) const;

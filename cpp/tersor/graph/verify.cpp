@@ -18,15 +18,18 @@ bool in_range(EdgeId id, size_t count) { return 0 <= id && static_cast<size_t>(i
 
 void check_qparams(const Edge& edge) {
   const QParams& q = *edge.qparams;
-  const bool is_int = edge.dtype == DType::int8 || edge.dtype == DType::uint8 || edge.dtype == DType::int32;
-  require(is_int, "edge ", edge.name, " with quantization parameters must be int8, uint8 or int32, got ",
-          name_of(edge.dtype));
-  require(2 <= q.bits && q.bits <= 32, "edge ", edge.name, ": bits must be in [2, 32], got ", q.bits);
+  const bool is_int =
+      edge.dtype == DType::int8 || edge.dtype == DType::uint8 || edge.dtype == DType::int32;
+  require(is_int, "edge ", edge.name,
+          " with quantization parameters must be int8, uint8 or int32, got ", name_of(edge.dtype));
+  require(2 <= q.bits && q.bits <= 32, "edge ", edge.name, ": bits must be in [2, 32], got ",
+          q.bits);
   require(!q.scale.empty() && q.scale.size() == q.zero_point.size(), "edge ", edge.name,
           ": scale and zero_point must have equal length >= 1, got ", q.scale.size(), " and ",
           q.zero_point.size());
   if (q.per_tensor()) {
-    require(q.scale.size() == 1, "edge ", edge.name, ": scale must have length 1, got ", q.scale.size());
+    require(q.scale.size() == 1, "edge ", edge.name, ": scale must have length 1, got ",
+            q.scale.size());
   } else {
     require(q.axis < static_cast<int>(edge.shape.size()) &&
                 static_cast<int64_t>(q.scale.size()) == edge.shape[static_cast<size_t>(q.axis)],
@@ -34,7 +37,8 @@ void check_qparams(const Edge& edge) {
             q.scale.size());
   }
   for (float s : q.scale) {
-    require(std::isfinite(s) && s > 0, "edge ", edge.name, ": scale must be finite and > 0, got ", s);
+    require(std::isfinite(s) && s > 0, "edge ", edge.name, ": scale must be finite and > 0, got ",
+            s);
   }
   if (edge.dtype == DType::int32) return;  // a bias: zero point 0, no code range
   for (int32_t z : q.zero_point) {
@@ -55,8 +59,8 @@ void check_fixed(const Node& node, const Edge& out) {
   const int32_t zero_point = node.op == Op::tanh ? 0 : -128;
   require(out.qparams->scale == std::vector<float>{scale} &&
               out.qparams->zero_point == std::vector<int32_t>{zero_point},
-          "node ", node.name, " (", name_of(node.op), "): output must have scale ", scale, " and zero_point ",
-          zero_point);
+          "node ", node.name, " (", name_of(node.op), "): output must have scale ", scale,
+          " and zero_point ", zero_point);
 }
 
 void check_affine(const Graph& graph, const Node& node) {
@@ -69,13 +73,16 @@ void check_affine(const Graph& graph, const Node& node) {
   }
   if (node.inputs.size() < 3 || node.inputs[2] == kNoEdge) return;
   const Edge& b = graph.edge(node.inputs[2]);
-  require(b.dtype == DType::int32 && b.qparams, "node ", node.name, ": bias must be int32 with parameters");
-  require(b.qparams->scale.size() == w.qparams->scale.size() || b.qparams->scale.size() == 1, "node ",
-          node.name, ": bias must have as many scales as the weight, got ", b.qparams->scale.size());
+  require(b.dtype == DType::int32 && b.qparams, "node ", node.name,
+          ": bias must be int32 with parameters");
+  require(b.qparams->scale.size() == w.qparams->scale.size() || b.qparams->scale.size() == 1,
+          "node ", node.name, ": bias must have as many scales as the weight, got ",
+          b.qparams->scale.size());
   for (size_t c = 0; c < b.qparams->scale.size(); ++c) {
     const float expected = x.qparams->scale[0] * w.qparams->scale[c];
     require(std::fabs(b.qparams->scale[c] - expected) <= 1e-5f * expected, "node ", node.name,
-            ": bias scale must be input scale times weight scale, ", expected, ", got ", b.qparams->scale[c]);
+            ": bias scale must be input scale times weight scale, ", expected, ", got ",
+            b.qparams->scale[c]);
   }
 }
 
@@ -83,11 +90,13 @@ void check_quantized_node(const Graph& graph, const Node& node) {
   const Edge& out = graph.edge(node.outputs[0]);
   const Edge& first = graph.edge(node.inputs[0]);
   if (node.op == Op::quantize) {
-    require(is_float(first.dtype) && out.qparams, "node ", node.name, ": quantize must go from float to codes");
+    require(is_float(first.dtype) && out.qparams, "node ", node.name,
+            ": quantize must go from float to codes");
     return;
   }
   if (node.op == Op::dequantize) {
-    require(first.qparams.has_value(), "node ", node.name, ": dequantize must go from codes to float");
+    require(first.qparams.has_value(), "node ", node.name,
+            ": dequantize must go from codes to float");
     return;
   }
   const bool quantized = is_code(first) && first.qparams;
@@ -98,14 +107,19 @@ void check_quantized_node(const Graph& graph, const Node& node) {
           ": activations must be quantized per tensor");
   switch (spec_of(node.op).constraint) {
     case QuantConstraint::none:
-      throw GraphError(message("graph: node ", node.name, " (", name_of(node.op), ") must be float, got codes"));
-    case QuantConstraint::affine: check_affine(graph, node); break;
-    case QuantConstraint::fixed: check_fixed(node, out); break;
+      throw GraphError(
+          message("graph: node ", node.name, " (", name_of(node.op), ") must be float, got codes"));
+    case QuantConstraint::affine:
+      check_affine(graph, node);
+      break;
+    case QuantConstraint::fixed:
+      check_fixed(node, out);
+      break;
     case QuantConstraint::same:
       for (size_t i = 0; i < node.inputs.size(); ++i) {
         if (node.op == Op::gather && i == 1) continue;
-        require(same_parameters(graph.edge(node.inputs[i]), out), "node ", node.name, " (", name_of(node.op),
-                "): inputs and output must share scale and zero_point");
+        require(same_parameters(graph.edge(node.inputs[i]), out), "node ", node.name, " (",
+                name_of(node.op), "): inputs and output must share scale and zero_point");
       }
       break;
     case QuantConstraint::free:
@@ -122,9 +136,11 @@ void check_quantized_node(const Graph& graph, const Node& node) {
 void Graph::verify() const {
   const size_t count = edges_.size();
   std::vector<int> made(count, 0);
-  const auto check_ids = [&](const std::vector<EdgeId>& ids, const std::string& who, bool optional) {
+  const auto check_ids = [&](const std::vector<EdgeId>& ids, const std::string& who,
+                             bool optional) {
     for (EdgeId id : ids) {
-      require((optional && id == kNoEdge) || in_range(id, count), who, " must name edges that exist, got ", id);
+      require((optional && id == kNoEdge) || in_range(id, count), who,
+              " must name edges that exist, got ", id);
     }
   };
   check_ids(inputs_, "inputs", false);
@@ -134,12 +150,12 @@ void Graph::verify() const {
   std::set<std::string> names;
   for (size_t i = 0; i < count; ++i) {
     const Edge& edge = edges_[i];
-    require(!edge.name.empty() && names.insert(edge.name).second, "edge names must be unique and not empty, got '",
-            edge.name, "'");
+    require(!edge.name.empty() && names.insert(edge.name).second,
+            "edge names must be unique and not empty, got '", edge.name, "'");
     if (edge.is_constant()) {
       ++made[i];
-      require(edge.constant.dtype() == edge.dtype && edge.constant.shape() == edge.shape, "constant ", edge.name,
-              " must have the dtype and shape of its edge");
+      require(edge.constant.dtype() == edge.dtype && edge.constant.shape() == edge.shape,
+              "constant ", edge.name, " must have the dtype and shape of its edge");
     }
     for (size_t d = 0; d < edge.shape.size(); ++d) {
       require(edge.shape[d] >= 0 || (d == 0 && edge.shape[d] == kBatch), "edge ", edge.name,
@@ -149,13 +165,13 @@ void Graph::verify() const {
   }
   std::set<std::string> node_names;
   for (const Node& node : nodes_) {
-    require(!node.name.empty() && node_names.insert(node.name).second, "node names must be unique, got '",
-            node.name, "'");
+    require(!node.name.empty() && node_names.insert(node.name).second,
+            "node names must be unique, got '", node.name, "'");
     const OperatorSpec& spec = spec_of(node.op);
     check_ids(node.inputs, "node " + node.name, true);
     check_ids(node.outputs, "node " + node.name, false);
-    require(static_cast<int>(node.outputs.size()) == spec.outputs, "node ", node.name, " must have ", spec.outputs,
-            " outputs, got ", node.outputs.size());
+    require(static_cast<int>(node.outputs.size()) == spec.outputs, "node ", node.name,
+            " must have ", spec.outputs, " outputs, got ", node.outputs.size());
     for (EdgeId id : node.inputs) {
       require(id == kNoEdge || made[static_cast<size_t>(id)] == 1, "node ", node.name,
               " must use edges made before it");
@@ -166,13 +182,14 @@ void Graph::verify() const {
     require(made[i] <= 1, "edge ", edges_[i].name, " must be made once, got ", made[i], " makers");
   }
   for (EdgeId id : outputs_) {
-    require(made[static_cast<size_t>(id)] == 1, "output ", edge(id).name, " must be made by a node");
+    require(made[static_cast<size_t>(id)] == 1, "output ", edge(id).name,
+            " must be made by a node");
   }
   Graph again = *this;  // types must be what inference gives
   again.infer();
   for (size_t i = 0; i < count; ++i) {
-    require(again.edges_[i].dtype == edges_[i].dtype && again.edges_[i].shape == edges_[i].shape, "edge ",
-            edges_[i].name, " must be ", tersor::name_of(again.edges_[i].dtype), " ",
+    require(again.edges_[i].dtype == edges_[i].dtype && again.edges_[i].shape == edges_[i].shape,
+            "edge ", edges_[i].name, " must be ", tersor::name_of(again.edges_[i].dtype), " ",
             to_string(again.edges_[i].shape), ", got ", tersor::name_of(edges_[i].dtype), " ",
             to_string(edges_[i].shape));
   }

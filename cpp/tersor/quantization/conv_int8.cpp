@@ -14,10 +14,11 @@
 namespace tersor::quantization {
 namespace {
 
-// Bytes of the padded int16 image that one piece of work holds. 96 KiB leave most of a 512 KiB L2 to the
-// weights; a 1 x 1 layer re-reads its pixels for every panel of 16 outputs, so they stay in L1 (24 KiB)
-// unless that makes fewer than 48 pixels, which would stream the weights too often. A depthwise layer has
-// few weights, and pads the rows above and below each piece again: with 96 KiB, MobileNetV2's were a fifth slower.
+// Bytes of the padded int16 image that one piece of work holds. 96 KiB leave most of a 512 KiB L2
+// to the weights; a 1 x 1 layer re-reads its pixels for every panel of 16 outputs, so they stay in
+// L1 (24 KiB) unless that makes fewer than 48 pixels, which would stream the weights too often. A
+// depthwise layer has few weights, and pads the rows above and below each piece again: with 96 KiB,
+// MobileNetV2's were a fifth slower.
 constexpr int64_t kImageBytes = 96 << 10;
 constexpr int64_t kDepthwiseBytes = 224 << 10;
 constexpr int64_t kPointwiseBytes = 24 << 10;
@@ -28,7 +29,8 @@ constexpr int64_t divide_up(int64_t n, int64_t d) { return (n + d - 1) / d; }
 
 void check_shape(const ConvInt8Shape& s) {
   const auto positive = [](const char* name, int64_t value) {
-    TERSOR_CHECK(value > 0 && value < (int64_t{1} << 31), "conv_int8: ", name, " must be in [1, 2^31), got ", value);
+    TERSOR_CHECK(value > 0 && value < (int64_t{1} << 31), "conv_int8: ", name,
+                 " must be in [1, 2^31), got ", value);
   };
   positive("height", s.height);
   positive("width", s.width);
@@ -43,8 +45,8 @@ void check_shape(const ConvInt8Shape& s) {
   const int64_t pad = std::min({s.pad_top, s.pad_left, s.pad_bottom, s.pad_right});
   TERSOR_CHECK(pad >= 0, "conv_int8: padding must be >= 0, got ", pad);
   TERSOR_CHECK(s.channels % s.groups == 0 && s.out_channels % s.groups == 0,
-               "conv_int8: groups must divide channels and out_channels, got ", s.groups, " for ", s.channels,
-               " and ", s.out_channels);
+               "conv_int8: groups must divide channels and out_channels, got ", s.groups, " for ",
+               s.channels, " and ", s.out_channels);
   TERSOR_CHECK(s.height + s.pad_top + s.pad_bottom >= s.dilation_h * (s.kernel_h - 1) + 1 &&
                    s.width + s.pad_left + s.pad_right >= s.dilation_w * (s.kernel_w - 1) + 1,
                "conv_int8: kernel must fit the padded image, got ", s.kernel_h, " x ", s.kernel_w);
@@ -58,7 +60,8 @@ int64_t check_sums(const ConvInt8Shape& s, const int8_t* weights, const int32_t*
     int64_t sum = 0;
     for (int64_t k = 0; k < taps; ++k) sum += std::abs(static_cast<int>(weights[o * taps + k]));
     const int64_t bound = 255 * sum + (bias ? std::abs(static_cast<int64_t>(bias[o])) : 0);
-    TERSOR_CHECK(bound < (int64_t{1} << 31), "conv_int8: 255 * sum |w| + |bias| must be below 2^31, got ", bound,
+    TERSOR_CHECK(bound < (int64_t{1} << 31),
+                 "conv_int8: 255 * sum |w| + |bias| must be below 2^31, got ", bound,
                  " for output channel ", o);
     largest = std::max(largest, bound);
   }
@@ -71,12 +74,14 @@ bool is_pointwise(const ConvInt8Shape& s) {
 }
 
 bool winograd_fits(const ConvInt8Shape& s, int64_t largest_sum) {
-  return s.kernel_h == 3 && s.kernel_w == 3 && s.stride_h == 1 && s.stride_w == 1 && s.dilation_h == 1 &&
-         s.dilation_w == 1 && s.groups == 1 && s.channels % 16 == 0 && largest_sum < kWinogradSumLimit;
+  return s.kernel_h == 3 && s.kernel_w == 3 && s.stride_h == 1 && s.stride_w == 1 &&
+         s.dilation_h == 1 && s.dilation_w == 1 && s.groups == 1 && s.channels % 16 == 0 &&
+         largest_sum < kWinogradSumLimit;
 }
 
 bool depthwise_fits(const ConvInt8Shape& s) {
-  return s.groups == s.channels && s.groups == s.out_channels && s.kernel_h * s.kernel_w <= 2 * kDepthwisePairs;
+  return s.groups == s.channels && s.groups == s.out_channels &&
+         s.kernel_h * s.kernel_w <= 2 * kDepthwisePairs;
 }
 
 ConvInt8Algorithm choose(const ConvInt8Shape& s, int64_t largest_sum) {
@@ -88,8 +93,8 @@ ConvInt8Algorithm choose(const ConvInt8Shape& s, int64_t largest_sum) {
   return vnni ? ConvInt8Algorithm::bytes : ConvInt8Algorithm::direct;
 }
 
-Int8Epilogue make_epilogue(const ConvInt8Epilogue& from, const int32_t* bias, const float* multiplier,
-                           const float* rounding_offset) {
+Int8Epilogue make_epilogue(const ConvInt8Epilogue& from, const int32_t* bias,
+                           const float* multiplier, const float* rounding_offset) {
   Int8Epilogue e;
   const Requantizer& first = from.requantizers.front();
   e.bias = bias;
@@ -113,16 +118,22 @@ Int8Epilogue make_epilogue(const ConvInt8Epilogue& from, const int32_t* bias, co
 
 const char* name_of(ConvInt8Algorithm algorithm) {
   switch (algorithm) {
-    case ConvInt8Algorithm::direct: return "direct";
-    case ConvInt8Algorithm::bytes: return "bytes";
-    case ConvInt8Algorithm::winograd: return "winograd";
-    case ConvInt8Algorithm::depthwise: return "depthwise";
-    default: return "automatic";
+    case ConvInt8Algorithm::direct:
+      return "direct";
+    case ConvInt8Algorithm::bytes:
+      return "bytes";
+    case ConvInt8Algorithm::winograd:
+      return "winograd";
+    case ConvInt8Algorithm::depthwise:
+      return "depthwise";
+    default:
+      return "automatic";
   }
 }
 
 struct ConvInt8::State {
-  // A pointwise layer is seen as one column of pixels; one with a stride has only the pixels that it reads.
+  // A pointwise layer is seen as one column of pixels; one with a stride has only the pixels that
+  // it reads.
   ConvInt8Shape shape;
   bool column = false;
   int64_t row_stride, pixel_stride, image_stride;  // of the caller's x, in elements
@@ -132,8 +143,8 @@ struct ConvInt8::State {
   int32_t zero_point;
   Buffer weights, bias, multiplier, rounding_offset;
   int64_t group_weights = 0;  // elements
-  // A band: output rows of one image, or several whole images. Tables below are those of a full band;
-  // a smaller one uses their beginning.
+  // A band: output rows of one image, or several whole images. Tables below are those of a full
+  // band; a smaller one uses their beginning.
   int64_t band_rows = 1, band_images = 1;
   // The padded image of one band image: of all channels of a group, or planes of 16 (depthwise).
   int64_t image_rows = 0, image_columns = 0, image_channels = 0, planes = 1;
@@ -171,8 +182,8 @@ struct ConvInt8::State {
   };
   void run_all(const Targets& t, void* scratch, int threads) const;
   void run_piece(const Piece& piece, const Targets& t, char* scratch) const;
-  void run_group(const Piece& piece, int64_t group, Int8Output out, const Int8Epilogue& e, void* image,
-                 char* scratch) const;
+  void run_group(const Piece& piece, int64_t group, Int8Output out, const Int8Epilogue& e,
+                 void* image, char* scratch) const;
   void pad_band(const Piece& piece, int64_t group, const int8_t* x, char* image) const;
   void finish_exact(const Piece& piece, const Targets& t, const int32_t* sums) const;
   int64_t panels() const { return divide_up(shape.group_outputs(), 16); }
@@ -180,7 +191,9 @@ struct ConvInt8::State {
   int64_t image_elements() const { return planes * plane_elements(); }
   int64_t image_bytes() const { return round_up((band_images * image_elements() + 32) * 2, 64); }
   int64_t winograd_bytes() const {
-    return algorithm == ConvInt8Algorithm::winograd ? round_up(winograd_scratch_bytes(shape.channels), 64) : 0;
+    return algorithm == ConvInt8Algorithm::winograd
+               ? round_up(winograd_scratch_bytes(shape.channels), 64)
+               : 0;
   }
   int64_t exact_bytes() const {
     if (!epilogue.exact) return 0;
@@ -199,7 +212,8 @@ void ConvInt8::State::skip_pixels() {
     s.height = std::max<int64_t>(s.height, 1);
     row_stride = pixel_stride;
     column = true;
-  } else if (s.kernel_h == 1 && s.kernel_w == 1 && s.pad_top + s.pad_left + s.pad_bottom + s.pad_right == 0) {
+  } else if (s.kernel_h == 1 && s.kernel_w == 1 &&
+             s.pad_top + s.pad_left + s.pad_bottom + s.pad_right == 0) {
     row_stride *= s.stride_h;
     pixel_stride *= s.stride_w;
     const int64_t height = s.out_height(), width = s.out_width();
@@ -210,7 +224,8 @@ void ConvInt8::State::skip_pixels() {
 }
 
 void ConvInt8::State::pack_epilogue(const int32_t* bias_values) {
-  const int64_t outputs = algorithm == ConvInt8Algorithm::depthwise ? shape.channels : shape.group_outputs();
+  const int64_t outputs =
+      algorithm == ConvInt8Algorithm::depthwise ? shape.channels : shape.group_outputs();
   const int64_t padded = round_up(outputs, 16);
   const auto count = static_cast<size_t>(shape.out_channels / outputs * padded);
   bias = Buffer(count * sizeof(int32_t));
@@ -226,7 +241,8 @@ void ConvInt8::State::pack_epilogue(const int32_t* bias_values) {
     multiplier.as<float>()[at] = requantizer.multiplier;
     rounding_offset.as<float>()[at] = requantizer.rounding_offset;
   }
-  packed = make_epilogue(epilogue, bias.as<int32_t>(), multiplier.as<float>(), rounding_offset.as<float>());
+  packed = make_epilogue(epilogue, bias.as<int32_t>(), multiplier.as<float>(),
+                         rounding_offset.as<float>());
 }
 
 void ConvInt8::State::pack_direct(const int8_t* w) {
@@ -241,7 +257,8 @@ void ConvInt8::State::pack_direct(const int8_t* w) {
   std::memset(weights.data(), 0, weights.size());
   for (int64_t o = 0; o < shape.out_channels; ++o) {
     const int64_t local = o % outputs;
-    const int64_t panel = (o / outputs * panels() + local / 16) * segment_groups * 16 * width + local % 16 * width;
+    const int64_t panel =
+        (o / outputs * panels() + local / 16) * segment_groups * 16 * width + local % 16 * width;
     for (int64_t ky = 0; ky < shape.kernel_h; ++ky) {
       for (int64_t kx = 0; kx < shape.kernel_w; ++kx) {
         for (int64_t i = 0; i < channels; ++i) {
@@ -280,14 +297,15 @@ void ConvInt8::State::pack_winograd(const int8_t* w) {
     for (int64_t i = 0; i < channels; ++i) {
       int16_t u[36];
       transform_filter(w + (o * channels + i) * 9, u);
-      int16_t* panel = weights.as<int16_t>() + o / 16 * 36 * channels * 16 + i / 2 * 32 + o % 16 * 2 + i % 2;
+      int16_t* panel =
+          weights.as<int16_t>() + o / 16 * 36 * channels * 16 + i / 2 * 32 + o % 16 * 2 + i % 2;
       for (int64_t p = 0; p < 36; ++p) panel[p * channels * 16] = u[p];
     }
   }
 }
 
-// The taps of a window, row-major index by position. 3 x 3: pairs of rows 0 and 1, then row 2, so that
-// neighbouring pixels share pairs (depthwise_int8_simd.cpp).
+// The taps of a window, row-major index by position. 3 x 3: pairs of rows 0 and 1, then row 2, so
+// that neighbouring pixels share pairs (depthwise_int8_simd.cpp).
 std::vector<int64_t> ConvInt8::State::tap_order() const {
   if (shape.kernel_h == 3 && shape.kernel_w == 3) return {0, 3, 1, 4, 2, 5, 6, 7, 8};
   std::vector<int64_t> order(static_cast<size_t>(shape.kernel_h * shape.kernel_w));
@@ -318,7 +336,8 @@ void ConvInt8::State::plan_bands() {
   const int64_t image_limit = whole_channels ? kDepthwiseBytes : kImageBytes;
   const int64_t out_h = s.out_height(), out_w = s.out_width();
   const bool tiled = algorithm == ConvInt8Algorithm::winograd;
-  image_columns = tiled ? round_up(out_w, 4) + 2 : (out_w - 1) * s.stride_w + (s.kernel_w - 1) * s.dilation_w + 1;
+  image_columns = tiled ? round_up(out_w, 4) + 2
+                        : (out_w - 1) * s.stride_w + (s.kernel_w - 1) * s.dilation_w + 1;
   const int64_t row_bytes = planes * image_columns * image_channels * 2;
   const int64_t tap_rows = (s.kernel_h - 1) * s.dilation_h + 1;
   if (column) {
@@ -327,13 +346,15 @@ void ConvInt8::State::plan_bands() {
     // A remainder of a few pixels (49 = 48 + 1) would stream the weights once more.
     if (out_h < band_rows + band_rows / 2) band_rows = std::max(band_rows, out_h);
   } else {
-    const int64_t fits = std::max<int64_t>((image_limit / row_bytes - tap_rows) / s.stride_h + 1, 1);
+    const int64_t fits =
+        std::max<int64_t>((image_limit / row_bytes - tap_rows) / s.stride_h + 1, 1);
     band_rows = tiled ? std::max<int64_t>(fits / 4 * 4, 4) : fits;
   }
   if (band_rows >= out_h) {
     band_rows = out_h;
     image_rows = tiled ? round_up(out_h, 4) + 2 : (out_h - 1) * s.stride_h + tap_rows;
-    band_images = std::clamp<int64_t>(image_limit / (image_rows * row_bytes), 1, std::max<int64_t>(s.batch, 1));
+    band_images = std::clamp<int64_t>(image_limit / (image_rows * row_bytes), 1,
+                                      std::max<int64_t>(s.batch, 1));
   } else {
     image_rows = tiled ? band_rows + 2 : (band_rows - 1) * s.stride_h + tap_rows;
   }
@@ -360,7 +381,8 @@ void ConvInt8::State::plan_pixels() {
     return;
   }
   for (int64_t ky = 0; ky < s.kernel_h; ++ky) {
-    for (int64_t kx = 0; kx < (s.dilation_w > 1 ? s.kernel_w : 1); ++kx) segments.push_back(tap(ky, kx));
+    for (int64_t kx = 0; kx < (s.dilation_w > 1 ? s.kernel_w : 1); ++kx)
+      segments.push_back(tap(ky, kx));
   }
 }
 
@@ -371,16 +393,18 @@ void ConvInt8::State::plan_tiles() {
   for (int64_t b = 0; b < band_images; ++b) {
     for (int64_t r = 0; r < band_rows; r += 4) {
       for (int64_t c = 0; c < out_w; c += 4) {
-        tiles.push_back({static_cast<int32_t>(b * image_elements() + (r * image_columns + c) * image_channels),
-                         static_cast<int32_t>(((b * band_rows + r) * out_w + c) * s.out_channels),
-                         static_cast<int16_t>(std::min<int64_t>(band_rows - r, 4)),
-                         static_cast<int16_t>(std::min<int64_t>(out_w - c, 4))});
+        tiles.push_back(
+            {static_cast<int32_t>(b * image_elements() + (r * image_columns + c) * image_channels),
+             static_cast<int32_t>(((b * band_rows + r) * out_w + c) * s.out_channels),
+             static_cast<int16_t>(std::min<int64_t>(band_rows - r, 4)),
+             static_cast<int16_t>(std::min<int64_t>(out_w - c, 4))});
       }
     }
   }
 }
 
-void ConvInt8::State::pad_band(const Piece& piece, int64_t group, const int8_t* x, char* image) const {
+void ConvInt8::State::pad_band(const Piece& piece, int64_t group, const int8_t* x,
+                               char* image) const {
   const ConvInt8Shape& s = shape;
   const bool whole_channels = algorithm == ConvInt8Algorithm::depthwise;
   PadInt8 a{};
@@ -405,8 +429,8 @@ void ConvInt8::State::pad_band(const Piece& piece, int64_t group, const int8_t* 
   }
 }
 
-void ConvInt8::State::run_group(const Piece& piece, int64_t group, Int8Output out, const Int8Epilogue& e,
-                                void* image, char* scratch) const {
+void ConvInt8::State::run_group(const Piece& piece, int64_t group, Int8Output out,
+                                const Int8Epilogue& e, void* image, char* scratch) const {
   const ConvInt8Shape& s = shape;
   const auto* words = static_cast<const int16_t*>(image);
   const int64_t pixel_count = piece.images * piece.rows * s.out_width();
@@ -415,9 +439,17 @@ void ConvInt8::State::run_group(const Piece& piece, int64_t group, Int8Output ou
   if (algorithm == ConvInt8Algorithm::depthwise) {
     for (int64_t b = 0; b < piece.images; ++b) {
       const int64_t at = b * piece.rows * s.out_width() * s.out_channels;
-      depthwise({words + b * image_elements(), plane_elements(), piece.rows, s.out_width(),
-                 s.stride_h * image_columns * image_channels, s.stride_w * image_channels, segments.data(), groups,
-                 reinterpret_cast<const int16_t*>(packed_weights), s.channels, e,
+      depthwise({words + b * image_elements(),
+                 plane_elements(),
+                 piece.rows,
+                 s.out_width(),
+                 s.stride_h * image_columns * image_channels,
+                 s.stride_w * image_channels,
+                 segments.data(),
+                 groups,
+                 reinterpret_cast<const int16_t*>(packed_weights),
+                 s.channels,
+                 e,
                  {out.y ? out.y + at : nullptr, out.residual ? out.residual + at : nullptr,
                   out.accumulators ? out.accumulators + at : nullptr, out.stride}});
     }
@@ -425,7 +457,8 @@ void ConvInt8::State::run_group(const Piece& piece, int64_t group, Int8Output ou
     const int64_t count = piece.images * divide_up(piece.rows, 4) * tile_columns;
     const WinogradTile* some = tiles.data();
     std::vector<WinogradTile> last;
-    if (piece.rows < band_rows && piece.rows % 4) {  // the bottom of an image that does not divide into bands
+    if (piece.rows < band_rows &&
+        piece.rows % 4) {  // the bottom of an image that does not divide into bands
       last.assign(some, some + count);
       for (int64_t i = count - tile_columns; i < count; ++i) {
         last[static_cast<size_t>(i)].rows = static_cast<int16_t>(piece.rows % 4);
@@ -433,8 +466,8 @@ void ConvInt8::State::run_group(const Piece& piece, int64_t group, Int8Output ou
       some = last.data();
     }
     winograd({words, image_columns * image_channels, s.channels, some, count,
-              reinterpret_cast<const int16_t*>(packed_weights + piece.panel * 36 * s.channels * 32), outputs, s.out_width() * s.out_channels, e, out,
-              scratch});
+              reinterpret_cast<const int16_t*>(packed_weights + piece.panel * 36 * s.channels * 32),
+              outputs, s.out_width() * s.out_channels, e, out, scratch});
   } else {
     const auto segment_count = static_cast<int64_t>(segments.size());
     direct({image, pixels.data(), pixel_count, segments.data(), segment_count, groups,
@@ -442,7 +475,8 @@ void ConvInt8::State::run_group(const Piece& piece, int64_t group, Int8Output ou
   }
 }
 
-void ConvInt8::State::finish_exact(const Piece& piece, const Targets& t, const int32_t* sums) const {
+void ConvInt8::State::finish_exact(const Piece& piece, const Targets& t,
+                                   const int32_t* sums) const {
   const ConvInt8Shape& s = shape;
   const int64_t first_pixel = (piece.image * s.out_height() + piece.row) * s.out_width();
   const int64_t pixel_count = piece.images * piece.rows * s.out_width();
@@ -452,7 +486,8 @@ void ConvInt8::State::finish_exact(const Piece& piece, const Targets& t, const i
   for (int64_t p = 0; p < pixel_count; ++p) {
     for (int64_t o = begin; o < end; ++o) {
       const int64_t at = (first_pixel + p) * s.out_channels + o;
-      int32_t code = epilogue.requantizers[static_cast<size_t>(o)].exact(sums[p * s.out_channels + o]);
+      int32_t code =
+          epilogue.requantizers[static_cast<size_t>(o)].exact(sums[p * s.out_channels + o]);
       if (epilogue.adder) code = epilogue.adder->exact(code, t.residual[at]);
       t.y[at] = static_cast<int8_t>(code);
     }
@@ -499,8 +534,8 @@ void ConvInt8::State::run_all(const Targets& t, void* scratch, int threads) cons
   int64_t rows = band_rows, images = band_images, panel_step = std::max<int64_t>(panels(), 1);
   const auto pieces_of = [&] { return divide_up(s.batch, images) * divide_up(out_h, rows); };
   if (threads > 1 && pieces_of() < threads) {
-    // Rows when each thread gets two steps of them, else panels of output channels, whose weights are then
-    // read by one thread only.
+    // Rows when each thread gets two steps of them, else panels of output channels, whose weights
+    // are then read by one thread only.
     const int64_t step = algorithm == ConvInt8Algorithm::winograd ? 4 : column ? 12 : 1;
     const bool split_panels = algorithm != ConvInt8Algorithm::depthwise && panels() >= threads;
     images = 1;
@@ -514,7 +549,9 @@ void ConvInt8::State::run_all(const Targets& t, void* scratch, int threads) cons
   const auto piece_at = [&](int64_t i) {
     const int64_t panel = i % panel_pieces * panel_step, row = i / panel_pieces % row_pieces * rows;
     const int64_t image = i / panel_pieces / row_pieces * images;
-    return Piece{image, std::min(images, s.batch - image), row, std::min(rows, out_h - row), panel, panel_step};
+    return Piece{image, std::min(images, s.batch - image),
+                 row,   std::min(rows, out_h - row),
+                 panel, panel_step};
   };
   auto* base = static_cast<char*>(scratch);
   if (threads <= 1 || count == 1) {
@@ -526,18 +563,20 @@ void ConvInt8::State::run_all(const Targets& t, void* scratch, int threads) cons
   });
 }
 
-ConvInt8::ConvInt8(const ConvInt8Shape& shape, const int8_t* weights, const int32_t* bias, int32_t zero_point,
-                   ConvInt8Epilogue epilogue, ConvInt8Algorithm algorithm)
+ConvInt8::ConvInt8(const ConvInt8Shape& shape, const int8_t* weights, const int32_t* bias,
+                   int32_t zero_point, ConvInt8Epilogue epilogue, ConvInt8Algorithm algorithm)
     : state_(std::make_unique<State>()) {
   check_shape(shape);
-  TERSOR_CHECK(-128 <= zero_point && zero_point <= 127, "conv_int8: zero_point must be in [-128, 127], got ",
-               zero_point);
+  TERSOR_CHECK(-128 <= zero_point && zero_point <= 127,
+               "conv_int8: zero_point must be in [-128, 127], got ", zero_point);
   TERSOR_CHECK(epilogue.requantizers.size() == static_cast<size_t>(shape.out_channels),
-               "conv_int8: requantizers must be one per output channel, got ", epilogue.requantizers.size());
+               "conv_int8: requantizers must be one per output channel, got ",
+               epilogue.requantizers.size());
   const int64_t largest = check_sums(shape, weights, bias);
   if (algorithm == ConvInt8Algorithm::automatic) algorithm = choose(shape, largest);
   TERSOR_CHECK(algorithm != ConvInt8Algorithm::winograd || winograd_fits(shape, largest),
-               "conv_int8: winograd must have a 3 x 3 kernel, stride 1, dilation 1, one group, channels a multiple "
+               "conv_int8: winograd must have a 3 x 3 kernel, stride 1, dilation 1, one group, "
+               "channels a multiple "
                "of 16 and sums below 2^25");
   TERSOR_CHECK(algorithm != ConvInt8Algorithm::depthwise || depthwise_fits(shape),
                "conv_int8: depthwise must have one channel per group and at most 128 taps");
@@ -576,7 +615,8 @@ ConvInt8::ConvInt8(const ConvInt8Shape& shape, const int8_t* weights, const int3
 
 ConvInt8::~ConvInt8() = default;
 
-void ConvInt8::run(const int8_t* x, const int8_t* residual, int8_t* y, void* scratch, int threads) const {
+void ConvInt8::run(const int8_t* x, const int8_t* residual, int8_t* y, void* scratch,
+                   int threads) const {
   state_->run_all({x, state_->epilogue.adder ? residual : nullptr, y, nullptr}, scratch, threads);
 }
 
@@ -590,8 +630,8 @@ size_t ConvInt8::scratch_bytes(int threads) const {
 
 size_t ConvInt8::packed_bytes() const {
   return state_->weights.size() + state_->bias.size() + state_->multiplier.size() +
-         state_->rounding_offset.size() +
-         state_->pixels.size() * sizeof(int32_t) + state_->tiles.size() * sizeof(WinogradTile);
+         state_->rounding_offset.size() + state_->pixels.size() * sizeof(int32_t) +
+         state_->tiles.size() * sizeof(WinogradTile);
 }
 
 ConvInt8Algorithm ConvInt8::algorithm() const { return state_->algorithm; }

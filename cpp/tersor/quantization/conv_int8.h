@@ -2,9 +2,10 @@
 //
 //   acc[n, y, x, o] = bias[o] + sum over taps and channels of (code - zero_point) * w[o, i, ky, kx]
 //
-// in int32, exact on every instruction set; codes outside of the image are zero_point. A dense layer is
-// a 1 x 1 convolution of height 1 and width rows. What follows the sum: requantize.h, one Requantizer per
-// output channel, in `fast` or `exact` arithmetic; with a residual, adder(code of the sum, residual).
+// in int32, exact on every instruction set; codes outside of the image are zero_point. A dense
+// layer is a 1 x 1 convolution of height 1 and width rows. What follows the sum: requantize.h, one
+// Requantizer per output channel, in `fast` or `exact` arithmetic; with a residual, adder(code of
+// the sum, residual).
 //
 // A ConvInt8 is immutable; run() may be called concurrently with different scratch.
 #pragma once
@@ -48,21 +49,24 @@ enum class ConvInt8Algorithm : uint8_t {
 TERSOR_API const char* name_of(ConvInt8Algorithm algorithm);
 
 struct ConvInt8Epilogue {
-  std::vector<Requantizer> requantizers;  // one per output channel: one zero point and range for all
+  std::vector<Requantizer>
+      requantizers;  // one per output channel: one zero point and range for all
   std::optional<CodeAdder> adder;
   bool exact = false;
 };
 
 class TERSOR_API ConvInt8 {
  public:
-  // Packs. weights [O, I / groups, KH, KW]; bias [O] or nullptr. ValueError when the shape is inconsistent,
-  // a sum can leave int32, or the algorithm is impossible here.
-  ConvInt8(const ConvInt8Shape& shape, const int8_t* weights, const int32_t* bias, int32_t zero_point,
-           ConvInt8Epilogue epilogue, ConvInt8Algorithm algorithm = ConvInt8Algorithm::automatic);
+  // Packs. weights [O, I / groups, KH, KW]; bias [O] or nullptr. ValueError when the shape is
+  // inconsistent, a sum can leave int32, or the algorithm is impossible here.
+  ConvInt8(const ConvInt8Shape& shape, const int8_t* weights, const int32_t* bias,
+           int32_t zero_point, ConvInt8Epilogue epilogue,
+           ConvInt8Algorithm algorithm = ConvInt8Algorithm::automatic);
   ~ConvInt8();
 
-  // x [batch, height, width, channels]; y and residual [batch, out height, out width, out channels].
-  // residual exactly when there is an adder. scratch: scratch_bytes(threads), 64-byte aligned.
+  // x [batch, height, width, channels]; y and residual [batch, out height, out width, out
+  // channels]. residual exactly when there is an adder. scratch: scratch_bytes(threads), 64-byte
+  // aligned.
   void run(const int8_t* x, const int8_t* residual, int8_t* y, void* scratch, int threads) const;
   // The int32 sums alone.
   void accumulate(const int8_t* x, int32_t* sums, void* scratch, int threads) const;

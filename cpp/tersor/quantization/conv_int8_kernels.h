@@ -1,7 +1,8 @@
 // Kernels of int8 convolution: raw pointers to packed operands, one band of output per call.
 //
-// Everything is exact: products of int16 (code - zero point) and int16 weights, summed in int32. `y`
-// takes codes (int8_epilogue.h), or `accumulators`, when not null, the int32 sums including the bias.
+// Everything is exact: products of int16 (code - zero point) and int16 weights, summed in int32.
+// `y` takes codes (int8_epilogue.h), or `accumulators`, when not null, the int32 sums including the
+// bias.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +21,8 @@ struct Int8Output {
 
 // image[r][c][k] = x[first_row + r][c - left][k] - zero_point, 0 outside of x: rows x columns x
 // image_channels int16 from height x width x channels int8, row_stride and pixel_stride apart.
-// Channels from `channels` to `image_channels` are 0. With planes, image_channels = 16 and channel k lies in plane
-// k / 16, plane_step elements from the one before.
+// Channels from `channels` to `image_channels` are 0. With planes, image_channels = 16 and channel
+// k lies in plane k / 16, plane_step elements from the one before.
 struct PadInt8 {
   const std::int8_t* x;
   std::int64_t height, width, channels, row_stride, pixel_stride;
@@ -31,12 +32,14 @@ struct PadInt8 {
   void* image;
 };
 using pad_int8_sig = void(const PadInt8& a) noexcept;
-// The same in uint8: x + 128, and zero_point + 128 outside of x. One plane; image_channels = channels.
+// The same in uint8: x + 128, and zero_point + 128 outside of x. One plane; image_channels =
+// channels.
 using pad_u8_sig = void(const PadInt8& a) noexcept;
 
 // acc[i][o] = bias[o] + sum over segments s and k < 2 groups of
 //             image[pixels[i] + segments[s] + k] * weights[o / 16][s][k / 2][o % 16][k % 2]
-// A segment is a run of taps that lie together in the image; an odd one has a zero weight at its end.
+// A segment is a run of taps that lie together in the image; an odd one has a zero weight at its
+// end.
 struct ConvInt8Direct {
   const void* image;  // int16
   const std::int32_t* pixels;
@@ -49,13 +52,15 @@ struct ConvInt8Direct {
   Int8Output out;
 };
 using conv_int8_direct_sig = void(const ConvInt8Direct& a) noexcept;
-// The same with groups of four: image is uint8 and weights[..][k / 4][o % 16][k % 4] int8. Sums are modulo
-// 2^32: bias holds -(128 + zero point) * sum of the weights, which may leave int32 on the way.
+// The same with groups of four: image is uint8 and weights[..][k / 4][o % 16][k % 4] int8. Sums are
+// modulo 2^32: bias holds -(128 + zero point) * sum of the weights, which may leave int32 on the
+// way.
 using conv_u8s8_sig = void(const ConvInt8Direct& a) noexcept;
 
 // 3 x 3, stride 1 by the minimal filtering algorithm F(4 x 4, 3 x 3) in integers (winograd_int8.h).
-// Tile i reads 6 x 6 pixels from image[tiles[i].image] and writes the rows x columns first pixels of 4 x 4
-// outputs from output element tiles[i].output; out.stride between pixels, out_row between rows.
+// Tile i reads 6 x 6 pixels from image[tiles[i].image] and writes the rows x columns first pixels
+// of 4 x 4 outputs from output element tiles[i].output; out.stride between pixels, out_row between
+// rows.
 struct WinogradTile {
   std::int32_t image, output;
   std::int16_t rows, columns;
@@ -80,9 +85,10 @@ constexpr std::int64_t winograd_scratch_bytes(std::int64_t channels) {
 }
 
 // acc[p][c] = bias[c] + sum over t < 2 pairs of
-//             image[c / 16 * plane_step + pixel p + taps[t] + c % 16] * weights[c / 16][t / 2][c % 16][t % 2]
-// for rows x columns pixels, row_step and column_step elements apart. A plane of 16 channels is a dense
-// image, so that rows stay in L1 however many channels there are. At most 64 pairs.
+//             image[c / 16 * plane_step + pixel p + taps[t] + c % 16] * weights[c / 16][t / 2][c %
+//             16][t % 2]
+// for rows x columns pixels, row_step and column_step elements apart. A plane of 16 channels is a
+// dense image, so that rows stay in L1 however many channels there are. At most 64 pairs.
 struct DepthwiseInt8 {
   const std::int16_t* image;
   std::int64_t plane_step;

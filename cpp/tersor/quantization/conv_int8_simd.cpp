@@ -31,7 +31,8 @@ TERSOR_INLINE void zero_run(int16_t* y, int64_t n) {
   for (; i < n; ++i) y[i] = 0;
 }
 
-TERSOR_INLINE void widen_pixels(const PadInt8& a, const int8_t* from, int64_t count, int64_t channels, int16_t* to) {
+TERSOR_INLINE void widen_pixels(const PadInt8& a, const int8_t* from, int64_t count,
+                                int64_t channels, int16_t* to) {
   if (channels == a.image_channels && a.pixel_stride == channels) {
     widen_run(from, count * channels, a.zero_point, to);
   } else if (channels == 16 && a.image_channels == 16) {
@@ -52,7 +53,8 @@ void TERSOR_SIMD_NAME(pad_int8)(const PadInt8& a) noexcept {
   if (a.left == 0 && a.columns == a.width && a.image_channels == a.channels && a.plane_step == 0 &&
       a.pixel_stride == a.channels && a.row_stride == a.width * a.channels && a.first_row >= 0 &&
       a.first_row + a.rows <= a.height) {
-    widen_run(a.x + a.first_row * a.row_stride, a.rows * a.row_stride, a.zero_point, static_cast<int16_t*>(a.image));
+    widen_run(a.x + a.first_row * a.row_stride, a.rows * a.row_stride, a.zero_point,
+              static_cast<int16_t*>(a.image));
     return;
   }
   const int64_t pitch = a.columns * a.image_channels;
@@ -68,8 +70,8 @@ void TERSOR_SIMD_NAME(pad_int8)(const PadInt8& a) noexcept {
         continue;
       }
       const int64_t channels = a.plane_step && a.channels - 16 * p < 16 ? a.channels - 16 * p
-                               : a.plane_step                          ? 16
-                                                                       : a.channels;
+                               : a.plane_step                           ? 16
+                                                                        : a.channels;
       zero_run(to, left * a.image_channels);
       to += left * a.image_channels;
       widen_pixels(a, a.x + row * a.row_stride + 16 * p, inner, channels, to);
@@ -78,6 +80,8 @@ void TERSOR_SIMD_NAME(pad_int8)(const PadInt8& a) noexcept {
   }
 }
 
-void TERSOR_SIMD_NAME(conv_int8_direct)(const ConvInt8Direct& a) noexcept { with_finish(a.out, Direct<PairProduct>{a}); }
+void TERSOR_SIMD_NAME(conv_int8_direct)(const ConvInt8Direct& a) noexcept {
+  with_finish(a.out, Direct<PairProduct>{a});
+}
 
 }  // namespace tersor::quantization

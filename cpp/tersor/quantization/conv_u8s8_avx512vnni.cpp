@@ -1,5 +1,5 @@
-// Bytes as they are: four products per lane and instruction where int16 pairs have two. Compiled again by
-// conv_u8s8_avxvnni.cpp.
+// Bytes as they are: four products per lane and instruction where int16 pairs have two. Compiled
+// again by conv_u8s8_avxvnni.cpp.
 #ifndef TERSOR_SIMD_NAME
 #define TERSOR_SIMD_NAME(op) op##_avx512vnni
 #endif
@@ -44,7 +44,8 @@ void TERSOR_SIMD_NAME(pad_u8)(const PadInt8& a) noexcept {
   const int64_t inner = a.width < a.columns - left ? a.width : a.columns - left;
   auto* to = static_cast<uint8_t*>(a.image);
   if (left == 0 && inner == a.columns && inner == a.width && a.pixel_stride == a.channels &&
-      a.row_stride == a.width * a.channels && a.first_row >= 0 && a.first_row + a.rows <= a.height) {
+      a.row_stride == a.width * a.channels && a.first_row >= 0 &&
+      a.first_row + a.rows <= a.height) {
     flip_run(a.x + a.first_row * a.row_stride, a.rows * a.row_stride, to);
     return;
   }
@@ -67,6 +68,8 @@ void TERSOR_SIMD_NAME(pad_u8)(const PadInt8& a) noexcept {
   }
 }
 
-void TERSOR_SIMD_NAME(conv_u8s8)(const ConvInt8Direct& a) noexcept { with_finish(a.out, Direct<QuadProduct>{a}); }
+void TERSOR_SIMD_NAME(conv_u8s8)(const ConvInt8Direct& a) noexcept {
+  with_finish(a.out, Direct<QuadProduct>{a});
+}
 
 }  // namespace tersor::quantization

@@ -1,6 +1,7 @@
 // Compiled once per instruction set (cmake/instruction_sets.cmake) and again for VNNI.
 //
-// Two taps of 16 channels are interleaved, (tap 0, tap 1) per channel, and multiplied as int16 pairs.
+// Two taps of 16 channels are interleaved, (tap 0, tap 1) per channel, and multiplied as int16
+// pairs.
 #include "tersor/quantization/int8_lanes.h"
 #include "tersor/quantization/kernels.h"
 
@@ -12,8 +13,12 @@ namespace {
 constexpr int kHalves = 1;
 typedef int16_t J16 __attribute__((vector_size(32)));
 typedef int32_t J32 __attribute__((vector_size(32)));
-TERSOR_INLINE J32 interleave_low(J16 a, J16 b) { return (J32)_mm256_unpacklo_epi16((__m256i)a, (__m256i)b); }
-TERSOR_INLINE J32 interleave_high(J16 a, J16 b) { return (J32)_mm256_unpackhi_epi16((__m256i)a, (__m256i)b); }
+TERSOR_INLINE J32 interleave_low(J16 a, J16 b) {
+  return (J32)_mm256_unpacklo_epi16((__m256i)a, (__m256i)b);
+}
+TERSOR_INLINE J32 interleave_high(J16 a, J16 b) {
+  return (J32)_mm256_unpackhi_epi16((__m256i)a, (__m256i)b);
+}
 #else
 constexpr int kHalves = 2;
 typedef int16_t J16 __attribute__((vector_size(16)));
@@ -64,7 +69,8 @@ TERSOR_INLINE void natural_order(const J32 acc[kHalves][2], I32 out[kParts]) {
 #endif
 }
 
-// Keeps the compiler from starting later sums before these are done: it would run out of registers and spill.
+// Keeps the compiler from starting later sums before these are done: it would run out of registers
+// and spill.
 TERSOR_INLINE void finish_here(J32 acc[2]) {
 #if defined(__SSE2__)
   __asm__ volatile("" : "+x"(acc[0]), "+x"(acc[1])::"memory");
@@ -84,7 +90,8 @@ struct Block {
 };
 
 #if defined(__AVX2__)
-// Sixteen words in natural order: packs undoes the interleaving, so that a pixel needs no permutation.
+// Sixteen words in natural order: packs undoes the interleaving, so that a pixel needs no
+// permutation.
 TERSOR_INLINE __m256i words_of(const J32 acc[2], const Block& block, const Finisher& f) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
 #if defined(__AVX512BW__)
@@ -95,8 +102,10 @@ TERSOR_INLINE __m256i words_of(const J32 acc[2], const Block& block, const Finis
   __m256i code[2];
   for (int i = 0; i < 2; ++i) {
     const __m256i sum = (__m256i)acc[i];
-    const __m256 offset = _mm256_or_ps(_mm256_and_ps(_mm256_castsi256_ps(sum), sign), (__m256)block.rounding_offset[0][i]);
-    const __m256 v = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), (__m256)block.multiplier[0][i]), offset);
+    const __m256 offset = _mm256_or_ps(_mm256_and_ps(_mm256_castsi256_ps(sum), sign),
+                                       (__m256)block.rounding_offset[0][i]);
+    const __m256 v = _mm256_add_ps(
+        _mm256_mul_ps(_mm256_cvtepi32_ps(sum), (__m256)block.multiplier[0][i]), offset);
     code[i] = _mm256_cvtps_epi32(_mm256_min_ps(v, high));
   }
   const __m256i shifted = _mm256_adds_epi16(_mm256_packs_epi32(code[0], code[1]),
@@ -114,7 +123,8 @@ TERSOR_INLINE void load_block(const DepthwiseInt8& a, int64_t channel, Block& bl
   load_ordered(a.epilogue.bias + channel, block.bias);
   const Int8Epilogue& e = a.epilogue;
   load_ordered(reinterpret_cast<const int32_t*>(e.multiplier + channel), block.multiplier);
-  load_ordered(reinterpret_cast<const int32_t*>(e.rounding_offset + channel), block.rounding_offset);
+  load_ordered(reinterpret_cast<const int32_t*>(e.rounding_offset + channel),
+               block.rounding_offset);
   block.count = a.channels - channel < 16 ? static_cast<int>(a.channels - channel) : 16;
 }
 
@@ -128,9 +138,11 @@ TERSOR_INLINE void finish_pixels(const DepthwiseInt8& a, const Finisher& f, cons
 #pragma GCC unroll 2
     for (; p + 2 <= kPixels; p += 2, y += 2 * a.out.stride) {
       const __m256i bytes = _mm256_permute4x64_epi64(
-          _mm256_packs_epi16(words_of(acc[p][0], block, f), words_of(acc[p + 1][0], block, f)), 0xD8);
+          _mm256_packs_epi16(words_of(acc[p][0], block, f), words_of(acc[p + 1][0], block, f)),
+          0xD8);
       _mm_storeu_si128(reinterpret_cast<__m128i*>(y), _mm256_castsi256_si128(bytes));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(y + a.out.stride), _mm256_extracti128_si256(bytes, 1));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(y + a.out.stride),
+                       _mm256_extracti128_si256(bytes, 1));
     }
   }
 #endif
@@ -169,9 +181,10 @@ TERSOR_INLINE void depthwise_pixels(const DepthwiseInt8& a, const Finisher& f, c
   finish_pixels<kPixels, kFinish, kWhole>(a, f, block, acc, at);
 }
 
-// 3 x 3 with neighbouring pixels kStride taps apart, column by column: rows 0 and 1 of a column make a pair, and
-// columns c and c + 1 of row 2, used by every pixel that sees the column. Taps in the order (00, 10), (01, 11),
-// (02, 12), (20, 21), (22, -), the last with a second weight of 0: see square_stride.
+// 3 x 3 with neighbouring pixels kStride taps apart, column by column: rows 0 and 1 of a column
+// make a pair, and columns c and c + 1 of row 2, used by every pixel that sees the column. Taps in
+// the order (00, 10), (01, 11), (02, 12), (20, 21), (22, -), the last with a second weight of 0:
+// see square_stride.
 template <int kPixels, int kStride, Finish kFinish, bool kWhole>
 TERSOR_INLINE void depthwise_square(const DepthwiseInt8& a, const Finisher& f, const int16_t* image,
                                     const Block& block, int64_t column, int64_t row, int64_t at) {
@@ -210,8 +223,8 @@ TERSOR_INLINE void depthwise_square(const DepthwiseInt8& a, const Finisher& f, c
 }
 
 template <int kStride, Finish kFinish, bool kWhole>
-TERSOR_INLINE void square_row(const DepthwiseInt8& a, const Finisher& f, const int16_t* image, const Block& block,
-                              int64_t at) {
+TERSOR_INLINE void square_row(const DepthwiseInt8& a, const Finisher& f, const int16_t* image,
+                              const Block& block, int64_t at) {
   const int64_t column = a.taps[2] - a.taps[0], row = a.taps[1] - a.taps[0];
   int64_t p = 0;
   for (; p + 4 <= a.columns; p += 4, image += 4 * a.column_step, at += 4 * a.out.stride) {
@@ -221,12 +234,13 @@ TERSOR_INLINE void square_row(const DepthwiseInt8& a, const Finisher& f, const i
     depthwise_square<2, kStride, kFinish, kWhole>(a, f, image, block, column, row, at);
     p += 2, image += 2 * a.column_step, at += 2 * a.out.stride;
   }
-  if (p < a.columns) depthwise_square<1, kStride, kFinish, kWhole>(a, f, image, block, column, row, at);
+  if (p < a.columns)
+    depthwise_square<1, kStride, kFinish, kWhole>(a, f, image, block, column, row, at);
 }
 
 template <Finish kFinish, bool kWhole>
-TERSOR_INLINE void window_row(const DepthwiseInt8& a, const Finisher& f, const int16_t* image, const Block& block,
-                              const int32_t* taps, int64_t at) {
+TERSOR_INLINE void window_row(const DepthwiseInt8& a, const Finisher& f, const int16_t* image,
+                              const Block& block, const int32_t* taps, int64_t at) {
   int64_t p = 0;
   for (; p + 2 <= a.columns; p += 2, image += 2 * a.column_step, at += 2 * a.out.stride) {
     depthwise_pixels<2, kFinish, kWhole>(a, f, image, block, taps, at);
@@ -248,10 +262,11 @@ int square_stride(const DepthwiseInt8& a) {
 }
 
 template <Finish kFinish, bool kWhole>
-void depthwise_block(const DepthwiseInt8& a, const Finisher& f, const Block& block, int stride, const int32_t* taps,
-                     int64_t channel) {
+void depthwise_block(const DepthwiseInt8& a, const Finisher& f, const Block& block, int stride,
+                     const int32_t* taps, int64_t channel) {
   for (int64_t r = 0; r < a.rows; ++r) {
-    const int16_t* image = a.image + channel / 16 * a.plane_step + r * a.row_step + (stride ? taps[0] : 0);
+    const int16_t* image =
+        a.image + channel / 16 * a.plane_step + r * a.row_step + (stride ? taps[0] : 0);
     const int64_t at = r * a.columns * a.out.stride + channel;
     if (stride == 1) {
       square_row<1, kFinish, kWhole>(a, f, image, block, at);
@@ -286,6 +301,8 @@ struct Depthwise {
 
 }  // namespace
 
-void TERSOR_SIMD_NAME(depthwise_int8)(const DepthwiseInt8& a) noexcept { with_finish(a.out, Depthwise{a}); }
+void TERSOR_SIMD_NAME(depthwise_int8)(const DepthwiseInt8& a) noexcept {
+  with_finish(a.out, Depthwise{a});
+}
 
 }  // namespace tersor::quantization

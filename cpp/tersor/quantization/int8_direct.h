@@ -1,5 +1,5 @@
-// Direct sums of a band, panel by panel, for int16 pairs and for uint8 x int8 quads. For *_simd.cpp and the
-// files that wrap them, like int8_lanes.h.
+// Direct sums of a band, panel by panel, for int16 pairs and for uint8 x int8 quads. For *_simd.cpp
+// and the files that wrap them, like int8_lanes.h.
 #pragma once
 
 #include "tersor/quantization/int8_lanes.h"
@@ -8,11 +8,13 @@ namespace tersor::quantization {
 namespace {
 
 template <class Product, int kRows, Finish kFinish, int kUsed, bool kWhole>
-TERSOR_INLINE void direct_tile(const ConvInt8Direct& a, const Finisher& f, int64_t first, int64_t panel, int count) {
+TERSOR_INLINE void direct_tile(const ConvInt8Direct& a, const Finisher& f, int64_t first,
+                               int64_t panel, int count) {
   using Element = typename Product::Element;
   const char* rows[kRows];
   for (int r = 0; r < kRows; ++r) {
-    rows[r] = reinterpret_cast<const char*>(static_cast<const Element*>(a.image) + a.pixels[first + r]);
+    rows[r] =
+        reinterpret_cast<const char*>(static_cast<const Element*>(a.image) + a.pixels[first + r]);
   }
   I32 acc[kRows][kParts];
 #pragma GCC unroll 4
@@ -21,7 +23,8 @@ TERSOR_INLINE void direct_tile(const ConvInt8Direct& a, const Finisher& f, int64
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r) acc[r][i] = bias;
   }
-  const char* weights = static_cast<const char*>(a.weights) + panel * a.segment_count * a.groups * 64;
+  const char* weights =
+      static_cast<const char*>(a.weights) + panel * a.segment_count * a.groups * 64;
   int64_t s = 0;
   do {
     const auto offset = static_cast<int64_t>(sizeof(Element)) * a.segments[s];
@@ -30,11 +33,13 @@ TERSOR_INLINE void direct_tile(const ConvInt8Direct& a, const Finisher& f, int64
   } while (++s < a.segment_count);
   const int64_t at = first * a.out.stride + 16 * panel;
 #pragma GCC unroll 12
-  for (int r = 0; r < kRows; ++r) finish<kFinish, kWhole>(acc[r], f, count, a.out, at + r * a.out.stride);
+  for (int r = 0; r < kRows; ++r)
+    finish<kFinish, kWhole>(acc[r], f, count, a.out, at + r * a.out.stride);
 }
 
 template <class Product, int kRows, Finish kFinish, int kUsed, bool kWhole>
-TERSOR_INLINE void direct_rest(const ConvInt8Direct& a, const Finisher& f, int64_t first, int64_t panel, int count) {
+TERSOR_INLINE void direct_rest(const ConvInt8Direct& a, const Finisher& f, int64_t first,
+                               int64_t panel, int count) {
   if constexpr (kRows > 0) {
     if (a.count - first >= kRows) {
       direct_tile<Product, kRows, kFinish, kUsed, kWhole>(a, f, first, panel, count);
@@ -66,7 +71,8 @@ struct Direct {
       if (rest >= 16) {
         direct_panel<Product, kFinish, kParts, true>(a, f, panel, 16);
       } else if (kParts > 1 && rest <= 8) {
-        direct_panel<Product, kFinish, (kParts + 1) / 2, false>(a, f, panel, static_cast<int>(rest));
+        direct_panel<Product, kFinish, (kParts + 1) / 2, false>(a, f, panel,
+                                                                static_cast<int>(rest));
       } else {
         direct_panel<Product, kFinish, kParts, false>(a, f, panel, static_cast<int>(rest));
       }

@@ -14,14 +14,16 @@ inline int8_t round_code_ref(float v, int32_t zero_point, int32_t low, int32_t h
 }
 
 // Channel `channel` of the pixel that starts at `pixel`.
-inline void finish_ref(const Int8Epilogue& e, const Int8Output& out, int64_t pixel, int64_t channel, int32_t acc) {
+inline void finish_ref(const Int8Epilogue& e, const Int8Output& out, int64_t pixel, int64_t channel,
+                       int32_t acc) {
   const int64_t at = pixel + channel;
   if (out.accumulators) {
     out.accumulators[at] = acc;
     return;
   }
   const float v = static_cast<float>(acc) * e.multiplier[channel];
-  int8_t code = round_code_ref(v + std::copysign(e.rounding_offset[channel], v), e.zero_point, e.low, e.high);
+  int8_t code =
+      round_code_ref(v + std::copysign(e.rounding_offset[channel], v), e.zero_point, e.low, e.high);
   if (out.residual) {
     const float a = e.scale_a * static_cast<float>(code - e.zero_point);
     const float b = e.scale_b * static_cast<float>(out.residual[at] - e.residual_zero_point);

@@ -17,10 +17,12 @@
 #include <arm_neon.h>
 #endif
 
-// Vectors wider than a register are split by the compiler; everything is inlined, so no ABI is at stake.
+// Vectors wider than a register are split by the compiler; everything is inlined, so no ABI is at
+// stake.
 #pragma GCC diagnostic ignored "-Wpsabi"
 #if defined(__AVX512BW__) && defined(__GNUC__) && !defined(__clang__)
-// GCC 12's own AVX-512 headers pass undefined vectors on purpose and warn about it (GCC bug 105593).
+// GCC 12's own AVX-512 headers pass undefined vectors on purpose and warn about it (GCC bug
+// 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
@@ -41,8 +43,8 @@ namespace {
 
 constexpr int kLanes = TERSOR_INT8_BYTES / 4;
 constexpr int kParts = 16 / kLanes;
-// Rows of a register tile: kTile x kParts accumulators leave registers for weights, a broadcast and a
-// product (16 registers with AVX2: 12 + 2 + 1 + 1).
+// Rows of a register tile: kTile x kParts accumulators leave registers for weights, a broadcast and
+// a product (16 registers with AVX2: 12 + 2 + 1 + 1).
 #if defined(__AVX512BW__)
 constexpr int kTile = 12;
 #elif defined(__AVX2__)
@@ -97,7 +99,8 @@ TERSOR_INLINE I32 dot(I32 acc, I32 a, I32 b) {
   return add(acc, (I32)_mm_madd_epi16((__m128i)a, (__m128i)b));
 #elif defined(__ARM_NEON)
   const int16x8_t x = (int16x8_t)a, w = (int16x8_t)b;
-  return add(acc, (I32)vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(w)), vmull_high_s16(x, w)));
+  return add(acc,
+             (I32)vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(w)), vmull_high_s16(x, w)));
 #else
   typedef int16_t I16 __attribute__((vector_size(TERSOR_INT8_BYTES)));
   const I16 x = (I16)a, w = (I16)b;
@@ -161,9 +164,11 @@ TERSOR_INLINE Codes narrow(const I32 v[kParts], int32_t zero_point, int32_t low)
 #elif defined(__AVX2__)
   // packs works inside 128-bit lanes: a0-3 b0-3 | a4-7 b4-7, put right by the last shuffle.
   const __m256i pairs = _mm256_packs_epi32((__m256i)v[0], (__m256i)v[1]);
-  const __m256i shifted = _mm256_adds_epi16(pairs, _mm256_set1_epi16(static_cast<int16_t>(zero_point)));
+  const __m256i shifted =
+      _mm256_adds_epi16(pairs, _mm256_set1_epi16(static_cast<int16_t>(zero_point)));
   const __m256i bounded = _mm256_max_epi16(shifted, _mm256_set1_epi16(static_cast<int16_t>(low)));
-  const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(bounded), _mm256_extracti128_si256(bounded, 1));
+  const __m128i bytes =
+      _mm_packs_epi16(_mm256_castsi256_si128(bounded), _mm256_extracti128_si256(bounded, 1));
   return (Codes)_mm_shuffle_epi32(bytes, 0xD8);
 #elif defined(__SSE2__)
   const __m128i zero = _mm_set1_epi16(static_cast<int16_t>(zero_point));
@@ -223,8 +228,8 @@ TERSOR_INLINE void with_finish(const Int8Output& out, Kernel kernel) {
   }
 }
 
-// Int8Epilogue in registers or on the stack: stores of int8 may alias anything else, so constants read
-// through a pointer would be loaded and converted again for every pixel.
+// Int8Epilogue in registers or on the stack: stores of int8 may alias anything else, so constants
+// read through a pointer would be loaded and converted again for every pixel.
 struct Finisher {
   F32 multiplier[kParts], rounding_offset[kParts];
   F32 low, high, scale_a, scale_b, add_high;
@@ -261,7 +266,8 @@ TERSOR_INLINE void copy_some(T* to, const T* from, int count) {
   }
 }
 
-// What part i of a panel rounds to a code. The sign of the sum is that of its product, known earlier.
+// What part i of a panel rounds to a code. The sign of the sum is that of its product, known
+// earlier.
 TERSOR_INLINE F32 scaled(I32 acc, const Finisher& f, int i) {
   const F32 offset = (F32)((acc & splat(INT32_MIN)) | (I32)f.rounding_offset[i]);
   return to_float(acc) * f.multiplier[i] + offset;
@@ -287,7 +293,8 @@ TERSOR_INLINE Codes added_codes_of(const I32 acc[kParts], const Finisher& f, Cod
 
 // Writes `count` of the 16 channels at out[at] (formula: int8_epilogue.h); kWhole: all of them.
 template <Finish kFinish, bool kWhole>
-TERSOR_INLINE void finish(const I32 acc[kParts], const Finisher& f, int count, const Int8Output& out, int64_t at) {
+TERSOR_INLINE void finish(const I32 acc[kParts], const Finisher& f, int count,
+                          const Int8Output& out, int64_t at) {
   if constexpr (kFinish == Finish::sums) {
     int32_t some[16];
     for (int i = 0; i < kParts; ++i) store(some + i * kLanes, acc[i]);
@@ -316,11 +323,11 @@ struct PairProduct {
   TERSOR_INLINE I32 add(I32 acc, I32 x, I32 w) { return dot(acc, x, w); }
 };
 
-// acc[r][i] += products of the group at rows[r] + offset + 4 k and the panel's weights, k < groups, i < kUsed:
-// the parts of the panel that have outputs.
+// acc[r][i] += products of the group at rows[r] + offset + 4 k and the panel's weights, k < groups,
+// i < kUsed: the parts of the panel that have outputs.
 template <class Product, int kRows, int kUsed = kParts>
-TERSOR_INLINE void multiply_panel(I32 acc[kRows][kParts], const char* const rows[kRows], int64_t offset,
-                                  int64_t groups, const char* weights) {
+TERSOR_INLINE void multiply_panel(I32 acc[kRows][kParts], const char* const rows[kRows],
+                                  int64_t offset, int64_t groups, const char* weights) {
   for (int64_t k = 0; k < groups; ++k) {
     I32 w[kUsed];
 #pragma GCC unroll 4

@@ -3,10 +3,10 @@
 
 #include "tersor/base/kernel_table.h"
 #include "tersor/quantization/affine.h"
+#include "tersor/quantization/conv_int8_kernels.h"
 #include "tersor/quantization/histogram.h"
 #include "tersor/quantization/min_max.h"
 #include "tersor/quantization/range_search.h"
-#include "tersor/quantization/conv_int8_kernels.h"
 
 #define TERSOR_KERNELS_ROOM quantization
 #define TERSOR_KERNELS_INC "tersor/quantization/kernels.inc"

@@ -46,7 +46,8 @@ CodeRange activation_codes(const std::string& activation, const QParams& output)
 
 Requantizer requantizer(double multiplier, const QParams& output, CodeRange range) {
   const FixedMultiplier fixed = fixed_multiplier(multiplier);
-  return {static_cast<float>(multiplier), rounding_offset(fixed), fixed, output.zero_point.at(0), range};
+  return {static_cast<float>(multiplier), rounding_offset(fixed), fixed, output.zero_point.at(0),
+          range};
 }
 
 void requantize(const int32_t* sums, int8_t* codes, size_t n,

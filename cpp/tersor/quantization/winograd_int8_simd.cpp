@@ -57,15 +57,16 @@ void input_tiles(const WinogradInt8& a, const WinogradTile* tiles, int64_t count
 }
 
 template <int kRows>
-void product_rows(const int16_t* values, int64_t channels, const int16_t* weights, const I32 start[kParts],
-                  int32_t* products) {
+void product_rows(const int16_t* values, int64_t channels, const int16_t* weights,
+                  const I32 start[kParts], int32_t* products) {
   const char* rows[kRows];
   I32 acc[kRows][kParts];
   for (int r = 0; r < kRows; ++r) {
     rows[r] = reinterpret_cast<const char*>(values + r * channels);
     for (int i = 0; i < kParts; ++i) acc[r][i] = start[i];
   }
-  multiply_panel<PairProduct, kRows>(acc, rows, 0, channels / 2, reinterpret_cast<const char*>(weights));
+  multiply_panel<PairProduct, kRows>(acc, rows, 0, channels / 2,
+                                     reinterpret_cast<const char*>(weights));
   for (int r = 0; r < kRows; ++r) {
     for (int i = 0; i < kParts; ++i) store(products + 16 * r + kLanes * i, acc[r][i]);
   }
@@ -92,13 +93,15 @@ void multiply_tiles(const WinogradInt8& a, const int16_t* values, int64_t count,
     I32 start[kParts];
     for (int i = 0; i < kParts; ++i) {
       // 36 times the bias at point (1, 1) is the bias in every output.
-      start[i] = position == 7 ? times(load<I32>(a.epilogue.bias + 16 * panel + kLanes * i), 36) : I32{};
+      start[i] =
+          position == 7 ? times(load<I32>(a.epilogue.bias + 16 * panel + kLanes * i), 36) : I32{};
     }
     int64_t t = 0;
     for (; t + kTile <= count; t += kTile) {
       product_rows<kTile>(values + t * a.channels, a.channels, weights, start, products + 16 * t);
     }
-    product_rest<kTile - 1>(values + t * a.channels, count - t, a.channels, weights, start, products + 16 * t);
+    product_rest<kTile - 1>(values + t * a.channels, count - t, a.channels, weights, start,
+                            products + 16 * t);
     values += count * a.channels;
     products += count * 16;
   }
@@ -117,12 +120,14 @@ TERSOR_INLINE void finish_pixel(const WinogradInt8& a, const Finisher& f, const 
   if (kColumn >= tile.columns) return;
   I32 acc[kParts];
   for (int i = 0; i < kParts; ++i) acc[i] = unscale<kRow, kColumn>(y[i][kColumn]);
-  finish<kFinish, kWhole>(acc, f, count, a.out, tile.output + kRow * a.out_row + kColumn * a.out.stride + channel);
+  finish<kFinish, kWhole>(acc, f, count, a.out,
+                          tile.output + kRow * a.out_row + kColumn * a.out.stride + channel);
 }
 
 template <int kRow, Finish kFinish, bool kWhole>
-TERSOR_INLINE void finish_row(const WinogradInt8& a, const Finisher& f, const I32 columns[kParts][4][6],
-                              const WinogradTile& tile, int64_t channel, int count) {
+TERSOR_INLINE void finish_row(const WinogradInt8& a, const Finisher& f,
+                              const I32 columns[kParts][4][6], const WinogradTile& tile,
+                              int64_t channel, int count) {
   if (kRow >= tile.rows) return;
   I32 y[kParts][4];
   for (int i = 0; i < kParts; ++i) transform_output(columns[i][kRow], y[i]);
@@ -133,15 +138,16 @@ TERSOR_INLINE void finish_row(const WinogradInt8& a, const Finisher& f, const I3
 }
 
 template <Finish kFinish, bool kWhole>
-void output_tiles(const WinogradInt8& a, const Finisher& f, const int32_t* products, const WinogradTile* tiles,
-                  int64_t count, int64_t panel, int present) {
+void output_tiles(const WinogradInt8& a, const Finisher& f, const int32_t* products,
+                  const WinogradTile* tiles, int64_t count, int64_t panel, int present) {
   const int64_t channel = 16 * panel;
   for (int64_t t = 0; t < count; ++t) {
     I32 columns[kParts][4][6];  // [part][row of A^T m][column]
     for (int i = 0; i < kParts; ++i) {
       for (int j = 0; j < 6; ++j) {
         I32 m[6], y[4];
-        for (int r = 0; r < 6; ++r) m[r] = load<I32>(products + ((6 * r + j) * count + t) * 16 + kLanes * i);
+        for (int r = 0; r < 6; ++r)
+          m[r] = load<I32>(products + ((6 * r + j) * count + t) * 16 + kLanes * i);
         transform_output(m, y);
         for (int r = 0; r < 4; ++r) columns[i][r][j] = y[r];
       }
@@ -170,7 +176,8 @@ struct Winograd {
         if (rest >= 16) {
           output_tiles<kFinish, true>(a, f, products, a.tiles + first, count, panel, 16);
         } else {
-          output_tiles<kFinish, false>(a, f, products, a.tiles + first, count, panel, static_cast<int>(rest));
+          output_tiles<kFinish, false>(a, f, products, a.tiles + first, count, panel,
+                                       static_cast<int>(rest));
         }
       }
     }
@@ -179,6 +186,8 @@ struct Winograd {
 
 }  // namespace
 
-void TERSOR_SIMD_NAME(winograd_int8)(const WinogradInt8& a) noexcept { with_finish(a.out, Winograd{a}); }
+void TERSOR_SIMD_NAME(winograd_int8)(const WinogradInt8& a) noexcept {
+  with_finish(a.out, Winograd{a});
+}
 
 }  // namespace tersor::quantization

@@ -11,8 +11,8 @@ namespace tersor::runtime {
 // "input" or "output".
 void check_tensor(const graph::Edge& edge, const TensorView& view, const char* what);
 
-// Outputs are written while inputs are still read (micro-batches): ValueError when an output shares memory
-// with an input or with another output. Compares the spans between first and last element.
+// Outputs are written while inputs are still read (micro-batches): ValueError when an output shares
+// memory with an input or with another output. Compares the spans between first and last element.
 void check_apart(const std::vector<TensorView>& inputs, const std::vector<TensorView>& outputs);
 // No NaN or infinity in a float32, float64, float16 or bfloat16 tensor; the error says where.
 void check_finite(const graph::Edge& edge, const TensorView& view);

@@ -8,8 +8,8 @@
 #include "tersor/runtime/elementwise_float32.h"
 #include "tersor/runtime/pool_window.h"
 #include "tersor/runtime/rows_float32.h"
-#include "tersor/runtime/winograd_float32.h"
 #include "tersor/runtime/transpose.h"
+#include "tersor/runtime/winograd_float32.h"
 
 #define TERSOR_KERNELS_ROOM runtime
 #define TERSOR_KERNELS_INC "tersor/runtime/kernels.inc"

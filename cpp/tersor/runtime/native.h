@@ -1,5 +1,6 @@
-// The native provider: tersor's own kernels. It asks a list of makers in turn; each returns nullptr for what it
-// does not support or where another is better. A new family adds its maker here and in native.cpp.
+// The native provider: tersor's own kernels. It asks a list of makers in turn; each returns nullptr
+// for what it does not support or where another is better. A new family adds its maker here and in
+// native.cpp.
 #pragma once
 
 #include <array>
@@ -9,21 +10,26 @@
 
 namespace tersor::runtime {
 
-// fp32 (and bf16 computed in fp32). Depthwise and Winograd decline what the direct form does better.
+// fp32 (and bf16 computed in fp32). Depthwise and Winograd decline what the direct form does
+// better.
 std::unique_ptr<Step> make_native_depthwise_float32_step(const StepSpec& spec);
 std::unique_ptr<Step> make_native_winograd_float32_step(const StepSpec& spec);
 std::unique_ptr<Step> make_native_conv_float32_step(const StepSpec& spec);  // and dense
 std::unique_ptr<Step> make_native_matmul_float32_step(const StepSpec& spec);
 
-std::unique_ptr<Step> make_native_conv_int8_step(const StepSpec& spec);  // and depthwise, dense; fast and exact
-std::unique_ptr<Step> make_native_binary_step(const StepSpec& spec);    // add ... prelu
-std::unique_ptr<Step> make_native_unary_step(const StepSpec& spec);     // relu ... softplus
-std::unique_ptr<Step> make_native_quantize_step(const StepSpec& spec);  // quantize, dequantize, requantize
-std::unique_ptr<Step> make_native_pool_step(const StepSpec& spec);      // max_pool, avg_pool
-std::unique_ptr<Step> make_native_rows_step(const StepSpec& spec);      // softmax, layer_norm, reduce_*
-std::unique_ptr<Step> make_native_move_step(const StepSpec& spec);      // concat, slice, pad, transpose ...
+std::unique_ptr<Step> make_native_conv_int8_step(
+    const StepSpec& spec);  // and depthwise, dense; fast and exact
+std::unique_ptr<Step> make_native_binary_step(const StepSpec& spec);  // add ... prelu
+std::unique_ptr<Step> make_native_unary_step(const StepSpec& spec);   // relu ... softplus
+std::unique_ptr<Step> make_native_quantize_step(
+    const StepSpec& spec);  // quantize, dequantize, requantize
+std::unique_ptr<Step> make_native_pool_step(const StepSpec& spec);  // max_pool, avg_pool
+std::unique_ptr<Step> make_native_rows_step(const StepSpec& spec);  // softmax, layer_norm, reduce_*
+std::unique_ptr<Step> make_native_move_step(
+    const StepSpec& spec);  // concat, slice, pad, transpose ...
 
 // y = table[x + 128] on int8 edges.
-std::unique_ptr<Step> make_native_table_step(const StepSpec& spec, const std::array<int8_t, 256>& table);
+std::unique_ptr<Step> make_native_table_step(const StepSpec& spec,
+                                             const std::array<int8_t, 256>& table);
 
 }  // namespace tersor::runtime

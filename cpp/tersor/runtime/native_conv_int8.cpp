@@ -17,8 +17,8 @@ constexpr int64_t kSplitMacs = 400'000;
 
 class ConvInt8Step final : public Step {
  public:
-  ConvInt8Step(const ConvInt8Shape& shape, const int8_t* weights, const int32_t* bias, int32_t zero_point,
-               ConvInt8Epilogue epilogue, int residual)
+  ConvInt8Step(const ConvInt8Shape& shape, const int8_t* weights, const int32_t* bias,
+               int32_t zero_point, ConvInt8Epilogue epilogue, int residual)
       : residual_(residual),
         splits_(shape.batch * shape.out_height() * shape.out_width() * shape.out_channels *
                     shape.group_channels() * shape.kernel_h * shape.kernel_w >=
@@ -27,11 +27,15 @@ class ConvInt8Step final : public Step {
         conv_(shape, weights, bias, zero_point, std::move(epilogue)) {}
 
   void run(const StepBuffers& buffers) const override {
-    const auto* residual = residual_ < 0 ? nullptr : static_cast<const int8_t*>(buffers.inputs[residual_]);
-    conv_.run(static_cast<const int8_t*>(buffers.inputs[0]), residual, static_cast<int8_t*>(buffers.outputs[0]),
-              buffers.scratch, splits_ ? buffers.threads : 1);
+    const auto* residual =
+        residual_ < 0 ? nullptr : static_cast<const int8_t*>(buffers.inputs[residual_]);
+    conv_.run(static_cast<const int8_t*>(buffers.inputs[0]), residual,
+              static_cast<int8_t*>(buffers.outputs[0]), buffers.scratch,
+              splits_ ? buffers.threads : 1);
   }
-  size_t scratch_bytes(int threads) const override { return conv_.scratch_bytes(splits_ ? threads : 1); }
+  size_t scratch_bytes(int threads) const override {
+    return conv_.scratch_bytes(splits_ ? threads : 1);
+  }
   std::string kernel() const override {
     return std::string("native ") + conv_.kernel() + (exact_ ? " exact" : "");
   }
@@ -49,13 +53,16 @@ bool is_codes(const PlanEdge* edge) {
 }
 
 bool weights_fit(const PlanEdge* w, int64_t outputs) {
-  if (!w || w->dtype != DType::int8 || !w->constant || !w->qparams || w->qparams->group_size) return false;
+  if (!w || w->dtype != DType::int8 || !w->constant || !w->qparams || w->qparams->group_size)
+    return false;
   const QParams& q = *w->qparams;
-  const bool zero = std::all_of(q.zero_point.begin(), q.zero_point.end(), [](int32_t z) { return z == 0; });
+  const bool zero =
+      std::all_of(q.zero_point.begin(), q.zero_point.end(), [](int32_t z) { return z == 0; });
   return zero && (q.scale.size() == 1 || q.scale.size() == static_cast<size_t>(outputs));
 }
 
-// The window of a convolution with one or two spatial dimensions; of a dense layer: rows are pixels of one line.
+// The window of a convolution with one or two spatial dimensions; of a dense layer: rows are pixels
+// of one line.
 bool read_shape(const StepSpec& spec, ConvInt8Shape* s) {
   const PlanEdge& x = *spec.inputs[0];
   const PlanEdge& y = *spec.outputs[0];
@@ -72,7 +79,8 @@ bool read_shape(const StepSpec& spec, ConvInt8Shape* s) {
   if ((rank != 3 && rank != 4) || w.size() != rank) return false;
   if (x.layout != Layout::channels_last || y.layout != Layout::channels_last) return false;
   const bool two = rank == 4;
-  const size_t last = rank - 3, count = rank - 2;  // the width among the spatial dimensions, and their number
+  const size_t last = rank - 3,
+               count = rank - 2;  // the width among the spatial dimensions, and their number
   const graph::Ints& strides = spec.attributes.integers("strides");
   const graph::Ints& dilations = spec.attributes.integers("dilations");
   const graph::Ints& pads = spec.attributes.integers("pads");
@@ -104,13 +112,14 @@ ConvInt8Epilogue read_epilogue(const StepSpec& spec, int64_t outputs) {
   e.exact = spec.options.arithmetic == Arithmetic::exact;
   for (int64_t o = 0; o < outputs; ++o) {
     const float scale = scales[scales.size() == 1 ? 0 : static_cast<size_t>(o)];
-    const double multiplier = quantization::requantize_multiplier(spec.inputs[0]->qparams->scale[0], scale,
-                                                                  first.qparams->scale[0]);
+    const double multiplier = quantization::requantize_multiplier(spec.inputs[0]->qparams->scale[0],
+                                                                  scale, first.qparams->scale[0]);
     e.requantizers.push_back(quantization::requantizer(multiplier, *first.qparams, range));
   }
   if (spec.post_add) {
-    e.adder = quantization::code_adder(*first.qparams, *spec.inputs.back()->qparams, *output.qparams, false,
-                                       quantization::activation_codes(spec.post_activation, *output.qparams));
+    e.adder = quantization::code_adder(
+        *first.qparams, *spec.inputs.back()->qparams, *output.qparams, false,
+        quantization::activation_codes(spec.post_activation, *output.qparams));
   }
   return e;
 }
@@ -122,17 +131,20 @@ std::unique_ptr<Step> make_native_conv_int8_step(const StepSpec& spec) {
   const size_t inputs = spec.inputs.size() - (spec.post_add ? 1 : 0);
   const PlanEdge* bias = inputs > 2 ? spec.inputs[2] : nullptr;
   if (!is_codes(spec.inputs.at(0)) || !is_codes(spec.outputs.at(0))) return nullptr;
-  if (spec.inputs[0]->constant || (bias && (bias->dtype != DType::int32 || !bias->constant))) return nullptr;
-  if (spec.post_add && (!is_codes(spec.inner) || !is_codes(spec.inputs.back()) || spec.inputs.back()->constant)) {
+  if (spec.inputs[0]->constant || (bias && (bias->dtype != DType::int32 || !bias->constant)))
+    return nullptr;
+  if (spec.post_add &&
+      (!is_codes(spec.inner) || !is_codes(spec.inputs.back()) || spec.inputs.back()->constant)) {
     return nullptr;
   }
   ConvInt8Shape shape;
-  if (!spec.inputs.at(1) || spec.inputs[1]->shape.empty() || !read_shape(spec, &shape)) return nullptr;
+  if (!spec.inputs.at(1) || spec.inputs[1]->shape.empty() || !read_shape(spec, &shape))
+    return nullptr;
   if (!weights_fit(spec.inputs[1], shape.out_channels)) return nullptr;
-  return std::make_unique<ConvInt8Step>(shape, spec.inputs[1]->constant.as<int8_t>(),
-                                        bias ? bias->constant.as<int32_t>() : nullptr,
-                                        spec.inputs[0]->qparams->zero_point[0], read_epilogue(spec, shape.out_channels),
-                                        spec.post_add ? static_cast<int>(spec.inputs.size()) - 1 : -1);
+  return std::make_unique<ConvInt8Step>(
+      shape, spec.inputs[1]->constant.as<int8_t>(), bias ? bias->constant.as<int32_t>() : nullptr,
+      spec.inputs[0]->qparams->zero_point[0], read_epilogue(spec, shape.out_channels),
+      spec.post_add ? static_cast<int>(spec.inputs.size()) - 1 : -1);
 }
 
 }  // namespace tersor::runtime

@@ -129,7 +129,8 @@ std::unique_ptr<Step> make_linear_resize(const StepSpec& spec) {
                     const float* rows[8];
                     float weights[8];
                     size_t count = 0;
-                    for (const ResizeTap& d : taps[0][static_cast<size_t>(l / yv.size[1] % yv.size[0])]) {
+                    for (const ResizeTap& d :
+                         taps[0][static_cast<size_t>(l / yv.size[1] % yv.size[0])]) {
                       for (const ResizeTap& h : taps[1][static_cast<size_t>(l % yv.size[1])]) {
                         for (const ResizeTap& w : taps[2][static_cast<size_t>(ow)]) {
                           rows[count] = source + xv.at(0, 0, d.index, h.index, w.index);

@@ -49,7 +49,8 @@ std::unique_ptr<Step> make_float(const StepSpec& spec) {
 bool in_fixed_point(const StepSpec& spec) {
   if (spec.attributes.text("mode") != "linear") return false;
   return spec.options.arithmetic == Arithmetic::exact ||
-         spatial_view(spec, *spec.inputs[0]).size[0] == spatial_view(spec, *spec.outputs[0]).size[0];
+         spatial_view(spec, *spec.inputs[0]).size[0] ==
+             spatial_view(spec, *spec.outputs[0]).size[0];
 }
 
 // Two taps in 10-bit fixed point, as TFLite's integer bilinear kernel.

@@ -1,7 +1,8 @@
-// What a plan executes: one step per operator (or fused group), made by a provider for exact shapes.
+// What a plan executes: one step per operator (or fused group), made by a provider for exact
+// shapes.
 //
-// A step is immutable after it was made, holds its packed constants, and may be run by several threads at
-// once: everything that changes lives in the buffers of StepBuffers.
+// A step is immutable after it was made, holds its packed constants, and may be run by several
+// threads at once: everything that changes lives in the buffers of StepBuffers.
 #pragma once
 
 #include <memory>
@@ -30,11 +31,12 @@ enum class Precision : uint8_t { float32, bfloat16 };
 struct PlanEdge {
   std::string name;
   DType dtype = DType::float32;
-  Shape shape;          // physical
+  Shape shape;  // physical
   Layout layout = Layout::row_major;
   std::optional<QParams> qparams;  // axis is physical
-  Tensor constant;      // weights: always in logical order (conv OIHW, dense [O, I]); other constants that
-                        // meet a channels-last operand (elementwise): physical order of that operand
+  Tensor
+      constant;  // weights: always in logical order (conv OIHW, dense [O, I]); other constants that
+                 // meet a channels-last operand (elementwise): physical order of that operand
   int64_t size() const { return element_count(shape); }
   size_t bytes() const { return static_cast<size_t>(size()) * size_of(dtype); }
 };
@@ -44,10 +46,10 @@ struct StepOptions {
   Precision precision = Precision::float32;
 };
 
-// One operator as a provider sees it. Axis attributes are already physical. `post_add` is set when the plan
-// asks for conv/dense + residual add in one step: inputs.back() is then the residual (same shape and layout as
-// the output), `inner` the edge between the two (its qparams are a rounding point that must be kept),
-// `post_activation` the add's activation.
+// One operator as a provider sees it. Axis attributes are already physical. `post_add` is set when
+// the plan asks for conv/dense + residual add in one step: inputs.back() is then the residual (same
+// shape and layout as the output), `inner` the edge between the two (its qparams are a rounding
+// point that must be kept), `post_activation` the add's activation.
 struct StepSpec {
   Op op;
   std::string name;
@@ -71,7 +73,10 @@ class TERSOR_API Step {
  public:
   virtual ~Step() = default;
   virtual void run(const StepBuffers& buffers) const = 0;
-  virtual size_t scratch_bytes(int threads) const { (void)threads; return 0; }
+  virtual size_t scratch_bytes(int threads) const {
+    (void)threads;
+    return 0;
+  }
   // Provider and kernel, e.g. "native conv_int8 avx2 winograd", for profile().
   virtual std::string kernel() const = 0;
   // The output may be written over input 0 (same bytes, element-wise).
@@ -80,8 +85,9 @@ class TERSOR_API Step {
   virtual size_t packed_bytes() const { return 0; }
 };
 
-// A provider makes a step for what it supports and returns nullptr for the rest. Providers are asked in
-// order: session options, then `native` and `onednn` by their own ranking, `reference` last (it has all).
+// A provider makes a step for what it supports and returns nullptr for the rest. Providers are
+// asked in order: session options, then `native` and `onednn` by their own ranking, `reference`
+// last (it has all).
 using StepFactory = std::unique_ptr<Step> (*)(const StepSpec&);
 
 struct Provider {
@@ -92,9 +98,11 @@ struct Provider {
 // In the order in which a plan asks them. `only` = "reference" restricts to the truth.
 TERSOR_API std::vector<Provider> providers(const std::string& only = "");
 
-std::unique_ptr<Step> make_reference_step(const StepSpec& spec);      // runtime/reference*.cpp
-std::unique_ptr<Step> make_native_step(const StepSpec& spec);         // runtime/native*.cpp: fp32 and int8
-std::unique_ptr<Step> make_onednn_step(const StepSpec& spec);         // runtime/onednn*.cpp; nullptr when off
-std::unique_ptr<Step> make_preferred_onednn_step(const StepSpec& spec);  // only where it beats `native`
+std::unique_ptr<Step> make_reference_step(const StepSpec& spec);  // runtime/reference*.cpp
+std::unique_ptr<Step> make_native_step(const StepSpec& spec);  // runtime/native*.cpp: fp32 and int8
+std::unique_ptr<Step> make_onednn_step(
+    const StepSpec& spec);  // runtime/onednn*.cpp; nullptr when off
+std::unique_ptr<Step> make_preferred_onednn_step(
+    const StepSpec& spec);  // only where it beats `native`
 
 }  // namespace tersor::runtime

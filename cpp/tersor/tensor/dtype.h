@@ -1,4 +1,5 @@
-// Element types of tensors and edges. The numeric values are written into artifacts: never renumber.
+// Element types of tensors and edges. The numeric values are written into artifacts: never
+// renumber.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +27,8 @@ enum class DType : uint8_t {
 inline constexpr int kDTypeCount = 10;
 
 TERSOR_API size_t size_of(DType dtype);
-TERSOR_API const char* name_of(DType dtype);  // NumPy's (and ml_dtypes') name: "float32", "int8", ...
+TERSOR_API const char* name_of(
+    DType dtype);  // NumPy's (and ml_dtypes') name: "float32", "int8", ...
 TERSOR_API DType dtype_from_name(std::string_view name);  // ValueError on an unknown name
 TERSOR_API bool is_float(DType dtype);
 

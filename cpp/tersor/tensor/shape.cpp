@@ -9,9 +9,11 @@ namespace tersor {
 int64_t element_count(const Shape& shape) {
   int64_t count = 1;
   for (int64_t d : shape) {
-    TERSOR_CHECK(d >= 0, "element_count: dimensions must be known and >= 0, got ", to_string(shape));
+    TERSOR_CHECK(d >= 0, "element_count: dimensions must be known and >= 0, got ",
+                 to_string(shape));
     TERSOR_CHECK(!__builtin_mul_overflow(count, d, &count),
-                 "element_count: the number of elements must fit 63 bits, got shape ", to_string(shape));
+                 "element_count: the number of elements must fit 63 bits, got shape ",
+                 to_string(shape));
   }
   return count;
 }
@@ -37,8 +39,8 @@ Shape broadcast_shapes(const Shape& a, const Shape& b) {
   for (size_t i = 0; i < rank; ++i) {
     const int64_t da = i + a.size() < rank ? 1 : a[i + a.size() - rank];
     const int64_t db = i + b.size() < rank ? 1 : b[i + b.size() - rank];
-    TERSOR_CHECK(da == db || da == 1 || db == 1, "broadcast: shapes must be compatible, got ", to_string(a),
-                 " and ", to_string(b));
+    TERSOR_CHECK(da == db || da == 1 || db == 1, "broadcast: shapes must be compatible, got ",
+                 to_string(a), " and ", to_string(b));
     out[i] = da == 1 ? db : da;
   }
   return out;

@@ -68,21 +68,32 @@ uint16_t float_to_bfloat(float f) {
 
 double load(const void* p, DType dtype, int64_t i) {
   switch (dtype) {
-    case DType::float32: return static_cast<const float*>(p)[i];
-    case DType::float16: return half_to_float(static_cast<const uint16_t*>(p)[i]);
-    case DType::bfloat16: return bfloat_to_float(static_cast<const uint16_t*>(p)[i]);
-    case DType::int8: return static_cast<const int8_t*>(p)[i];
-    case DType::uint8: return static_cast<const uint8_t*>(p)[i];
-    case DType::int16: return static_cast<const int16_t*>(p)[i];
-    case DType::int32: return static_cast<const int32_t*>(p)[i];
-    case DType::int64: return static_cast<double>(static_cast<const int64_t*>(p)[i]);
-    case DType::boolean: return static_cast<const uint8_t*>(p)[i] != 0;
-    case DType::float64: return static_cast<const double*>(p)[i];
+    case DType::float32:
+      return static_cast<const float*>(p)[i];
+    case DType::float16:
+      return half_to_float(static_cast<const uint16_t*>(p)[i]);
+    case DType::bfloat16:
+      return bfloat_to_float(static_cast<const uint16_t*>(p)[i]);
+    case DType::int8:
+      return static_cast<const int8_t*>(p)[i];
+    case DType::uint8:
+      return static_cast<const uint8_t*>(p)[i];
+    case DType::int16:
+      return static_cast<const int16_t*>(p)[i];
+    case DType::int32:
+      return static_cast<const int32_t*>(p)[i];
+    case DType::int64:
+      return static_cast<double>(static_cast<const int64_t*>(p)[i]);
+    case DType::boolean:
+      return static_cast<const uint8_t*>(p)[i] != 0;
+    case DType::float64:
+      return static_cast<const double*>(p)[i];
   }
   return 0;
 }
 
-// Casting a float outside the integer's range is undefined behaviour, so it is clamped; NaN becomes 0.
+// Casting a float outside the integer's range is undefined behaviour, so it is clamped; NaN becomes
+// 0.
 template <class T>
 T saturate(double v) {
   if (v != v) return 0;
@@ -95,16 +106,36 @@ T saturate(double v) {
 
 void store(void* p, DType dtype, int64_t i, double v) {
   switch (dtype) {
-    case DType::float32: static_cast<float*>(p)[i] = static_cast<float>(v); break;
-    case DType::float16: static_cast<uint16_t*>(p)[i] = float_to_half(static_cast<float>(v)); break;
-    case DType::bfloat16: static_cast<uint16_t*>(p)[i] = float_to_bfloat(static_cast<float>(v)); break;
-    case DType::int8: static_cast<int8_t*>(p)[i] = saturate<int8_t>(v); break;
-    case DType::uint8: static_cast<uint8_t*>(p)[i] = saturate<uint8_t>(v); break;
-    case DType::int16: static_cast<int16_t*>(p)[i] = saturate<int16_t>(v); break;
-    case DType::int32: static_cast<int32_t*>(p)[i] = saturate<int32_t>(v); break;
-    case DType::int64: static_cast<int64_t*>(p)[i] = saturate<int64_t>(v); break;
-    case DType::boolean: static_cast<uint8_t*>(p)[i] = v != 0; break;
-    case DType::float64: static_cast<double*>(p)[i] = v; break;
+    case DType::float32:
+      static_cast<float*>(p)[i] = static_cast<float>(v);
+      break;
+    case DType::float16:
+      static_cast<uint16_t*>(p)[i] = float_to_half(static_cast<float>(v));
+      break;
+    case DType::bfloat16:
+      static_cast<uint16_t*>(p)[i] = float_to_bfloat(static_cast<float>(v));
+      break;
+    case DType::int8:
+      static_cast<int8_t*>(p)[i] = saturate<int8_t>(v);
+      break;
+    case DType::uint8:
+      static_cast<uint8_t*>(p)[i] = saturate<uint8_t>(v);
+      break;
+    case DType::int16:
+      static_cast<int16_t*>(p)[i] = saturate<int16_t>(v);
+      break;
+    case DType::int32:
+      static_cast<int32_t*>(p)[i] = saturate<int32_t>(v);
+      break;
+    case DType::int64:
+      static_cast<int64_t*>(p)[i] = saturate<int64_t>(v);
+      break;
+    case DType::boolean:
+      static_cast<uint8_t*>(p)[i] = v != 0;
+      break;
+    case DType::float64:
+      static_cast<double*>(p)[i] = v;
+      break;
   }
 }
 
@@ -154,8 +185,8 @@ Tensor Tensor::reshaped(Shape shape) const {
 }
 
 Tensor Tensor::transposed(const Shape& permutation) const {
-  TERSOR_CHECK(permutation.size() == shape_.size(), "transpose: permutation must have ", shape_.size(),
-               " entries, got ", permutation.size());
+  TERSOR_CHECK(permutation.size() == shape_.size(), "transpose: permutation must have ",
+               shape_.size(), " entries, got ", permutation.size());
   TensorView source = view();
   TensorView permuted = source;
   for (size_t i = 0; i < permutation.size(); ++i) {

@@ -1,7 +1,7 @@
 // Owning and viewing tensors.
 //
-// Tensor owns (shares) a contiguous, row-major, 64-byte aligned buffer. TensorView borrows memory with
-// any strides; whoever makes it keeps the memory alive.
+// Tensor owns (shares) a contiguous, row-major, 64-byte aligned buffer. TensorView borrows memory
+// with any strides; whoever makes it keeps the memory alive.
 #pragma once
 
 #include <cstring>
@@ -54,10 +54,10 @@ class TERSOR_API Tensor {
 
   TensorView view() const;
   Tensor clone() const;
-  Tensor reshaped(Shape shape) const;              // shares the buffer
+  Tensor reshaped(Shape shape) const;                 // shares the buffer
   Tensor transposed(const Shape& permutation) const;  // copies
-  Tensor to(DType dtype) const;                    // float widths and integers; copies
-  bool equals(const Tensor& other) const;          // dtype, shape and every byte
+  Tensor to(DType dtype) const;                       // float widths and integers; copies
+  bool equals(const Tensor& other) const;             // dtype, shape and every byte
 
  private:
   std::shared_ptr<void> buffer_;

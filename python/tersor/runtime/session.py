@@ -139,8 +139,12 @@ class Session:
             if not isinstance(out, (np.ndarray, Sequence)):
                 raise TypeError(f"session: out must be an array or a sequence of them, got {out!r}")
             outs = [out] if isinstance(out, np.ndarray) else list(out)
+            for array in outs:
+                if isinstance(array, np.ndarray) and not array.flags.aligned:
+                    raise ValueError("session: out must be aligned, got an array at an odd address")
         first = inputs[0] if len(inputs) == 1 else None
-        if type(first) is np.ndarray and first.dtype is self._only_dtype:
+        plain = type(first) is np.ndarray and first.dtype is self._only_dtype
+        if plain and first.flags.aligned:  # type: ignore[union-attr]
             results = self._native.run(inputs, outs)  # type: ignore[arg-type]  # nothing to convert
         else:
             results = self._native.run(self._arrays(inputs), outs)
