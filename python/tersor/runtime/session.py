@@ -143,8 +143,7 @@ class Session:
                 if isinstance(array, np.ndarray) and not array.flags.aligned:
                     raise ValueError("session: out must be aligned, got an array at an odd address")
         first = inputs[0] if len(inputs) == 1 else None
-        plain = type(first) is np.ndarray and first.dtype is self._only_dtype
-        if plain and first.flags.aligned:  # type: ignore[union-attr]
+        if self._only_dtype is not None and _is_ready(first, self._only_dtype):
             results = self._native.run(inputs, outs)  # type: ignore[arg-type]  # nothing to convert
         else:
             results = self._native.run(self._arrays(inputs), outs)
@@ -167,7 +166,7 @@ class Session:
         if self.preprocess is not None and self._dtypes[0].kind == "f" and _is_raw(inputs[0]):
             inputs = [self.preprocess(_as_array(inputs[0]))]
         return [
-            x if type(x) is np.ndarray and x.dtype is dtype else _converted(name, x, dtype)
+            x if _is_ready(x, dtype) else _converted(name, x, dtype)
             for name, x, dtype in zip(self.input_names, inputs, self._dtypes, strict=True)
         ]
 
@@ -348,6 +347,10 @@ def _preprocess(stored: Mapping[str, Any]) -> Preprocess:
 
 def _is_raw(x: Any) -> bool:
     return str(getattr(x, "dtype", "")) in ("uint8", "torch.uint8")
+
+
+def _is_ready(x: Any, dtype: np.dtype[Any]) -> bool:
+    return type(x) is np.ndarray and x.dtype is dtype and x.flags.aligned
 
 
 def _as_array(x: Any) -> Array:
