@@ -40,9 +40,9 @@ PREPROCESS = {
     "layout": "NCHW",
 }
 SETTINGS: dict[str, Any] = {
-    "epochs": 20,
+    "epochs": 18,
     "batch_size": 128,  # of a step, whatever the number of processes
-    "learning_rate": 0.2,
+    "learning_rate": 0.4,
     "schedule": "one_cycle",
     "weight_decay": 2e-4,
     "momentum": 0.9,
