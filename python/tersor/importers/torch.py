@@ -63,6 +63,13 @@ def from_torch(
     if not isinstance(module, torch.nn.Module):
         got = type(module).__name__
         raise TypeError(f"from_torch: module must be a torch.nn.Module, got {got}")
+    trained = getattr(getattr(module, "_orig_mod", module), "meta", None)
+    trained = trained.get("tersor_qat") if isinstance(trained, dict) else None
+    if trained is not None:
+        if not canonicalize:
+            raise ValueError("from_torch: canonicalize must be True for a prepared module")
+        graph: Graph = trained.to_graph(module, dynamic_batch=dynamic_batch)
+        return graph
     if not isinstance(example, (torch.Tensor, Sequence)):
         got = type(example).__name__
         raise TypeError(f"from_torch: example must be a tensor or a sequence of tensors, got {got}")

@@ -1,0 +1,323 @@
+"""The network that is trained: a captured program with quantizers, and its way back."""
+
+from __future__ import annotations
+
+import copy
+import fnmatch
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from .. import _core
+from ..base.error import UnsupportedError
+from ..graph.graph import Graph
+from .captured import Captured, capture
+from .fake_quantize import ActivationQuantizer
+from .qat_scheme import Scheme
+from .quantized_layer import QuantizedLayer
+
+_META = "tersor_qat"
+LAYERS = ("conv", "conv_transpose", "dense")
+
+
+@dataclass
+class Network:
+    """What a prepared module remembers.
+
+    Attributes
+    ----------
+    template : torch.nn.Module
+        The plain module.
+    examples : tuple of torch.Tensor
+    scheme : Scheme
+    root : str
+        Name of the module that holds the quantizers.
+    groups : dict of int to str
+        Group of the placement -> name of its quantizer.
+    layers : dict of str to (str, tuple)
+        Native node -> name of its layer, and the names of its tensors, None where it has none.
+    operators : list of str
+        Of all native nodes, to recognise the graph.
+    """
+
+    template: nn.Module
+    examples: tuple[torch.Tensor, ...]
+    scheme: Scheme
+    root: str
+    groups: dict[int, str] = field(default_factory=dict)
+    layers: dict[str, tuple[str, tuple[str | None, ...]]] = field(default_factory=dict)
+    operators: list[tuple[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def build(
+        cls, module: nn.Module, examples: tuple[torch.Tensor, ...], scheme: Scheme
+    ) -> fx.GraphModule:
+        """Capture a module and put the quantizers in.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+        examples : tuple of torch.Tensor
+        scheme : Scheme
+
+        Returns
+        -------
+        torch.fx.GraphModule
+        """
+        from .qat_builder import Builder
+
+        template = copy.deepcopy(module)
+        captured = capture(module, examples)
+        placement = _core.graph.place_quantizers(captured.graph, scheme.rules)
+        if not any(placement.quantized):
+            reasons = sorted({r for r in placement.reasons if r}) or ["it has no layer"]
+            raise UnsupportedError(
+                f"prepare_qat: {type(module).__name__} has nothing to quantize: {reasons[0]}"
+            )
+        network = cls(
+            template,
+            tuple(e.detach().clone() for e in examples),
+            scheme,
+            _free_name(module, "qat"),
+            operators=[(node.op, node.name) for node in captured.graph.nodes],
+        )
+        prepared = Builder(network, captured, placement).run()
+        prepared.meta[_META] = network
+        prepared.train(module.training)
+        _check(prepared, template, examples)
+        return prepared
+
+    def plain(self, prepared: nn.Module) -> nn.Module:
+        """Return a copy of the plain module with the prepared one's weights."""
+        module = copy.deepcopy(self.template)
+        own = module.state_dict()
+        trained = prepared.state_dict()
+        module.load_state_dict({name: trained[name] for name in own})
+        return module.eval()
+
+    def to_graph(self, prepared: nn.Module, *, dynamic_batch: bool = True) -> Graph:
+        """Convert to an int8 graph with exactly the trained parameters.
+
+        Parameters
+        ----------
+        prepared : torch.nn.Module
+        dynamic_batch : bool
+
+        Returns
+        -------
+        Graph
+        """
+        from ..importers.torch import from_torch
+
+        prepared = unwrapped(prepared)
+        graph = from_torch(
+            self.plain(prepared).cpu(),
+            tuple(e.cpu() for e in self.examples),
+            dynamic_batch=dynamic_batch,
+        )
+        if [(node.op, node.name) for node in graph.nodes] != self.operators:
+            raise UnsupportedError(
+                "from_torch: the prepared network must import like the plain one did; its "
+                "operators changed with the weights"
+            )
+        placement = _core.graph.place_quantizers(graph, self.scheme.rules)
+        qparams = self._qparams(prepared, graph, placement)
+        integers = {
+            name: _integers(prepared, layer, tensors)
+            for name, (layer, tensors) in self.layers.items()
+        }
+        _set_floats(graph, integers)
+        quantized = Graph(
+            _core.graph.apply_quantization(
+                graph, placement, qparams, dense_per_channel=self.scheme.dense_per_channel
+            )
+        )
+        for node in quantized.nodes:
+            if node.name in integers:
+                _set_integers(quantized, node, integers[node.name])
+        quantized.verify()
+        return quantized
+
+    def _qparams(self, prepared: nn.Module, graph: Graph, placement: Any) -> list[Any]:
+        ranges = [(0.0, 0.0)] * len(placement.groups)
+        defaults = _core.graph.group_qparams(graph, placement, ranges)
+        found: list[Any] = []
+        for index, group in enumerate(placement.groups):
+            if group.fixed is not None or index not in self.groups:
+                found.append(defaults[index])
+                continue
+            quantizer = prepared.get_submodule(self.groups[index])
+            assert isinstance(quantizer, ActivationQuantizer)
+            found.append(quantizer.qparams())
+        return found
+
+
+@dataclass(frozen=True)
+class _Integers:
+    weight: np.ndarray[Any, Any]
+    bias: np.ndarray[Any, Any] | None
+    codes: np.ndarray[Any, Any]
+    qparams: Any
+    bias_codes: np.ndarray[Any, Any] | None
+    bias_qparams: Any
+
+
+def _integers(prepared: nn.Module, name: str, tensors: Sequence[str | None]) -> _Integers:
+    layer = prepared.get_submodule(name)
+    assert isinstance(layer, QuantizedLayer)
+    with torch.no_grad():
+        values = [None if t is None else _tensor(prepared, t) for t in tensors]
+        weight, bias = layer.folded(*values)
+        codes, scale, bias_codes = layer.integers(weight, bias)
+    quantizer = layer.weight_quantizer
+    axis = None if quantizer.channels is None else quantizer.axis
+    source = layer.ends[0].qparams()
+    steps = scale.cpu().numpy()
+    return _Integers(
+        weight.detach().cpu().numpy(),
+        None if bias is None else bias.detach().cpu().numpy(),
+        codes.cpu().numpy().astype(np.int8),
+        _core.quantization.QParams(
+            scale=steps.tolist(),
+            zero_point=[0] * len(steps),
+            bits=quantizer.bits,
+            narrow=True,
+            axis=axis,
+        ),
+        None if bias_codes is None else bias_codes.cpu().numpy().astype(np.int32),
+        (source.scale[0] * steps).tolist(),
+    )
+
+
+def _set_floats(graph: Graph, integers: dict[str, _Integers]) -> None:
+    """Give the float graph the folded weights, so that what is derived from them agrees."""
+    edges = graph.edges
+    for node in graph.nodes:
+        found = integers.get(node.name)
+        if found is None:
+            continue
+        values = [found.weight, found.bias]
+        for edge, value in zip(node.inputs[1:], values, strict=False):
+            if edge >= 0 and value is not None and edges[edge].shape == value.shape:
+                graph.set_constant(edge, np.ascontiguousarray(value, np.float32))
+
+
+def _set_integers(graph: Graph, node: Any, found: _Integers) -> None:
+    shape = tuple(graph.edges[node.inputs[1]].shape)
+    graph.set_constant(node.inputs[1], np.ascontiguousarray(found.codes.reshape(shape)))
+    graph.set_qparams(node.inputs[1], found.qparams)
+    if len(node.inputs) < 3 or node.inputs[2] < 0:
+        if found.bias_codes is not None:
+            raise UnsupportedError(f"from_torch: layer {node.name} must have a bias, got none")
+        return
+    bias = graph.edges[node.inputs[2]]
+    codes = found.bias_codes if found.bias_codes is not None else np.zeros(bias.shape, np.int32)
+    per_channel = found.qparams.axis is not None
+    graph.set_constant(node.inputs[2], np.ascontiguousarray(codes))
+    graph.set_qparams(
+        node.inputs[2],
+        _core.quantization.QParams(
+            scale=found.bias_qparams,
+            zero_point=[0] * len(found.bias_qparams),
+            bits=32,
+            axis=0 if per_channel else None,
+        ),
+    )
+
+
+def _tensor(module: nn.Module, name: str) -> torch.Tensor:
+    path, _, last = name.rpartition(".")
+    value: torch.Tensor = getattr(module.get_submodule(path), last)
+    return value
+
+
+def _free_name(module: nn.Module, wanted: str) -> str:
+    name, number = wanted, 0
+    while hasattr(module, name):
+        number += 1
+        name = f"{wanted}_{number}"
+    return name
+
+
+def _check(
+    prepared: fx.GraphModule, template: nn.Module, examples: Sequence[torch.Tensor]
+) -> None:
+    """Compare the networks without rounding: a last guard against a wrong correspondence."""
+    from .qat import set_qat_phase
+
+    modes = [(m, m.training) for net in (prepared, template) for m in net.modules()]
+    set_qat_phase(prepared, "observe")
+    prepared.eval()
+    template.eval()
+    try:
+        with torch.no_grad():
+            ours, theirs = list(_tensors(prepared(*examples))), list(_tensors(template(*examples)))
+    finally:
+        for module, training in modes:
+            module.training = training
+        set_qat_phase(prepared, "quantize")
+    for a, b in zip(ours, theirs, strict=True):
+        if b.is_floating_point():
+            largest = float(b.abs().max()) if b.numel() else 0.0
+            error = float((a - b).abs().max()) if b.numel() else 0.0
+            if not error <= 1e-3 * largest + 1e-6:
+                raise UnsupportedError(
+                    f"prepare_qat: the captured {type(template).__name__} must compute what the "
+                    f"module does, got outputs that differ by {error:.3g}"
+                )
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    yield from (
+        leaf for leaf in torch.utils._pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)
+    )
+
+
+def matches(pattern: str, names: Sequence[str]) -> bool:
+    """Whether a pattern with ``*`` and ``?`` matches one of the names."""
+    text = pattern.replace("[", "[[]")
+    return any(re.fullmatch(fnmatch.translate(text), name) for name in names)
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Return what torch.compile or DistributedDataParallel wraps.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+
+    Returns
+    -------
+    torch.nn.Module
+    """
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if inner is None and isinstance(module, nn.parallel.DistributedDataParallel):
+            inner = module.module
+        if inner is None:
+            return module
+        module = inner
+
+
+def network_of(module: nn.Module) -> Network | None:
+    """Return what a prepared module remembers, or None.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+
+    Returns
+    -------
+    Network or None
+    """
+    meta = getattr(unwrapped(module), "meta", None)
+    found = meta.get(_META) if isinstance(meta, dict) else None
+    return found if isinstance(found, Network) else None
+
+
+__all__ = ["LAYERS", "Captured", "Network", "matches", "network_of", "unwrapped"]

@@ -1,0 +1,95 @@
+"""What a recipe means for quantization-aware training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..compress.recipe import Recipe
+
+# Values of a recipe that round activations to int8 -> bits of its weights.
+_WEIGHT_BITS = {"int8": 8, "w4a8": 4}
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Bits and scales of a network that is trained.
+
+    Attributes
+    ----------
+    bits : int
+        Of weights.
+    layers : mapping of str to int
+        Bits of the layers that a pattern names; 0 leaves them in float. The last one counts.
+    dense_per_channel : bool
+    learned_scales : bool
+    momentum : float
+        Of the activations' ranges.
+    """
+
+    bits: int = 8
+    layers: Mapping[str, int] = ()  # type: ignore[assignment]
+    dense_per_channel: bool = False
+    learned_scales: bool = False
+    momentum: float = 0.05
+
+    @classmethod
+    def parse(
+        cls,
+        recipe: Recipe | Mapping[str, Any] | str | Path,
+        *,
+        learned_scales: bool,
+        momentum: float,
+    ) -> Scheme:
+        """Read a recipe.
+
+        Parameters
+        ----------
+        recipe : Recipe, mapping, str or Path
+        learned_scales : bool
+        momentum : float
+
+        Returns
+        -------
+        Scheme
+
+        Raises
+        ------
+        ValueError
+            If the recipe does not quantize activations to int8.
+        """
+        parsed = Recipe.parse(recipe)
+        layers = {pattern: _bits(values) for pattern, values in parsed.layers.items()}
+        if parsed.values == "fp32" and any(layers.values()):
+            bits = 0
+        else:
+            bits = _bits(parsed.values)
+            if bits == 0:
+                raise ValueError(
+                    f"prepare_qat: recipe must be int8 or w4a8, got {parsed.values!r}"
+                )
+        return cls(bits, layers, parsed.dense_per_channel, bool(learned_scales), float(momentum))
+
+    @property
+    def rules(self) -> list[tuple[str, str]]:
+        """Patterns and what they say to the native placement."""
+        rules = [(pattern, "int8" if bits else "fp32") for pattern, bits in self.layers.items()]
+        return rules if self.bits else [("*", "fp32"), *rules]
+
+
+def _bits(values: Any) -> int:
+    name = values if isinstance(values, str) else getattr(values, "values", values)
+    if isinstance(name, Mapping):
+        name = name.get("values")
+    if name == "fp32":
+        return 0
+    if name not in _WEIGHT_BITS:
+        raise ValueError(
+            f"prepare_qat: recipe must give layers int8, w4a8 or fp32, got {name!r}"
+        )
+    return _WEIGHT_BITS[name]
+
+
+__all__ = ["Scheme"]
