@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .attention import AttentionLoss
     from .dkd import DKDLoss
+    from .fake_quantize import FakeQuantize
     from .jsd import JSDLoss
     from .kd import KDLoss, KLLoss
     from .mse import FeatureLoss, MSELogitsLoss
+    from .qat import finalize, prepare_qat, set_qat_phase
     from .relational import RelationalLoss
     from .separable_conv import SeparableConv, separable_errors, to_depthwise_separable
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 _EXPORTS: dict[str, str] = {
     "AttentionLoss": "attention",
     "DKDLoss": "dkd",
+    "FakeQuantize": "fake_quantize",
     "FeatureLoss": "mse",
     "JSDLoss": "jsd",
     "KDLoss": "kd",
@@ -25,7 +28,10 @@ _EXPORTS: dict[str, str] = {
     "MSELogitsLoss": "mse",
     "RelationalLoss": "relational",
     "SeparableConv": "separable_conv",
+    "finalize": "qat",
+    "prepare_qat": "qat",
     "separable_errors": "separable_conv",
+    "set_qat_phase": "qat",
     "to_depthwise_separable": "separable_conv",
 }
 
@@ -52,6 +58,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "AttentionLoss",
     "DKDLoss",
+    "FakeQuantize",
     "FeatureLoss",
     "JSDLoss",
     "KDLoss",
@@ -59,6 +66,9 @@ __all__ = [
     "MSELogitsLoss",
     "RelationalLoss",
     "SeparableConv",
+    "finalize",
+    "prepare_qat",
     "separable_errors",
+    "set_qat_phase",
     "to_depthwise_separable",
 ]

@@ -109,9 +109,9 @@ def _export(module: nn.Module, inputs: Sequence[torch.Tensor]) -> fx.GraphModule
                 f"{_root_cause(error)}"
             ) from error
         try:
-            return program.module(check_guards=False)  # type: ignore[return-value]
+            return program.module(check_guards=False)
         except TypeError:  # before torch 2.9
-            return program.module()  # type: ignore[return-value]
+            return program.module()
 
 
 class _Recorder(fx.Interpreter):
@@ -156,12 +156,12 @@ def _match(
             by_shape.setdefault(tuple(value.shape), []).append(node)
             arrays[node] = value.float().numpy()
     before = _ancestors(program)
-    for node in graph.nodes:
-        edge = node.outputs[0]
+    for native in graph.nodes:
+        edge = native.outputs[0]
         expected = truth.get(edges[edge].name)
         if expected is None:
             continue
-        needed = {node_of[i] for i in node.inputs if i in node_of}
+        needed = {node_of[i] for i in native.inputs if i in node_of}
         for candidate in by_shape.get(expected.shape, []):
             if candidate in used or not needed <= before[candidate]:
                 continue

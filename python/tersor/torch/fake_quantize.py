@@ -13,28 +13,53 @@ from .. import _core
 LEAST_SCALE = 2.0**-126  # the smallest normal float, as in quantization/qparams.cpp
 # Scales tried on each side of the largest magnitude when a learned scale starts.
 _TRIED_SCALES = 48
+# Batches whose range a learned scale follows where no phase of observing came before.
+_LEADING_BATCHES = 8
+
+
+def _round(
+    x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, low: int, high: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rounded values, and where the code was not clamped."""
+    codes = torch.round(x / scale) + zero_point
+    inside = (codes >= low) & (codes <= high)
+    return (codes.clamp_(low, high) - zero_point) * scale, inside
 
 
 class _StraightThrough(torch.autograd.Function):
     """Rounded in the forward pass; the gradient passes where the code was not clamped."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        scale: torch.Tensor,
-        zero_point: torch.Tensor,
-        low: int,
-        high: int,
-    ) -> torch.Tensor:
-        codes = torch.round(x / scale) + zero_point
-        ctx.save_for_backward((codes >= low) & (codes <= high))
-        return (codes.clamp_(low, high) - zero_point) * scale
+    def forward(ctx: Any, x: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        y, inside = _round(x, *arguments)
+        ctx.save_for_backward(inside)
+        return y
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         (inside,) = ctx.saved_tensors
         return gradient * inside, None, None, None, None
+
+
+def _learned_gradients(
+    gradient: torch.Tensor,
+    x: torch.Tensor,
+    scale: torch.Tensor,
+    zero: torch.Tensor,
+    low: int,
+    high: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gradients of input, scale and zero point."""
+    steps = x / scale
+    codes = torch.round(steps) + zero
+    inside = (codes >= low) & (codes <= high)
+    # Esser et al. 2020, equation 3: round(v) - v inside, the limit outside.
+    slope = torch.where(inside, codes - zero - steps, codes.clamp(low, high) - zero)
+    count = x.numel() / max(scale.numel(), 1)
+    factor = 1 / math.sqrt(max(count * high, 1))
+    d_scale = _sum_to(gradient * slope, scale) * factor
+    d_zero = _sum_to(torch.where(inside, 0.0, -scale) * gradient, zero) * factor
+    return gradient * inside, d_scale, d_zero
 
 
 class _LearnedSteps(torch.autograd.Function):
@@ -52,22 +77,11 @@ class _LearnedSteps(torch.autograd.Function):
         zero = torch.round(zero_point).clamp(low, high)
         ctx.save_for_backward(x, scale, zero)
         ctx.limits = low, high
-        return (torch.round(x / scale).add_(zero).clamp_(low, high) - zero) * scale
+        return _round(x, scale, zero, low, high)[0]
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        x, scale, zero = ctx.saved_tensors
-        low, high = ctx.limits
-        steps = x / scale
-        codes = torch.round(steps) + zero
-        inside = (codes >= low) & (codes <= high)
-        # Esser et al. 2020, equation 3: round(v) - v inside, the limit outside.
-        slope = torch.where(inside, codes - zero - steps, codes.clamp(low, high) - zero)
-        count = x.numel() / max(scale.numel(), 1)
-        factor = 1 / math.sqrt(max(count * high, 1))
-        d_scale = _sum_to(gradient * slope, scale) * factor
-        d_zero = _sum_to(torch.where(inside, 0.0, -scale) * gradient, zero) * factor
-        return gradient * inside, d_scale, d_zero, None, None
+        return *_learned_gradients(gradient, *ctx.saved_tensors, *ctx.limits), None, None
 
 
 def _sum_to(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -99,6 +113,9 @@ def fake_quantize(
     >>> fake_quantize(torch.tensor([0.3, 9.0]), torch.tensor(0.25), torch.tensor(0.0), -8, 7)
     tensor([0.2500, 1.7500])
     """
+    if torch.compiler.is_compiling():
+        y: torch.Tensor = _operator(x, scale, zero_point, low, high)[0]
+        return y
     return _StraightThrough.apply(x, scale, zero_point, low, high)  # type: ignore[no-any-return,no-untyped-call]
 
 
@@ -132,7 +149,61 @@ def learned_fake_quantize(
     >>> round(float(scale.grad), 4)
     -0.0756
     """
+    if torch.compiler.is_compiling():
+        y: torch.Tensor = _learned_operator(x, scale, zero_point, low, high)
+        return y
     return _LearnedSteps.apply(x, scale, zero_point, low, high)  # type: ignore[no-any-return,no-untyped-call]
+
+
+@torch.library.custom_op("tersor::fake_quantize", mutates_args=())
+def _operator(
+    x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, low: int, high: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """For graphs of torch.compile and torch.export."""
+    return _round(x, scale, zero_point, low, high)
+
+
+@_operator.register_fake
+def _(x: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.empty_like(x), torch.empty_like(x, dtype=torch.bool)
+
+
+def _keep_mask(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+    ctx.save_for_backward(output[1])
+
+
+def _pass_inside(ctx: Any, gradient: torch.Tensor, _: object) -> tuple[Any, ...]:
+    return gradient * ctx.saved_tensors[0], None, None, None, None
+
+
+_operator.register_autograd(_pass_inside, setup_context=_keep_mask)
+
+
+@torch.library.custom_op("tersor::learned_fake_quantize", mutates_args=())
+def _learned_operator(
+    x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, low: int, high: int
+) -> torch.Tensor:
+    """For graphs of torch.compile and torch.export."""
+    return _round(x, scale, torch.round(zero_point).clamp(low, high), low, high)[0]
+
+
+@_learned_operator.register_fake
+def _(x: torch.Tensor, *_: object) -> torch.Tensor:
+    return torch.empty_like(x)
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    ctx.save_for_backward(*inputs[:3])
+    ctx.limits = inputs[3:]
+
+
+def _learned_backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
+    x, scale, zero_point = ctx.saved_tensors
+    zero = torch.round(zero_point).clamp(*ctx.limits)
+    return *_learned_gradients(gradient, x, scale, zero, *ctx.limits), None, None
+
+
+_learned_operator.register_autograd(_learned_backward, setup_context=_keep_inputs)
 
 
 class FakeQuantize(nn.Module):
@@ -172,7 +243,7 @@ class FakeQuantize(nn.Module):
         # A checkpoint of the plain network has none of them: the quantizer stays as it is.
         if not any(key.startswith(prefix) for key in state_dict):
             return
-        super()._load_from_state_dict(  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
 
@@ -249,7 +320,8 @@ class ActivationQuantizer(FakeQuantize):
         if self.training and self.observing and self.fixed is None:
             self.observe(x)
         if not self.quantizing:
-            return x
+            # Data-parallel training expects a gradient for every parameter.
+            return x + 0 * (self.scale + self.zero_point) if self.learned else x
         with torch.autocast(x.device.type, enabled=False):
             if self.learned:
                 scale, zero = self._learned_parameters()
@@ -271,10 +343,13 @@ class ActivationQuantizer(FakeQuantize):
         share = torch.clamp(1 / self.batches, min=self.momentum)
         self.lo += share * (lo.float() - self.lo)
         self.hi += share * (hi.float() - self.hi)
-        if self.learned and self.observing:
+        if self.learned:
+            # The optimizer takes over when the range is known; no flag, which would have to be
+            # read back from the device.
             scale, zero = self._observed_parameters()
-            self.scale.copy_(scale)
-            self.zero_point.copy_(zero)
+            follows = self.batches <= (_LEADING_BATCHES if self.quantizing else torch.inf)
+            self.scale.copy_(torch.where(follows, scale, self.scale))
+            self.zero_point.copy_(torch.where(follows, zero, self.zero_point))
 
     def parameters_of_codes(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return scale and zero point, both float32 of shape ()."""
@@ -293,7 +368,8 @@ class ActivationQuantizer(FakeQuantize):
     def _learned_parameters(self) -> tuple[torch.Tensor, torch.Tensor]:
         # A step may carry the parameter through zero; half of the observed scale is far enough.
         least = torch.clamp((self.hi - self.lo) / (64 * (self.high - self.low)), min=LEAST_SCALE)
-        return torch.maximum(self.scale, least), self.zero_point
+        # A copy: the parameter itself may follow the range between two uses of one quantizer.
+        return torch.maximum(self.scale.clone(), least), self.zero_point
 
     @torch.no_grad()
     def _observed_parameters(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -380,7 +456,7 @@ class WeightQuantizer(FakeQuantize):
         torch.Tensor of float32
         """
         if not self.quantizing:
-            return w
+            return w + 0 * self.scale.sum() if self.learned else w
         scale = self.scale_of(w, least)
         view = self.along(scale, w.dim())
         zero = torch.zeros((), device=w.device)

@@ -90,9 +90,7 @@ def prepare_qat(
     if is_prepared(module):
         raise ValueError("prepare_qat: module must be a plain module, got a prepared one")
     examples = (example,) if isinstance(example, torch.Tensor) else example
-    if not isinstance(examples, Sequence) or not all(
-        isinstance(e, torch.Tensor) for e in examples
-    ):
+    if not isinstance(examples, Sequence) or not all(isinstance(e, torch.Tensor) for e in examples):
         raise TypeError(
             "prepare_qat: example must be a tensor or a sequence of tensors, got "
             f"{type(example).__name__}"
@@ -137,9 +135,7 @@ def set_qat_phase(module: nn.Module, phase: Phase) -> None:
     >>> set_qat_phase(network, "freeze")                                       # doctest: +SKIP
     """
     if phase not in ("observe", "quantize", "freeze"):
-        raise ValueError(
-            f"set_qat_phase: phase must be observe, quantize or freeze, got {phase!r}"
-        )
+        raise ValueError(f"set_qat_phase: phase must be observe, quantize or freeze, got {phase!r}")
     quantizers = [m for m in module.modules() if isinstance(m, FakeQuantize)]
     if not quantizers:
         raise ValueError("set_qat_phase: module must come from prepare_qat, got a plain one")

@@ -95,8 +95,9 @@ class Builder:
         self._placement = placement
         self._quantizers: dict[int, ActivationQuantizer] = {}
         self._qat = nn.Module()
-        for name in ("edges", "layers", "operators"):
-            self._qat.add_module(name, nn.Module())
+        self._owners = {name: nn.Module() for name in ("edges", "layers", "operators")}
+        for name, owner in self._owners.items():
+            self._qat.add_module(name, owner)
         self._value: dict[int, fx.Node] = {}  # edge -> its rounded values
 
     def run(self) -> fx.GraphModule:
@@ -110,9 +111,9 @@ class Builder:
         for edge in range(len(self._edges)):
             # Values that come from outside or from a float node are rounded at the border.
             n = made.get(edge)
-            if self._group(edge) >= 0 and not self._edges[edge].is_constant:
-                if n is None or not self._placement.quantized[n]:
-                    self._round_border(edge)
+            computed = n is not None and self._placement.quantized[n]
+            if self._group(edge) >= 0 and not self._edges[edge].is_constant and not computed:
+                self._round_border(edge)
         for n, node in enumerate(self._nodes):
             if self._placement.quantized[n]:
                 self._replace(node)
@@ -139,8 +140,8 @@ class Builder:
             momentum=scheme.momentum,
         )
         first = (list(members.sources) or list(members.edges))[0]
-        own = _identifier(self._edges[first].name, self._qat.edges)
-        self._qat.edges.add_module(own, quantizer)
+        own = _identifier(self._edges[first].name, self._owners["edges"])
+        self._owners["edges"].add_module(own, quantizer)
         self._quantizers[group] = quantizer
         self._network.groups[group] = name + own
         return name + own, quantizer
@@ -161,11 +162,7 @@ class Builder:
 
     def _round_border(self, edge: int) -> None:
         node = self._fx(edge, "edge")
-        users = [
-            n
-            for n, native in enumerate(self._nodes)
-            if any(i == edge for i in native.inputs)
-        ]
+        users = [n for n, native in enumerate(self._nodes) if any(i == edge for i in native.inputs)]
         rounded = self._round(edge, node)
         self._value[edge] = rounded
         all_codes = all(self._placement.quantized[n] for n in users)
@@ -252,7 +249,7 @@ class Builder:
         layer = QuantizedLayer(
             node.op, node.attributes, self._weight_quantizer(node), source, target, norm
         )
-        layers = self._qat.get_submodule("layers")
+        layers = self._owners["layers"]
         own = _identifier(self._edges[node.outputs[0]].name, layers)
         layers.add_module(own, layer)
         name = f"{self._network.root}.layers.{own}"
@@ -295,13 +292,13 @@ class Builder:
             self._quantizer(node.outputs[0]),
         )
         if node.op == "avg_pool":  # one scale before and after
-            operands = [self._requantized(i, node, v) for i, v in zip(inputs, operands, strict=True)]
+            operands = [self._requantized(inputs[0], node, operands[0])]
         return self._call(node.op, operator, operands, out)
 
     def _call(
         self, kind: str, operator: nn.Module, operands: Sequence[fx.Node], after: fx.Node
     ) -> fx.Node:
-        operators = self._qat.get_submodule("operators")
+        operators = self._owners["operators"]
         own = _identifier(kind, operators)
         operators.add_module(own, operator)
         with self._graph.inserting_after(after):
@@ -403,17 +400,33 @@ class Builder:
                     )
                 else:
                     _place(root, str(node.target), lambda m, n, v=value: m.add_module(n, v))
+        _call_plainly(self._graph)
         self._graph.lint()
-        prepared = _GraphModule(root, self._graph)
+        prepared = fx.GraphModule(root, self._graph)
         _complete(prepared, root)
         prepared.recompile()
         return prepared
 
 
-_COPIES = frozenset(
-    "max_pool reduce_max concat slice pad gather reshape transpose expand identity".split()
-)
-_GraphModule = fx.GraphModule
+_COPIES = {
+    "max_pool", "reduce_max", "concat", "slice", "pad", "gather", "reshape", "transpose", "expand",
+    "identity",
+}  # fmt: skip
+
+
+def _call_plainly(graph: fx.Graph) -> None:
+    """Positional tensors in, the module's own structure out, without a detour over flat lists."""
+    codegen: Any = graph._codegen
+    info = getattr(codegen, "pytree_info", None)
+    if info is None:
+        return
+    output = graph.output_node()
+    results = output.args[0]
+    flat = list(results) if isinstance(results, (list, tuple)) else [results]
+    if info.out_spec is not None:
+        results = torch.utils._pytree.tree_unflatten(flat, info.out_spec)
+    graph.set_codegen(fx.graph.CodeGen())
+    output.args = (results,)
 
 
 def _complete(prepared: fx.GraphModule, root: nn.Module) -> None:

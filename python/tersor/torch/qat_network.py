@@ -244,9 +244,7 @@ def _free_name(module: nn.Module, wanted: str) -> str:
     return name
 
 
-def _check(
-    prepared: fx.GraphModule, template: nn.Module, examples: Sequence[torch.Tensor]
-) -> None:
+def _check(prepared: fx.GraphModule, template: nn.Module, examples: Sequence[torch.Tensor]) -> None:
     """Compare the networks without rounding: a last guard against a wrong correspondence."""
     from .qat import set_qat_phase
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class Scheme:
     """
 
     bits: int = 8
-    layers: Mapping[str, int] = ()  # type: ignore[assignment]
+    layers: Mapping[str, int] = field(default_factory=dict)
     dense_per_channel: bool = False
     learned_scales: bool = False
     momentum: float = 0.05
@@ -60,16 +60,16 @@ class Scheme:
         ValueError
             If the recipe does not quantize activations to int8.
         """
+        if isinstance(recipe, str) and recipe in _WEIGHT_BITS:
+            return cls(_WEIGHT_BITS[recipe], {}, False, bool(learned_scales), float(momentum))
         parsed = Recipe.parse(recipe)
         layers = {pattern: _bits(values) for pattern, values in parsed.layers.items()}
         if parsed.values == "fp32" and any(layers.values()):
             bits = 0
         else:
-            bits = _bits(parsed.values)
-            if bits == 0:
-                raise ValueError(
-                    f"prepare_qat: recipe must be int8 or w4a8, got {parsed.values!r}"
-                )
+            if parsed.values not in _WEIGHT_BITS:
+                raise ValueError(f"prepare_qat: recipe must be int8 or w4a8, got {parsed.values!r}")
+            bits = _WEIGHT_BITS[parsed.values]
         return cls(bits, layers, parsed.dense_per_channel, bool(learned_scales), float(momentum))
 
     @property
@@ -86,9 +86,7 @@ def _bits(values: Any) -> int:
     if name == "fp32":
         return 0
     if name not in _WEIGHT_BITS:
-        raise ValueError(
-            f"prepare_qat: recipe must give layers int8, w4a8 or fp32, got {name!r}"
-        )
+        raise ValueError(f"prepare_qat: recipe must give layers int8, w4a8 or fp32, got {name!r}")
     return _WEIGHT_BITS[name]
 
 

@@ -123,7 +123,8 @@ class QuantizedLayer(nn.Module):
         weight = self._weight(weight, gamma)
         if self.norm is None:
             return weight, bias
-        assert mean is not None and variance is not None
+        assert mean is not None
+        assert variance is not None
         factor = self._factor(gamma, variance)
         shift = -mean * factor if beta is None else beta - mean * factor
         return weight * self._along(factor, weight), (
@@ -168,17 +169,16 @@ class QuantizedLayer(nn.Module):
             return self._run_folded(x, weight, bias, gamma, beta, mean, variance)
         # The weight is rounded as it will be deployed, with the running statistics inside; divided
         # by the same factor again it meets the batch's own statistics.
+        assert variance is not None
         weight = self._weight(weight, gamma)
+        factor = self._factor(gamma, variance).detach()
+        factor = torch.where(factor.abs() < _LEAST_FACTOR, _LEAST_FACTOR, factor)
+        view = self._along(factor, weight)
+        least = None
         if self.weight_quantizer.quantizing:
-            assert variance is not None
-            factor = self._factor(gamma, variance).detach()
-            factor = torch.where(factor.abs() < _LEAST_FACTOR, _LEAST_FACTOR, factor)
-            view = self._along(factor, weight)
-            least = None
-            if beta is not None and self._ends[0].quantizing:
-                _, shift = self.folded(weight, bias, gamma, beta, mean, variance)
-                least = self._least(shift, self._scale_in(weight))
-            weight = self.weight_quantizer(weight * view, least) / view
+            _, shift = self.folded(weight, bias, gamma, beta, mean, variance)
+            least = self._least(shift, self._scale_in(weight))
+        weight = self.weight_quantizer(weight * view, least) / view
         y = self._linear(x, weight, bias)
         return F.batch_norm(
             y, mean, variance, gamma, beta, True, self.norm.momentum, self.norm.epsilon
@@ -186,7 +186,9 @@ class QuantizedLayer(nn.Module):
 
     def _run_folded(self, x: torch.Tensor, *tensors: torch.Tensor | None) -> torch.Tensor:
         weight, bias = self.folded(*tensors)
-        if self.weight_quantizer.quantizing and self._ends[0].quantizing:
+        if not self.weight_quantizer.quantizing:
+            weight = self.weight_quantizer(weight)
+        else:
             scale_in = self._scale_in(weight)
             least = self._least(bias, scale_in)
             scale = self.weight_quantizer.scale_of(weight, least)
@@ -198,9 +200,9 @@ class QuantizedLayer(nn.Module):
         return self._linear(x, weight, bias)
 
     def _infer(self, x: torch.Tensor, *tensors: torch.Tensor | None) -> torch.Tensor:
-        source, target = self._ends
+        target = self._ends[1]
         weight, bias = self.folded(*tensors)
-        scale_in, zero_in = (v.to(x.device) for v in source.parameters_of_codes())
+        scale_in = self._scale_in(x)
         scale_out, zero_out = (v.to(x.device) for v in target.parameters_of_codes())
         with torch.no_grad():
             codes, scale, bias_codes = self.integers(weight, bias)
@@ -208,9 +210,7 @@ class QuantizedLayer(nn.Module):
             if bias_codes is not None:
                 sums += self._along_output(bias_codes, sums)
             multiplier = scale_in.double() * scale.double() / scale_out.double()
-            limits = int8.code_limits(
-                scale_out, zero_out, target.low, target.high, self.activation
-            )
+            limits = int8.code_limits(scale_out, zero_out, target.low, target.high, self.activation)
             y = int8.requantize(sums, self._along_output(multiplier, sums), limits)
             return y * scale_out
 
@@ -280,9 +280,7 @@ class QuantizedLayer(nn.Module):
         if self.kind == "conv":
             if begin != end:
                 x, begin = _padded(x, begin, end), [0] * rank
-            return _CONVOLVE[rank](
-                x, weight, bias, strides, begin, dilations, attributes["groups"]
-            )
+            return _CONVOLVE[rank](x, weight, bias, strides, begin, dilations, attributes["groups"])
         extra = list(attributes["output_padding"]) or [0] * rank
         # Padding of the output's end beyond the begin's is cropped by a negative output padding.
         cut = [e - b for b, e in zip(begin, end, strict=True)]

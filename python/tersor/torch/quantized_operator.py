@@ -78,8 +78,16 @@ class QuantizedOperator(nn.Module):
         self.kind = kind
         self.attributes = dict(attributes)
         self.activation = str(attributes.get("activation", "none"))
-        self._sources = tuple(sources)
-        self._target = target
+        # Not children: the network registers them once, under the edge's name.
+        self._ends = (tuple(sources), target)
+
+    @property
+    def _sources(self) -> tuple[ActivationQuantizer, ...]:
+        return self._ends[0]
+
+    @property
+    def _target(self) -> ActivationQuantizer:
+        return self._ends[1]
 
     def forward(self, *operands: torch.Tensor) -> torch.Tensor:
         """Apply the operator.
@@ -118,8 +126,8 @@ class QuantizedOperator(nn.Module):
             return torch.softmax(x, int(self.attributes["axis"]))
         if self.kind == "matmul":
             return torch.matmul(x, operands[1])
-        function = {"add": torch.add, "sub": torch.sub, "mul": torch.mul}[self.kind]
-        y = function(x, operands[1])
+        other = operands[1]
+        y = x * other if self.kind == "mul" else x - other if self.kind == "sub" else x + other
         if self.activation == "relu":
             return F.relu(y)
         return F.relu6(y) if self.activation == "relu6" else y
@@ -127,9 +135,7 @@ class QuantizedOperator(nn.Module):
     def _codes(self, operands: Sequence[torch.Tensor]) -> torch.Tensor:
         device = operands[0].device
         scale, zero = (v.to(device) for v in self._target.parameters_of_codes())
-        output = int8.code_limits(
-            scale, zero, self._target.low, self._target.high, self.activation
-        )
+        output = int8.code_limits(scale, zero, self._target.low, self._target.high, self.activation)
         scales = [q.parameters_of_codes()[0].to(device) for q in self._sources]
         codes = [torch.round(x / s) for x, s in zip(operands, scales, strict=True)]
         return self._integers(codes, scales, output) * scale

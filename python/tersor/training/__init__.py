@@ -16,6 +16,7 @@ from .fit import fit
 from .history import History
 from .logs import CsvLog, TensorBoardLog, WandbLog
 from .progress import ProgressBar
+from .quantization_schedule import QuantizationSchedule
 from .state import TrainingState
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "EarlyStopping",
     "History",
     "ProgressBar",
+    "QuantizationSchedule",
     "Shared",
     "TensorBoardLog",
     "TrainingState",
