@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import fx, nn
 
+from ..compress.qat_scheme import Scheme
 from ..compress.recipe import Recipe
 from .fake_quantize import FakeQuantize
 from .qat_network import Network, network_of, unwrapped
-from .qat_scheme import Scheme
 from .quantized_layer import QuantizedLayer
 
 Phase = Literal["observe", "quantize", "freeze"]

@@ -11,9 +11,10 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from ..base.error import UnsupportedError
+from ..compress.trained_graph import LAYERS, weight_form
 from .captured import Captured, region
 from .fake_quantize import ActivationQuantizer, WeightQuantizer
-from .qat_network import LAYERS, Network, matches
+from .qat_network import Network
 from .quantized_layer import Norm, QuantizedLayer
 from .quantized_operator import OPERATORS, QuantizedOperator
 
@@ -263,22 +264,8 @@ class Builder:
 
     def _weight_quantizer(self, node: Any) -> WeightQuantizer:
         scheme = self._network.scheme
-        shape = self._edges[node.inputs[1]].shape
-        names = [node.name, self._edges[node.outputs[0]].name]
-        names += [self._edges[i].origin for i in node.inputs[1:] if i >= 0]
-        bits = scheme.bits
-        for pattern, chosen in dict(scheme.layers).items():
-            if matches(pattern, names):
-                bits = chosen
-        grouped = node.op == "conv_transpose" and node.attributes["groups"] != 1
-        one_scale = grouped or (node.op == "dense" and not scheme.dense_per_channel and bits == 8)
-        axis = 1 if node.op == "conv_transpose" else 0
-        return WeightQuantizer(
-            None if one_scale else int(shape[axis]),
-            axis=axis,
-            bits=bits,
-            learned=scheme.learned_scales,
-        )
+        bits, channels, axis = weight_form(self._native, node, scheme)
+        return WeightQuantizer(channels, axis=axis, bits=bits, learned=scheme.learned_scales)
 
     def _operator(self, node: Any) -> fx.Node:
         out = self._fx(node.outputs[0], "edge")

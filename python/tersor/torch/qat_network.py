@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import fnmatch
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,14 +13,14 @@ from torch import fx, nn
 
 from .. import _core
 from ..base.error import UnsupportedError
+from ..compress.qat_scheme import Scheme
+from ..compress.trained_graph import TrainedLayer, trained_graph
 from ..graph.graph import Graph
-from .captured import Captured, capture
+from .captured import capture
 from .fake_quantize import ActivationQuantizer
-from .qat_scheme import Scheme
 from .quantized_layer import QuantizedLayer
 
 _META = "tersor_qat"
-LAYERS = ("conv", "conv_transpose", "dense")
 
 
 @dataclass
@@ -125,49 +123,19 @@ class Network:
                 "from_torch: the prepared network must import like the plain one did; its "
                 "operators changed with the weights"
             )
-        placement = _core.graph.place_quantizers(graph, self.scheme.rules)
-        qparams = self._qparams(prepared, graph, placement)
-        integers = {
-            name: _integers(prepared, layer, tensors)
+        groups = {}
+        for index, name in self.groups.items():
+            quantizer = prepared.get_submodule(name)
+            assert isinstance(quantizer, ActivationQuantizer)
+            groups[index] = quantizer.qparams()
+        layers = {
+            name: _trained(prepared, layer, tensors)
             for name, (layer, tensors) in self.layers.items()
         }
-        _set_floats(graph, integers)
-        quantized = Graph(
-            _core.graph.apply_quantization(
-                graph, placement, qparams, dense_per_channel=self.scheme.dense_per_channel
-            )
-        )
-        for node in quantized.nodes:
-            if node.name in integers:
-                _set_integers(quantized, node, integers[node.name])
-        quantized.verify()
-        return quantized
-
-    def _qparams(self, prepared: nn.Module, graph: Graph, placement: Any) -> list[Any]:
-        ranges = [(0.0, 0.0)] * len(placement.groups)
-        defaults = _core.graph.group_qparams(graph, placement, ranges)
-        found: list[Any] = []
-        for index, group in enumerate(placement.groups):
-            if group.fixed is not None or index not in self.groups:
-                found.append(defaults[index])
-                continue
-            quantizer = prepared.get_submodule(self.groups[index])
-            assert isinstance(quantizer, ActivationQuantizer)
-            found.append(quantizer.qparams())
-        return found
+        return trained_graph(graph, self.scheme, groups, layers)
 
 
-@dataclass(frozen=True)
-class _Integers:
-    weight: np.ndarray[Any, Any]
-    bias: np.ndarray[Any, Any] | None
-    codes: np.ndarray[Any, Any]
-    qparams: Any
-    bias_codes: np.ndarray[Any, Any] | None
-    bias_qparams: Any
-
-
-def _integers(prepared: nn.Module, name: str, tensors: Sequence[str | None]) -> _Integers:
+def _trained(prepared: nn.Module, name: str, tensors: Sequence[str | None]) -> TrainedLayer:
     layer = prepared.get_submodule(name)
     assert isinstance(layer, QuantizedLayer)
     with torch.no_grad():
@@ -175,58 +143,14 @@ def _integers(prepared: nn.Module, name: str, tensors: Sequence[str | None]) -> 
         weight, bias = layer.folded(*values)
         codes, scale, bias_codes = layer.integers(weight, bias)
     quantizer = layer.weight_quantizer
-    axis = None if quantizer.channels is None else quantizer.axis
-    source = layer.ends[0].qparams()
-    steps = scale.cpu().numpy()
-    return _Integers(
+    return TrainedLayer(
         weight.detach().cpu().numpy(),
         None if bias is None else bias.detach().cpu().numpy(),
         codes.cpu().numpy().astype(np.int8),
-        _core.quantization.QParams(
-            scale=steps.tolist(),
-            zero_point=[0] * len(steps),
-            bits=quantizer.bits,
-            narrow=True,
-            axis=axis,
-        ),
+        scale.cpu().numpy(),
+        quantizer.bits,
+        None if quantizer.channels is None else quantizer.axis,
         None if bias_codes is None else bias_codes.cpu().numpy().astype(np.int32),
-        (source.scale[0] * steps).tolist(),
-    )
-
-
-def _set_floats(graph: Graph, integers: dict[str, _Integers]) -> None:
-    """Give the float graph the folded weights, so that what is derived from them agrees."""
-    edges = graph.edges
-    for node in graph.nodes:
-        found = integers.get(node.name)
-        if found is None:
-            continue
-        values = [found.weight, found.bias]
-        for edge, value in zip(node.inputs[1:], values, strict=False):
-            if edge >= 0 and value is not None and edges[edge].shape == value.shape:
-                graph.set_constant(edge, np.ascontiguousarray(value, np.float32))
-
-
-def _set_integers(graph: Graph, node: Any, found: _Integers) -> None:
-    shape = tuple(graph.edges[node.inputs[1]].shape)
-    graph.set_constant(node.inputs[1], np.ascontiguousarray(found.codes.reshape(shape)))
-    graph.set_qparams(node.inputs[1], found.qparams)
-    if len(node.inputs) < 3 or node.inputs[2] < 0:
-        if found.bias_codes is not None:
-            raise UnsupportedError(f"from_torch: layer {node.name} must have a bias, got none")
-        return
-    bias = graph.edges[node.inputs[2]]
-    codes = found.bias_codes if found.bias_codes is not None else np.zeros(bias.shape, np.int32)
-    per_channel = found.qparams.axis is not None
-    graph.set_constant(node.inputs[2], np.ascontiguousarray(codes))
-    graph.set_qparams(
-        node.inputs[2],
-        _core.quantization.QParams(
-            scale=found.bias_qparams,
-            zero_point=[0] * len(found.bias_qparams),
-            bits=32,
-            axis=0 if per_channel else None,
-        ),
     )
 
 
@@ -276,12 +200,6 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
     )
 
 
-def matches(pattern: str, names: Sequence[str]) -> bool:
-    """Whether a pattern with ``*`` and ``?`` matches one of the names."""
-    text = pattern.replace("[", "[[]")
-    return any(re.fullmatch(fnmatch.translate(text), name) for name in names)
-
-
 def unwrapped(module: nn.Module) -> nn.Module:
     """Return what torch.compile or DistributedDataParallel wraps.
 
@@ -318,4 +236,4 @@ def network_of(module: nn.Module) -> Network | None:
     return found if isinstance(found, Network) else None
 
 
-__all__ = ["LAYERS", "Captured", "Network", "matches", "network_of", "unwrapped"]
+__all__ = ["Network", "network_of", "unwrapped"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..compress.recipe import Recipe
+from .recipe import Recipe
 
 # Values of a recipe that round activations to int8 -> bits of its weights.
 _WEIGHT_BITS = {"int8": 8, "w4a8": 4}
