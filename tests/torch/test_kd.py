@@ -191,3 +191,142 @@ def test_bad_options(options):
     with pytest.raises(ValueError, match=f"KDLoss: {next(iter(options))} must be"):
         KDLoss(**options)
     assert "temperature=4, alpha=0.5" in repr(KDLoss())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_class_weights_of_a_converted_module(dtype):
+    """The buffer follows module.double() and the like; the kernel must not read it as float32."""
+    z, t, y = batch(12, 3)
+    weights = torch.tensor([1.0, 5.0, 0.5])
+    module = KDLoss(alpha=1.0, class_weights=weights)
+    expected = module(z, t, y)
+    assert module.to(dtype)(z, t, y) == expected
+    for other in (weights.double(), torch.tensor([2, 10, 1]), weights.repeat(2, 1).t()[:, 0]):
+        module.class_weights = other
+        torch.testing.assert_close(module(z, t, y), expected)
+    module.class_weights = torch.ones(4)
+    with pytest.raises(ValueError, match=r"class_weights must have shape \(3,\), got \(4,\)"):
+        module(z, t, y)
+
+
+def test_tensors_on_several_devices():
+    z, t, y = batch(4, 5)
+    indices = t.topk(2).indices
+    for name, arguments in (
+        ("labels", (t, y.to("meta"))),
+        ("teacher", (t.to("meta"), y)),
+        ("teacher_indices", (t[:, :2], y, indices.to("meta"))),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must be on the student's device cpu, got me"):
+            KDLoss()(z, *arguments)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bool])
+def test_labels_are_integers(kind):
+    z, t, y = batch(4, 5)
+    for dtype in (torch.float32, torch.float64):
+        with pytest.raises(TypeError, match=f"kd_loss: labels must be integers, got {kind}"):
+            KDLoss()(z.to(dtype), t.to(dtype), y.to(kind))
+    with pytest.raises(TypeError, match=r"teacher_indices must be integers, got torch\.fl"):
+        KDLoss()(z, t[:, :2], y, torch.zeros(4, 2))
+    with pytest.raises(TypeError, match=r"student must be floating-point numbers, got torch\.int"):
+        KDLoss()(y.view(1, 4), t[:1, :4])
+
+
+def test_fake_tensors_and_traced_graphs():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    for dtype in (torch.float32, torch.float64):
+        with FakeTensorMode():
+            loss = KDLoss()(torch.randn(4, 5, dtype=dtype), torch.randn(4, 5, dtype=dtype),
+                            torch.zeros(4, dtype=torch.long))  # fmt: skip
+        assert loss.shape == ()
+        assert loss.dtype == dtype
+    assert KDLoss()(torch.zeros(4, 5, device="meta"), torch.zeros(4, 5, device="meta")).is_meta
+    z, t, y = (x.detach() for x in batch(4, 5))
+    graph = make_fx(KDLoss())(z, t, y)
+    assert graph(z + 1, t * 2, y) == KDLoss()(z + 1, t * 2, y)
+
+
+def test_function_transforms():
+    """torch.func takes the formula: kernels have no rule for it."""
+    z, t, y = batch(4, 5)
+    expected = gradient_of(KDLoss()(z, t, y), z)
+    module = KDLoss(class_weights=torch.ones(5))
+    gradient = torch.func.grad(lambda x: module(x, t, y))(z.detach())
+    torch.testing.assert_close(gradient, expected)
+    many = torch.vmap(module, in_dims=(0, 0, 0))(z.detach().view(2, 2, 5), t.view(2, 2, 5),
+                                                 y.view(2, 2))  # fmt: skip
+    each = [KDLoss()(z[i : i + 2].detach(), t[i : i + 2], y[i : i + 2]) for i in (0, 2)]
+    torch.testing.assert_close(many, torch.stack(each))
+
+
+def test_minus_infinity_in_the_formula():
+    """Probability 0 in every dtype, with finite gradients."""
+    z, t, y = (x.detach() for x in batch(6, 5))
+    y = y % 4
+    both = [x.masked_fill(torch.arange(5) == 4, -torch.inf) for x in (z, t)]
+    for student, teacher in (both, (z, both[1]), (both[0], t)):
+        for module in (KDLoss(), KDLoss(2.0, 0.0), KDLoss(alpha=1.0), KDLoss(label_smoothing=0.1)):
+            expected = module(student, teacher, y)
+            for dtype in (torch.float64, torch.float16):
+                x = student.to(dtype).requires_grad_()
+                loss = module(x, teacher.to(dtype), y)
+                torch.testing.assert_close(loss.float(), expected, rtol=2e-3, atol=1e-3)
+                if expected.isfinite():
+                    assert gradient_of(loss, x).isfinite().all()
+                    assert loss.dtype == (torch.float32 if dtype == torch.float16 else dtype)
+
+
+def refused(module, arguments, dtype):
+    """What it says."""
+    arguments = [a.to(dtype) if a is not None and a.is_floating_point() else a for a in arguments]
+    with pytest.raises(ValueError, match="kd_loss: ") as error:
+        module(*arguments)
+    return str(error.value)
+
+
+Z = torch.randn(4, 5, generator=torch.Generator().manual_seed(1))
+NAN = Z.masked_fill(torch.arange(20).view(4, 5) == 7, torch.nan)
+EMPTY_ROW = Z.masked_fill(torch.arange(4).view(4, 1) == 2, -torch.inf)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        (KDLoss(), (NAN, Z)),
+        (KDLoss(), (Z, NAN.nan_to_num(torch.inf), torch.tensor([0, 1, 2, -100]))),
+        (KDLoss(alpha=1.0), (Z, NAN, torch.tensor([0, 1, 2, -100]))),
+        (KDLoss(), (EMPTY_ROW, Z)),
+        (KDLoss(), (Z, Z, torch.tensor([0, 1, 5, 2]))),
+        (KDLoss(), (Z, Z, torch.tensor([0, 1, -1, 2]))),
+        (KDLoss(class_weights=torch.tensor([1, 1, -1, 1, 1.0])), (Z, Z, torch.arange(4))),
+        (KDLoss(class_weights=torch.zeros(5)), (Z, Z, torch.arange(4))),
+        (KDLoss(), (Z, Z[:, :2], None, torch.tensor([[0, 1]] * 3 + [[1, 5]]))),
+        (KDLoss(), (Z, Z.repeat(1, 2), None, torch.zeros(4, 10, dtype=torch.long))),
+        (KDLoss(standardize=True), (Z, Z[:, :2], None, torch.tensor([[0, 1]] * 4))),
+    ],
+)
+def test_the_formula_refuses_what_the_kernels_refuse(module, arguments):
+    expected = refused(module, arguments, torch.float32)
+    assert refused(module, arguments, torch.float64) == expected
+
+
+def test_the_formula_takes_what_the_kernels_take():
+    ignored = torch.tensor([0, -100, 2, 3])
+    for module, arguments in (
+        (KDLoss(), (Z[:0], Z[:0])),
+        (KDLoss(), (Z[:0], Z[:0], ignored[:0])),
+        (KDLoss(), (NAN, Z, ignored)),
+        (KDLoss(), (Z, NAN, torch.full((4,), -100))),
+        (KDLoss(alpha=0.0, class_weights=torch.zeros(5)), (Z, Z + 1, ignored)),
+        (KDLoss(ignore_index=9), (Z, Z, torch.tensor([0, 9, 2, 9]))),
+    ):
+        expected = module(*arguments)
+        assert expected.isfinite()
+        x, *others = (a.double() if a.is_floating_point() else a for a in arguments)
+        x.requires_grad_()
+        loss = module(x, *others)
+        torch.testing.assert_close(loss.float(), expected, atol=1e-6, rtol=1e-5)
+        assert gradient_of(loss, x).isfinite().all()

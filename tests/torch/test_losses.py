@@ -128,3 +128,122 @@ def test_projection_is_learned():
 def test_bad_input(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("beta", [0.0, 0.1, 0.5, 1.0])
+def test_jsd_of_confident_logits(dtype, beta):
+    """The mixture is summed in logarithms: its probabilities may vanish."""
+    t = torch.tensor([[60.0, 0.0, -60.0]], dtype=dtype)
+    z = torch.tensor([[-60.0, 0.0, 60.0]], dtype=dtype, requires_grad=True)
+    assert JSDLoss(beta)(t, t).abs() < 1e-6
+    loss = JSDLoss(beta)(z, t)
+    # Disjoint distributions: the entropy of the mixture's weights.
+    b = torch.tensor(beta).double()
+    entropy = -(torch.xlogy(b, b) + torch.xlogy(1 - b, 1 - b))
+    expected = torch.tensor(120.0) if beta in (0, 1) else entropy
+    torch.testing.assert_close(loss.double(), expected.double(), rtol=1e-5, atol=1e-5)
+    (gradient,) = torch.autograd.grad(loss, z)
+    assert gradient.isfinite().all()
+
+
+Z = torch.randn(4, 5, generator=torch.Generator().manual_seed(1))
+NAN = Z.masked_fill(torch.arange(20).view(4, 5) == 7, torch.nan)
+Y = torch.tensor([0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("module", [DKDLoss(), JSDLoss(), JSDLoss(0.0), JSDLoss(1.0)])
+def test_minus_infinity_in_the_formula(module):
+    last = torch.arange(5) == 4
+    both = [x.masked_fill(last, -torch.inf) for x in (Z, Z * 2)]
+    for student, teacher in (both, (Z, both[1]), (both[0], Z)):
+        expected = module(student, teacher, Y)
+        for dtype in (torch.float64, torch.float16):
+            x = student.to(dtype).requires_grad_()
+            loss = module(x, teacher.to(dtype), Y)
+            torch.testing.assert_close(loss.float(), expected, rtol=2e-3, atol=1e-3)
+            if expected.isfinite():
+                assert torch.autograd.grad(loss, x)[0].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        (DKDLoss(), (NAN, Z, Y)),
+        (DKDLoss(), (Z, Z, Y + 2)),
+        (DKDLoss(), (Z[:, :1], Z[:, :1], Y * 0)),
+        (JSDLoss(), (Z, NAN)),
+        (JSDLoss(), (Z, Z, Y + 2)),
+        (MSELogitsLoss(), (NAN, Z)),
+        (AttentionLoss(), (Z.view(2, 2, 5), NAN.view(2, 2, 5))),
+        (RelationalLoss(), (NAN, Z)),
+    ],
+)
+def test_the_formula_refuses_what_the_kernels_refuse(module, arguments):
+    says = []
+    for dtype in (torch.float32, torch.float64):
+        wide = [a.to(dtype) if a.is_floating_point() else a for a in arguments]
+        with pytest.raises(ValueError, match="_loss: ") as error:
+            module(*wide)
+        says.append(str(error.value))
+    assert says[0].split(": ")[1].startswith(says[1].split(": ")[1])
+
+
+def test_the_formula_takes_empty_batches():
+    for module, shape in (
+        (DKDLoss(), (0, 5)),
+        (JSDLoss(), (0, 5)),
+        (MSELogitsLoss(), (0, 5)),
+        (AttentionLoss(), (0, 3, 4)),
+        (RelationalLoss(), (0, 5)),
+    ):
+        labels = [torch.zeros(0, dtype=torch.long)] if isinstance(module, DKDLoss) else []
+        for dtype in (torch.float32, torch.float64):
+            x = torch.zeros(shape, dtype=dtype)
+            assert module(x, x, *labels) == 0
+
+
+def test_changed_attributes_count():
+    for first, second in (
+        (DKDLoss(2.0, 0.5, 3.0, ignore_index=1), DKDLoss()),
+        (JSDLoss(0.2, 3.0, ignore_index=1), JSDLoss()),
+        (RelationalLoss(0.5, 3.0), RelationalLoss()),
+        (AttentionLoss(channels_last=True), AttentionLoss()),
+    ):
+        second.__dict__.update({k: v for k, v in vars(first).items() if not k.startswith("_")})
+        assert repr(first) == repr(second)
+        arguments = (Z, Z * 2, Y) if hasattr(first, "ignore_index") else (Z, Z * 2)
+        if isinstance(first, AttentionLoss):
+            arguments = (Z.view(2, 2, 5), Z.flip(0).view(2, 2, 5))
+        assert first(*arguments) == second(*arguments)
+
+
+def test_labels_of_the_wrong_kind():
+    for dtype in (torch.float32, torch.float64):
+        z = Z.to(dtype)
+        with pytest.raises(TypeError, match="dkd_loss: labels must be a tensor of classes, got No"):
+            DKDLoss()(z, z, None)
+        with pytest.raises(TypeError, match=r"jsd_loss: labels must be integers, got torch\.flo"):
+            JSDLoss()(z, z, Y + 0.5)
+    with pytest.raises(ValueError, match="labels must be on the student's device cpu, got meta"):
+        DKDLoss()(Z, Z, Y.to("meta"))
+    with pytest.raises(TypeError, match="teacher must be floating-point numbers"):
+        MSELogitsLoss()(Z, Z.int())
+
+
+@pytest.mark.parametrize(("module", "shapes", "labels"), CASES)
+def test_captured_and_transformed(module, shapes, labels):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    z, t = (x.float() for x in tensors(*shapes))
+    with FakeTensorMode() as mode:
+        fakes = [mode.from_tensor(x) for x in (z, t, *labels)]
+        assert module(*fakes).shape == ()
+    assert module(*fakes).shape == ()
+    assert make_fx(module)(z, t, *labels)(z * 2, t, *labels) == module(z * 2, t, *labels)
+    x = z.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(module(x, t, *labels), x)
+    gradient = torch.func.grad(lambda x: module(x, t, *labels))(z)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
+    torch.vmap(lambda a, b: module(a, b, *labels))(torch.stack([z, z]), torch.stack([t, t]))

@@ -61,7 +61,10 @@ class AttentionLoss(Loss, kernel=_kernel):
     def __init__(self, channels_last: bool = False) -> None:
         super().__init__()
         self.channels_last = bool(channels_last)
-        self.numbers = (float(channels_last),)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        return (float(self.channels_last),)
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         """Loss of two features with equal samples and positions; a scalar."""
@@ -82,7 +85,7 @@ class AttentionLoss(Loss, kernel=_kernel):
     ) -> torch.Tensor:
         axis = -1 if self.channels_last else 1
         a, b = (functional.normalize(x.square().sum(axis).flatten(1)) for x in (student, teacher))
-        return functional.mse_loss(a, b)
+        return (a - b).square().sum() / max(a.numel(), 1)
 
 
 __all__ = ["AttentionLoss"]

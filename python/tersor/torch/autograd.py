@@ -40,7 +40,7 @@ class _NativeLoss(torch.autograd.Function):
         gradient = empty_like(student)
         loss = native(*arguments, gradient.data_ptr())
         ctx.gradient = gradient
-        return torch.scalar_tensor(loss, dtype=torch.float32)
+        return torch.scalar_tensor(loss, dtype=torch.float32, device="cpu")
 
     @staticmethod
     def backward(ctx: Any, grad_output: torch.Tensor) -> Any:
@@ -84,7 +84,7 @@ def native_loss(
     """
     if student.requires_grad and torch.is_grad_enabled():
         return _NativeLoss.apply(student, native, arguments)  # type: ignore[no-any-return,no-untyped-call]
-    return torch.scalar_tensor(native(*arguments, 0), dtype=torch.float32)
+    return torch.scalar_tensor(native(*arguments, 0), dtype=torch.float32, device="cpu")
 
 
 __all__ = ["NATIVE_DTYPES", "empty_like", "native_loss"]

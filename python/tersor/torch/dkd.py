@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from .. import _core
-from .loss import Loss, check_pair, counting_mean, rows_of, types_of
+from .formula_checks import check_logits
+from .loss import Loss, check_pair, counting_mean, divergence, rows_of, softened, types_of
 
 
 def _kernel(
@@ -76,25 +77,42 @@ class DKDLoss(Loss, kernel=_kernel):
                 raise ValueError(f"DKDLoss: {what} must be finite and {bound}, got {value}")
         self.temperature, self.alpha, self.beta = float(temperature), float(alpha), float(beta)
         self.ignore_index = int(ignore_index)
-        self.numbers = (self.temperature, self.alpha, self.beta, self.ignore_index)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        return (self.temperature, self.alpha, self.beta, self.ignore_index)
 
     def forward(
         self, student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor
     ) -> torch.Tensor:
         """Loss of logits (..., classes) with labels (...); a scalar."""
+        if not isinstance(labels, torch.Tensor):
+            raise TypeError(
+                f"dkd_loss: labels must be a tensor of classes, got {type(labels).__name__}"
+            )
         check_pair("dkd_loss", student, teacher, labels)
         return self.run(student, teacher, labels)
 
     def extra_repr(self) -> str:
         return f"temperature={self.temperature:g}, alpha={self.alpha:g}, beta={self.beta:g}"
 
+    def check_values(
+        self, student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor | None
+    ) -> None:
+        if student.shape[-1] < 2 and student.numel():
+            raise ValueError("dkd_loss: student must have at least 2 classes, got 1")
+        check_logits("dkd_loss", student, teacher, labels, self.ignore_index)
+
     def in_torch(
         self, student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor | None
     ) -> torch.Tensor:
-        assert labels is not None
+        if labels is None:
+            raise TypeError("dkd_loss: labels must be a tensor of classes, got None")
         y = labels.flatten().long()
         y = torch.where(y == self.ignore_index, 0, y).unsqueeze(1)
-        z, t = (x.flatten(0, -2) / self.temperature for x in (student, teacher))
+        z, t = (
+            softened(x, labels, self.ignore_index, self.temperature) for x in (student, teacher)
+        )
 
         def split(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             others = x.scatter(1, y, -torch.inf)
@@ -104,10 +122,8 @@ class DKDLoss(Loss, kernel=_kernel):
             return masses, torch.log_softmax(others, 1).scatter(1, y, 0.0)
 
         (p, log_p), (q, log_q) = split(z), split(t)
-        target = (q.exp() * (q - p)).sum(1)
-        others = (log_q.exp() * (log_q - log_p)).sum(1)
-        rows = self.temperature**2 * (self.alpha * target + self.beta * others)
-        return counting_mean(rows, labels, self.ignore_index)
+        rows = self.alpha * divergence(q, p) + self.beta * divergence(log_q, log_p)
+        return counting_mean(self.temperature**2 * rows, labels, self.ignore_index)
 
 
 __all__ = ["DKDLoss"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 
 from .. import _core
-from .loss import Loss, check_pair, counting_mean, rows_of, types_of
+from .formula_checks import check_logits
+from .loss import Loss, check_pair, counting_mean, divergence, rows_of, softened, types_of
 
 
 def _kernel(
@@ -69,7 +71,10 @@ class JSDLoss(Loss, kernel=_kernel):
             raise ValueError(f"JSDLoss: temperature must be finite and > 0, got {temperature}")
         self.beta, self.temperature = float(beta), float(temperature)
         self.ignore_index = int(ignore_index)
-        self.numbers = (self.beta, self.temperature, self.ignore_index)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        return (self.beta, self.temperature, self.ignore_index)
 
     def forward(
         self, student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor | None = None
@@ -81,20 +86,29 @@ class JSDLoss(Loss, kernel=_kernel):
     def extra_repr(self) -> str:
         return f"beta={self.beta:g}, temperature={self.temperature:g}"
 
+    def check_values(
+        self, student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor | None
+    ) -> None:
+        check_logits("jsd_loss", student, teacher, labels, self.ignore_index)
+
     def in_torch(
         self, student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor | None
     ) -> torch.Tensor:
-        log_p = torch.log_softmax(student.flatten(0, -2) / self.temperature, 1)
-        log_q = torch.log_softmax(teacher.flatten(0, -2) / self.temperature, 1)
+        log_p, log_q = (
+            softened(x, labels, self.ignore_index, self.temperature).log_softmax(1)
+            for x in (student, teacher)
+        )
         beta = self.beta
         if beta == 0:
-            rows = (log_q.exp() * (log_q - log_p)).sum(1)
+            rows = divergence(log_q, log_p)
         elif beta == 1:
-            rows = (log_p.exp() * (log_p - log_q)).sum(1)
+            rows = divergence(log_p, log_q)
         else:
-            log_m = (beta * log_q.exp() + (1 - beta) * log_p.exp()).log()
-            rows = beta * (log_q.exp() * (log_q - log_m)).sum(1)
-            rows = rows + (1 - beta) * (log_p.exp() * (log_p - log_m)).sum(1)
+            # Of the logarithms, not of probabilities that vanish; -inf in both has no gradient.
+            log_m = torch.logaddexp(
+                log_q.clamp(min=-1e30) + math.log(beta), log_p.clamp(min=-1e30) + math.log1p(-beta)
+            )
+            rows = beta * divergence(log_q, log_m) + (1 - beta) * divergence(log_p, log_m)
         return counting_mean(self.temperature**2 * rows, labels, self.ignore_index)
 
 

@@ -9,7 +9,17 @@ from torch.nn import functional
 
 from .. import _core
 from .autograd import NATIVE_DTYPES, empty_like, native_loss
-from .loss import counting_mean, keep_gradient, scale_gradient, types_of
+from .formula_checks import check_logits
+from .loss import (
+    adapted,
+    counting_mean,
+    divergence,
+    keep_gradient,
+    scale_gradient,
+    softened,
+    surroundings,
+    types_of,
+)
 
 _kd_loss_at: Callable[..., float] = _core.distillation.kd_loss_at
 
@@ -18,8 +28,9 @@ class KDLoss(torch.nn.Module):
     """Combined distillation loss: ``alpha * CE + (1 - alpha) * T**2 * KL(teacher || student)``.
 
     Float32 and bfloat16 tensors on the CPU go to tersor's kernels without a copy, which compute the
-    gradient together with the loss; other tensors take the same formula in PyTorch operations. The
-    second derivative exists only there.
+    gradient together with the loss; float16 ones as float32. Float64, other devices and
+    transformations of ``torch.func`` take the same formula in PyTorch operations. The second
+    derivative exists only there.
 
     Parameters
     ----------
@@ -105,26 +116,57 @@ class KDLoss(torch.nn.Module):
         Raises
         ------
         ValueError
-            If shapes do not match, a label is no class or a logit is NaN.
+            If shapes do not match, a label is no class, a logit is NaN or +inf, or the tensors are
+            on several devices.
+        TypeError
+            If logits are not floating-point numbers, or labels are not integers.
         """
         shape = student.shape
         # Written for few calls: this is most of the time of a small batch.
         rows_match = labels is None or labels.shape == shape[:-1]
         if teacher_indices is not None or teacher.shape != shape or not rows_match or not shape[1:]:
             _check_shapes(student, teacher, labels, teacher_indices)
+            if self.standardize and teacher_indices is not None:
+                raise ValueError(
+                    "kd_loss: standardize must be False with teacher_indices, got True"
+                )
         native = (
             student.is_cpu
             and teacher.is_cpu
             and student.dtype in NATIVE_DTYPES
             and teacher.dtype in NATIVE_DTYPES
+            and (labels is None or (labels.is_cpu and labels.dtype == torch.int64))
+            and (teacher_indices is None or teacher_indices.is_cpu)
         )
-        if not native:
-            return self._in_torch(student, teacher, labels, teacher_indices)
-        if labels is not None and labels.dtype != torch.int64:
-            labels = labels.long()
-        if teacher_indices is not None and teacher_indices.dtype != torch.int64:
-            teacher_indices = teacher_indices.long()
+        if not native or teacher_indices is not None:
+            student, teacher, native = adapted(
+                "kd_loss",
+                student,
+                teacher,
+                NATIVE_DTYPES,
+                labels=labels,
+                teacher_indices=teacher_indices,
+            )
+            labels = None if labels is None else labels.long()
+            teacher_indices = None if teacher_indices is None else teacher_indices.long()
         weights = self._buffers["class_weights"]
+        if weights is not None:
+            weights = self._adapted_weights(weights, student, native)
+        caller = surroundings(student, teacher, labels)
+        if not native or caller == "transform":
+            if caller == "eager":
+                check_logits(
+                    "kd_loss",
+                    student,
+                    teacher,
+                    labels,
+                    self.ignore_index,
+                    indices=teacher_indices,
+                    weights=weights,
+                    divide=self.alpha > 0,
+                    finite=self.standardize,
+                )
+            return self._in_torch(student, teacher, labels, teacher_indices, weights)
         options = (
             self.temperature,
             self.alpha,
@@ -132,7 +174,7 @@ class KDLoss(torch.nn.Module):
             self.ignore_index,
             self.standardize,
         )
-        if torch.compiler.is_compiling():
+        if caller == "graph":
             loss: torch.Tensor = _kd_loss_operator(
                 student, teacher.detach(), labels, teacher_indices, weights, *options
             )[0]
@@ -150,40 +192,63 @@ class KDLoss(torch.nn.Module):
             f"standardize={self.standardize}"
         )
 
+    def _adapted_weights(
+        self, weights: torch.Tensor, student: torch.Tensor, native: bool
+    ) -> torch.Tensor:
+        """Weights as the arithmetic wants them: ``module.double()`` and the like changed them."""
+        classes = student.shape[-1]
+        if weights.shape != (classes,):
+            raise ValueError(
+                f"kd_loss: class_weights must have shape ({classes},), got {tuple(weights.shape)}"
+            )
+        dtype = torch.float32 if native else student.dtype
+        if weights.dtype == dtype and weights.device == student.device:
+            return weights.contiguous()
+        return weights.to(student.device, dtype).contiguous()
+
     def _in_torch(
         self,
         student: torch.Tensor,
         teacher: torch.Tensor,
         labels: torch.Tensor | None,
         teacher_indices: torch.Tensor | None,
+        weights: torch.Tensor | None,
     ) -> torch.Tensor:
         """Run the formula on devices and dtypes without a kernel."""
-        z, t = student.flatten(0, -2), teacher.detach().flatten(0, -2)
-        if z.dtype in (torch.float16, torch.bfloat16):
-            z = z.float()
-        t = t.to(z.dtype)
-        temperature = self.temperature
+        temperature, ignored = self.temperature, self.ignore_index
+        z = softened(student, labels, ignored, 1.0)
+        t = softened(teacher.detach(), labels, ignored, 1.0)
         soft_z, soft_t = (_standardized(z), _standardized(t)) if self.standardize else (z, t)
         log_p = functional.log_softmax(soft_z / temperature, -1)
         log_q = functional.log_softmax(soft_t / temperature, -1)
         if teacher_indices is not None:
-            log_p = log_p.gather(-1, teacher_indices.flatten(0, -2).long())
-        kl = (log_q.exp() * (log_q - log_p)).sum(-1)
-        if labels is None:
-            return temperature**2 * kl.mean()
-        y = labels.flatten().long()
+            log_p = log_p.gather(-1, teacher_indices.flatten(0, -2))
+        alpha = 0.0 if labels is None else self.alpha
+        loss = z.new_zeros(())
+        if alpha < 1:
+            kl = counting_mean(divergence(log_q, log_p), labels, ignored)
+            loss = loss + (1 - alpha) * temperature**2 * kl
+        if labels is not None and alpha > 0:
+            loss = loss + alpha * self._cross_entropy(z, labels.flatten(), weights)
+        return loss
+
+    def _cross_entropy(
+        self, z: torch.Tensor, y: torch.Tensor, weights: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Weighted mean over the rows that count, where a weight of 0 hides an infinite term."""
+        classes, smoothing = z.shape[1], self.label_smoothing
         counts = y != self.ignore_index
-        kl = counting_mean(kl, y, self.ignore_index)
-        weights = self.class_weights
-        hard = functional.cross_entropy(
-            z,
-            y,
-            None if weights is None else weights.to(z),
-            ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing,
-        )
-        hard = torch.where(counts.any(), hard, 0)
-        return self.alpha * hard + (1 - self.alpha) * temperature**2 * kl
+        y = torch.where(counts, y, 0)
+        w = z.new_ones(classes) if weights is None else weights
+        log_p = functional.log_softmax(z, -1)
+        label_weights = torch.where(counts, w[y], 0)
+        at_label = log_p.gather(1, y.unsqueeze(1)).squeeze(1)
+        rows = (1 - smoothing) * label_weights * torch.where(label_weights > 0, at_label, 0)
+        if smoothing > 0:
+            spread = (w * torch.where(w > 0, log_p, 0)).sum(1)
+            rows = rows + smoothing / classes * torch.where(counts, spread, 0)
+        total = label_weights.sum()
+        return -rows.sum() / torch.where(total > 0, total, 1)
 
 
 class KLLoss(KDLoss):
@@ -237,6 +302,10 @@ def _check_shapes(
             f"kd_loss: teacher and teacher_indices must have shape {(*shape[:-1], 'k')}, "
             f"got {tuple(teacher.shape)} and {tuple(teacher_indices.shape)}"
         )
+    elif teacher.shape[-1] == 0 or teacher.shape[-1] > shape[-1]:
+        raise ValueError(
+            f"kd_loss: teacher_indices must be 1 to {shape[-1]} in a row, got {teacher.shape[-1]}"
+        )
     if labels is not None and labels.shape != shape[:-1]:
         raise ValueError(
             f"kd_loss: labels must have shape {tuple(shape[:-1])}, got {tuple(labels.shape)}"
@@ -252,10 +321,6 @@ def _arguments(
 ) -> tuple[int, ...]:
     """First arguments of kd_loss_at: addresses and sizes of contiguous tensors."""
     classes = student.shape[-1]
-    if weights is not None and weights.numel() != classes:
-        raise ValueError(
-            f"kd_loss: class_weights must have shape ({classes},), got {tuple(weights.shape)}"
-        )
     return (
         student.data_ptr(),
         teacher.data_ptr(),
@@ -296,7 +361,7 @@ def _kd_loss_operator(
         standardize,
         gradient.data_ptr(),
     )
-    return torch.scalar_tensor(loss, dtype=torch.float32), gradient
+    return torch.scalar_tensor(loss, dtype=torch.float32, device="cpu"), gradient
 
 
 @_kd_loss_operator.register_fake

@@ -7,24 +7,109 @@ from collections.abc import Callable, Sequence
 import torch
 
 from .autograd import NATIVE_DTYPES, empty_like, native_loss
+from .formula_checks import check_finite
 
 # student, teacher, labels, numbers, student address, gradient address (or 0) -> loss
 Kernel = Callable[
     [torch.Tensor, torch.Tensor, "torch.Tensor | None", Sequence[float], int, int], float
 ]
 _KERNELS: dict[str, Kernel] = {}
+_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
+_is_transformed: Callable[[], bool] = torch._C._are_functorch_transforms_active
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+def surroundings(
+    student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor | None = None
+) -> str:
+    """Who calls: whether the tensors have memory that may be read now.
+
+    Returns
+    -------
+    "eager"
+        They have: kernels may run.
+    "graph"
+        torch.compile, make_fx, a FakeTensorMode or the like wants an operator.
+    "transform"
+        torch.func differentiates or vectorises: only PyTorch's operations have rules for that.
+    """
+    if torch.compiler.is_compiling():
+        return "graph"
+    if _is_transformed():
+        return "transform"
+    if _modes() or type(student) not in _PLAIN or type(teacher) not in _PLAIN:
+        return "graph"
+    return "eager" if labels is None or type(labels) in _PLAIN else "graph"
+
+
+def adapted(
+    operation: str,
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    dtypes: tuple[torch.dtype, ...],
+    **integers: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor, bool]:
+    """Tensors that the kernels do not take as they are: check them and choose the arithmetic.
+
+    Parameters
+    ----------
+    operation : str
+        Named in errors.
+    student, teacher : torch.Tensor
+    dtypes : tuple of torch.dtype
+        What the kernels read.
+    **integers : torch.Tensor, optional
+        Labels and the like.
+
+    Returns
+    -------
+    student, teacher : torch.Tensor
+        Of the dtypes to compute with: narrow ones became float32.
+    native : bool
+        Whether the kernels take them.
+
+    Raises
+    ------
+    TypeError
+        If logits are not floating-point numbers or labels are not integers.
+    ValueError
+        If the tensors are on several devices.
+    """
+    for name, x in (("student", student), ("teacher", teacher)):
+        if not x.is_floating_point():
+            raise TypeError(f"{operation}: {name} must be floating-point numbers, got {x.dtype}")
+    for name, y in (("teacher", teacher), *integers.items()):
+        if y is not None and y.device != student.device:
+            raise ValueError(
+                f"{operation}: {name} must be on the student's device {student.device}, "
+                f"got {y.device}"
+            )
+    for name, y in integers.items():
+        if y is not None and (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool):
+            raise TypeError(f"{operation}: {name} must be integers, got {y.dtype}")
+    on_cpu = student.device.type == "cpu"
+    if student.element_size() < 4 and not (on_cpu and student.dtype in dtypes):
+        student = student.float()
+    native = on_cpu and student.dtype in dtypes
+    if not (native and teacher.dtype in dtypes):
+        teacher = teacher.to(torch.float32 if native else student.dtype)
+    return student, teacher, native
 
 
 class Loss(torch.nn.Module):
     """Base of the losses of two tensors: `name` chooses the kernel, `numbers` are its options."""
 
     name: str
-    numbers: tuple[float, ...] = ()
     dtypes: tuple[torch.dtype, ...] = NATIVE_DTYPES
 
     def __init_subclass__(cls, *, kernel: Kernel, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         _KERNELS[cls.name] = kernel
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """Options of the kernel."""
+        return ()
 
     def in_torch(
         self, student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor | None
@@ -32,23 +117,37 @@ class Loss(torch.nn.Module):
         """Formula in PyTorch operations, for devices and dtypes without a kernel."""
         raise NotImplementedError
 
+    def check_values(
+        self, student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor | None
+    ) -> None:
+        """Raise what the kernel would raise, before `in_torch`."""
+        check_finite(f"{self.name}_loss", student, teacher)
+
     def run(
         self, student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Differentiable loss of tensors whose shapes were checked."""
         teacher = teacher.detach()
         native = (
-            student.dtype in self.dtypes
+            student.is_cpu
+            and teacher.is_cpu
+            and student.dtype in self.dtypes
             and teacher.dtype in self.dtypes
-            and student.device.type == "cpu"
-            and teacher.device.type == "cpu"
+            and (labels is None or (labels.is_cpu and labels.dtype == torch.int64))
         )
         if not native:
-            wide = student.float() if student.element_size() < 4 else student
-            return self.in_torch(wide, teacher.to(wide.dtype), labels)
+            student, teacher, native = adapted(
+                f"{self.name}_loss", student, teacher, self.dtypes, labels=labels
+            )
+            labels = None if labels is None else labels.long()
+        caller = surroundings(student, teacher, labels)
+        if not native or caller == "transform":
+            if caller == "eager":
+                self.check_values(student, teacher, labels)
+            return self.in_torch(student, teacher, labels)
         if labels is not None:
-            labels = labels.long().contiguous()
-        if torch.compiler.is_compiling():
+            labels = labels.contiguous()
+        if caller == "graph":
             loss: torch.Tensor = _loss_operator(
                 student, teacher, labels, self.name, list(self.numbers)
             )[0]
@@ -90,9 +189,26 @@ def counting_mean(
 ) -> torch.Tensor:
     """Mean over the rows whose label is not `ignore_index`; 0 if there is none."""
     if labels is None:
-        return values.mean()
+        return values.sum() / max(values.numel(), 1)
     counts = labels.flatten() != ignore_index
     return torch.where(counts, values, 0).sum() / counts.sum().clamp(min=1)
+
+
+def softened(
+    x: torch.Tensor, labels: torch.Tensor | None, ignore_index: int, temperature: float
+) -> torch.Tensor:
+    """Logits (rows, classes) over the temperature; 0 in rows that do not count and may hold NaN."""
+    x = x.flatten(0, -2)
+    if labels is not None:
+        x = torch.where((labels.flatten() != ignore_index).unsqueeze(1), x, 0)
+    return x / temperature
+
+
+def divergence(log_q: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
+    """Sum of q log(q / p) over the last axis, where 0 log(0 / p) is 0, also in gradients."""
+    q = log_q.exp()
+    positive = q > 0
+    return (q * torch.where(positive, log_q - torch.where(positive, log_p, 0), 0)).sum(-1)
 
 
 @torch.library.custom_op("tersor::distillation_loss", mutates_args=(), device_types="cpu")
@@ -107,7 +223,7 @@ def _loss_operator(
     x, y = student.contiguous(), teacher.contiguous()
     gradient = empty_like(x)
     loss = _KERNELS[name](x, y, labels, numbers, x.data_ptr(), gradient.data_ptr())
-    return torch.scalar_tensor(loss, dtype=torch.float32), gradient
+    return torch.scalar_tensor(loss, dtype=torch.float32, device="cpu"), gradient
 
 
 @_loss_operator.register_fake
@@ -132,10 +248,14 @@ _loss_operator.register_autograd(scale_gradient, setup_context=keep_gradient)
 __all__ = [
     "Kernel",
     "Loss",
+    "adapted",
     "check_pair",
     "counting_mean",
+    "divergence",
     "keep_gradient",
     "rows_of",
     "scale_gradient",
+    "softened",
+    "surroundings",
     "types_of",
 ]

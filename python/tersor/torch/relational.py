@@ -63,7 +63,10 @@ class RelationalLoss(Loss, kernel=_kernel):
             if not 0 <= value < float("inf"):
                 raise ValueError(f"RelationalLoss: {what} must be finite and >= 0, got {value}")
         self.distance, self.angle = float(distance), float(angle)
-        self.numbers = (self.distance, self.angle)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        return (self.distance, self.angle)
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         """Loss of embeddings (samples, dimensions); a scalar."""
@@ -90,6 +93,8 @@ class RelationalLoss(Loss, kernel=_kernel):
             sides = functional.normalize(x.unsqueeze(0) - x.unsqueeze(1), dim=2)
             return sides @ sides.transpose(1, 2)
 
+        if len(student) == 0:
+            return student.sum()
         loss = student.new_zeros(())
         if self.distance:
             d = functional.smooth_l1_loss(distances(student), distances(teacher))
