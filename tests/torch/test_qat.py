@@ -187,7 +187,9 @@ def test_phases(prepared):
     prepared(4 * x)
     assert torch.equal(quantizer.hi, held)
     assert torch.equal(prepared.stem_norm.running_mean, mean)
-    with pytest.raises(ValueError, match="phase must be observe, quantize or freeze, got 'stop'"):
+    with pytest.raises(
+        ValueError, match="phase must be observe, quantize, settle or freeze, got 'stop'"
+    ):
         set_qat_phase(prepared, "stop")
 
 

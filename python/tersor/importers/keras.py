@@ -53,6 +53,12 @@ def from_keras(
     keras_module = require_keras()
     if not isinstance(model, keras_module.Model):
         raise TypeError(f"from_keras: model must be a keras.Model, got {type(model).__name__}")
+    trained = getattr(model, "tersor_qat", None)
+    if trained is not None:
+        if shapes or not canonicalize:
+            raise ValueError("from_keras: a prepared model has its shapes and is canonical")
+        quantized: Graph = trained.to_graph()
+        return quantized
     graph = Graph()
     graph.description = model.name
     functional = _functional(model)

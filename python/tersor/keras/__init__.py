@@ -1,4 +1,4 @@
-"""Keras 3: tersor's losses; Keras is imported with the first of them."""
+"""Keras 3: tersor's losses and quantization-aware training; Keras is imported with the first."""
 
 from __future__ import annotations
 
@@ -16,24 +16,48 @@ if TYPE_CHECKING:
         MSELogitsLoss,
         RelationalLoss,
     )
+    from .qat import QuantizationSchedule, finalize, prepare_qat, set_qat_phase
+    from .quantizers import FakeQuantize
+
+# Public name -> module that defines it.
+_EXPORTS: dict[str, str] = {
+    "AttentionLoss": "losses",
+    "DKDLoss": "losses",
+    "FakeQuantize": "quantizers",
+    "FeatureLoss": "losses",
+    "JSDLoss": "losses",
+    "KDLoss": "losses",
+    "KLLoss": "losses",
+    "MSELogitsLoss": "losses",
+    "QuantizationSchedule": "qat",
+    "RelationalLoss": "losses",
+    "finalize": "qat",
+    "prepare_qat": "qat",
+    "set_qat_phase": "qat",
+}
 
 __all__ = [
     "AttentionLoss",
     "DKDLoss",
+    "FakeQuantize",
     "FeatureLoss",
     "JSDLoss",
     "KDLoss",
     "KLLoss",
     "MSELogitsLoss",
+    "QuantizationSchedule",
     "RelationalLoss",
+    "finalize",
+    "prepare_qat",
+    "set_qat_phase",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        module = importlib.import_module(".losses", __name__)
+        module = importlib.import_module(f".{_EXPORTS[name]}", __name__)
     except ModuleNotFoundError as error:
         if error.name == "keras":
             raise ImportError(

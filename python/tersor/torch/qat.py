@@ -14,7 +14,7 @@ from .fake_quantize import FakeQuantize
 from .qat_network import Network, network_of, unwrapped
 from .quantized_layer import QuantizedLayer
 
-Phase = Literal["observe", "quantize", "freeze"]
+Phase = Literal["observe", "quantize", "settle", "freeze"]
 
 
 def prepare_qat(
@@ -65,7 +65,7 @@ def prepare_qat(
 
     See Also
     --------
-    set_qat_phase : observe, quantize, freeze.
+    set_qat_phase : observe, quantize, settle, freeze.
     tersor.training.QuantizationSchedule : the same as a callback.
     finalize : the plain module again.
 
@@ -120,10 +120,10 @@ def set_qat_phase(module: nn.Module, phase: Phase) -> None:
     ----------
     module : torch.nn.Module
         From :func:`prepare_qat`, or one that contains such a network.
-    phase : {"observe", "quantize", "freeze"}
+    phase : {"observe", "quantize", "settle", "freeze"}
         "observe" only measures ranges, "quantize" rounds while ranges follow (as after
-        :func:`prepare_qat`), "freeze" also holds ranges and the statistics of BatchNorm, and rounds
-        biases.
+        :func:`prepare_qat`), "settle" holds the statistics of BatchNorm, which now run, and rounds
+        biases; "freeze" holds the ranges too.
 
     Raises
     ------
@@ -134,8 +134,10 @@ def set_qat_phase(module: nn.Module, phase: Phase) -> None:
     --------
     >>> set_qat_phase(network, "freeze")                                       # doctest: +SKIP
     """
-    if phase not in ("observe", "quantize", "freeze"):
-        raise ValueError(f"set_qat_phase: phase must be observe, quantize or freeze, got {phase!r}")
+    if phase not in ("observe", "quantize", "settle", "freeze"):
+        raise ValueError(
+            f"set_qat_phase: phase must be observe, quantize, settle or freeze, got {phase!r}"
+        )
     quantizers = [m for m in module.modules() if isinstance(m, FakeQuantize)]
     if not quantizers:
         raise ValueError("set_qat_phase: module must come from prepare_qat, got a plain one")
@@ -144,7 +146,7 @@ def set_qat_phase(module: nn.Module, phase: Phase) -> None:
         quantizer.quantizing = phase != "observe"
     for layer in module.modules():
         if isinstance(layer, QuantizedLayer):
-            layer.norm_frozen = phase == "freeze"
+            layer.norm_frozen = phase in ("settle", "freeze")
 
 
 def finalize(module: nn.Module) -> nn.Module:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class QuantizationSchedule(Callback):
-    """Schedule of quantization-aware training: observe, quantize, freeze.
+    """Schedule of quantization-aware training: observe, quantize, settle, freeze.
 
     In a data-parallel run the observed ranges are averaged over the processes after every step.
 
@@ -23,8 +23,8 @@ class QuantizationSchedule(Callback):
     observe : float, default 0.02
         Share of the steps at the beginning that only measure ranges, in [0, 1).
     freeze : float, default 0.7
-        Share of the steps after which ranges and the statistics of BatchNorm are held and biases
-        are rounded, in [observe, 1].
+        Share of the steps after which the statistics of BatchNorm are held and biases are rounded,
+        in [observe, 1]. Ranges, which that moves, are held after half of the rest.
 
     Examples
     --------
@@ -57,7 +57,9 @@ class QuantizationSchedule(Callback):
         if share < self.observe:
             phase: Phase = "observe"
         else:
-            phase = "freeze" if share >= self.freeze else "quantize"
+            phase = "settle" if share >= self.freeze else "quantize"
+            if share >= (1 + self.freeze) / 2:
+                phase = "freeze"
         if phase != self._phase:
             self._enter(state, phase)
 
