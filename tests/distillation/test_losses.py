@@ -15,6 +15,7 @@ from tersor.distillation import (
     dkd_loss,
     feature_loss,
     jsd_loss,
+    kd_loss,
     kl_loss,
     mse_logits_loss,
     relational_loss,
@@ -336,3 +337,24 @@ def test_bad_values(call, says):
 def test_bad_types(call):
     with pytest.raises(TypeError, match="_loss: "):
         call()
+
+
+def test_byte_order():
+    """Arrays of the other byte order are converted, not misread."""
+    rng = np.random.default_rng(0)
+    z, t = rng.normal(size=(2, 4, 5)).astype(np.float32)
+    y = np.array([0, 1, 2, -100])
+    swapped = [x.astype(x.dtype.newbyteorder(">")) for x in (z, t, y)]
+    for loss in (kd_loss, dkd_loss, jsd_loss):
+        expected, gradient = loss(z, t, y)
+        again, same = loss(*swapped)
+        assert again == expected
+        np.testing.assert_array_equal(same, gradient)
+        with pytest.raises((TypeError, ValueError), match="_loss: "):
+            loss(z, t, y, out=np.empty((4, 5), ">f4"))
+        with pytest.raises(TypeError, match="student must be a writeable"):
+            loss(*swapped, inplace=True)
+    for loss in (mse_logits_loss, feature_loss, relational_loss):
+        assert loss(*swapped[:2])[0] == loss(z, t)[0]
+    with pytest.raises(ValueError, match=r"labels must be below 2\*\*63, got 18446744073709551516"):
+        kd_loss(z, t, np.full(4, 2**64 - 100, np.uint64))

@@ -205,3 +205,78 @@ def test_errors():
     broken[0].weight.data[0, 0, 0, 0] = float("nan")
     with pytest.raises(ValueError, match="weights must be finite, got 0"):
         to_depthwise_separable(broken)
+
+
+class Standardized(nn.Conv2d):
+    """Computes something else from its weights."""
+
+    def forward(self, x):
+        w = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return nn.functional.conv2d(x, w, self.bias, self.stride, self.padding)
+
+
+def test_subclasses_stay():
+    module = nn.Sequential(Standardized(3, 4, 3), nn.Conv2d(4, 4, 3), nn.LazyConv2d(2, 3))
+    rewritten = to_depthwise_separable(module)
+    assert list(separable_errors(rewritten)) == ["1"]
+    assert type(rewritten[0]) is Standardized
+    with pytest.raises(ValueError, match="module must have a convolution"):
+        to_depthwise_separable(Standardized(3, 4, 3))
+
+
+def test_layers_that_cannot_be_rewritten():
+    from torch.nn.utils import prune, weight_norm
+
+    pruned = nn.Conv2d(3, 4, 3)
+    prune.l1_unstructured(pruned, "weight", 0.5)
+    hooked = nn.Conv2d(3, 4, 3)
+    hooked.register_forward_hook(lambda m, i, o: 2 * o)
+    for layer, says in (
+        (hooked, "layer must have no hooks, got forward hooks at 0"),
+        (nn.Conv2d(3, 4, 3, device="meta"), "weights must be real numbers in memory"),
+        (nn.Conv2d(3, 4, 3, dtype=torch.complex64), "weights must be real numbers in memory"),
+    ):
+        module = nn.Sequential(layer, nn.Conv2d(4, 4, 3))
+        with pytest.raises(ValueError, match=says):
+            to_depthwise_separable(module)
+        assert list(separable_errors(to_depthwise_separable(module, exclude="0"))) == ["1"]
+    with pytest.warns(FutureWarning):
+        old = weight_norm(nn.Conv2d(3, 4, 3))
+    for layer in (old, pruned):
+        with pytest.raises(ValueError, match="weight must be a parameter, got a computed one at m"):
+            to_depthwise_separable(layer)
+
+
+def test_frozen_and_shared_parameters():
+    module = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1) for _ in range(3)))
+    module[0].bias.requires_grad_(False)
+    module[1].weight, module[2].bias = module[0].weight, module[1].bias
+    rewritten = to_depthwise_separable(module)
+    assert not rewritten[0].pointwise.bias.requires_grad
+    assert rewritten[1].pointwise.bias.requires_grad
+    assert rewritten[1].depthwise.weight is rewritten[0].depthwise.weight
+    assert rewritten[1].pointwise.weight is rewritten[0].pointwise.weight
+    assert rewritten[2].depthwise.weight is not rewritten[0].depthwise.weight
+    assert rewritten[2].pointwise.bias is rewritten[1].pointwise.bias
+    with pytest.raises(ValueError, match="must not be shared with a layer that stays, got 1"):
+        to_depthwise_separable(module, exclude="1")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("multiplier", [1, 3])
+def test_weights_that_are_zero_can_learn(multiplier, dtype):
+    """An input channel without weights, and ranks beyond the true one."""
+    torch.manual_seed(6)
+    conv = nn.Conv2d(4, 8, 3, dtype=dtype)
+    conv.weight.data[:, 1:] = torch.randn(8, 3, 1, 1, dtype=dtype) * torch.randn(3, 3, dtype=dtype)
+    conv.weight.data[:, 0] = 0
+    layer = to_depthwise_separable(conv, depth_multiplier=multiplier)
+    assert layer.weight_error < 1e-6
+    x = torch.randn(2, 4, 6, 6, dtype=dtype)
+    torch.testing.assert_close(layer(x), conv(x))
+    layer(x).square().sum().backward()
+    assert (layer.pointwise.weight.grad.abs().sum(0) > 1e-3).all()
+    with torch.no_grad():
+        layer.pointwise.weight -= 0.01 * layer.pointwise.weight.grad
+    layer(x).square().sum().backward()
+    assert (layer.depthwise.weight.grad.abs().sum((1, 2, 3)) > 1e-3).all()

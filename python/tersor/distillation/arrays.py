@@ -28,10 +28,10 @@ def as_float(operation: str, x: ArrayLike, keep: bool = False) -> NDArray[Any]:
     -------
     ndarray of float32 or bfloat16, C-contiguous
     """
-    if type(x) is np.ndarray and x.flags.c_contiguous and x.dtype.char == "f":
+    if type(x) is np.ndarray and x.flags.c_contiguous and x.dtype.char == "f" and x.dtype.isnative:
         return x
     array = np.asarray(x)
-    good = array.dtype == np.float32 or array.dtype.name == "bfloat16"
+    good = array.dtype.isnative and array.dtype.name in ("float32", "bfloat16")
     if keep and not (array is x and good and array.flags.c_contiguous and array.flags.writeable):
         raise TypeError(
             f"{operation}: student must be a writeable C-contiguous ndarray of float32 or bfloat16 "
@@ -47,6 +47,8 @@ def as_integers(operation: str, name: str, x: ArrayLike) -> NDArray[np.int64]:
     array = np.asarray(x)
     if array.size and not np.issubdtype(array.dtype, np.integer):
         raise TypeError(f"{operation}: {name} must be integers, got {array.dtype}")
+    if array.size and array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{operation}: {name} must be below 2**63, got {array.max()}")
     return np.ascontiguousarray(array, np.int64)
 
 

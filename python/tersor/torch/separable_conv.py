@@ -61,7 +61,9 @@ def to_depthwise_separable(
     matrix W[:, i, :] is replaced by the nearest one of rank 1, from its singular value
     decomposition, so the Frobenius norm of the error is the least that any such pair can have.
     Stride, padding, dilation and bias stay. Convolutions with one tap or with groups stay as they
-    are. Where kernels are far from separable the network needs fine-tuning afterwards.
+    are, and so do subclasses of ``Conv1d`` and ``Conv2d``, which may compute something else; layers
+    that share weights still do. Where kernels are far from separable the network needs fine-tuning
+    afterwards.
 
     Parameters
     ----------
@@ -90,7 +92,8 @@ def to_depthwise_separable(
     ------
     ValueError
         If nothing can be replaced, a pattern names no layer, the multiplier is out of range, a
-        layer is parametrized, or weights are not finite.
+        layer is parametrized, pruned or has hooks, it shares its weight with a layer that stays, or
+        weights are not finite.
     TypeError
         If `module` is no module.
 
@@ -118,17 +121,32 @@ def to_depthwise_separable(
         )
     patterns = [exclude] if isinstance(exclude, str) else list(exclude)
     kept = _matches(module, patterns)
+    standard = {
+        name
+        for name, layer in module.named_modules(remove_duplicate=False)
+        if name not in kept and _is_standard(name, layer)
+    }
     result = copy.deepcopy(module)
-    made: dict[int, nn.Module] = {}
-    for name, layer in list(result.named_modules(remove_duplicate=False)):
-        if name in kept or not _is_standard(name, layer):
+    made: dict[int, SeparableConv] = {}
+    shared: dict[int, SeparableConv] = {}  # by the weights that they replaced
+    layers = list(result.named_modules(remove_duplicate=False))
+    for name, layer in layers:
+        if name not in standard:
             continue
         if id(layer) not in made:  # a layer that is used twice stays one layer
             made[id(layer)] = _separate(name, layer, depth_multiplier, norm, activation)
+            first = shared.setdefault(id(layer.weight), made[id(layer)])
+            _tie(made[id(layer)], first)
         if not name:
             return made[id(layer)]
         parent, _, child = name.rpartition(".")
         setattr(result.get_submodule(parent), child, made[id(layer)])
+    for name, layer in result.named_modules():
+        if any(id(parameter) in shared for parameter in layer.parameters(recurse=False)):
+            raise ValueError(
+                "to_depthwise_separable: weights must not be shared with a layer that stays, got "
+                f"{name or 'module'}"
+            )
     if not made:
         raise ValueError(
             "to_depthwise_separable: module must have a convolution with more than one tap and one "
@@ -167,16 +185,44 @@ def _matches(module: nn.Module, patterns: list[str]) -> set[str]:
 
 
 def _is_standard(name: str, layer: nn.Module) -> bool:
-    if not isinstance(layer, (nn.Conv1d, nn.Conv2d)) or isinstance(layer, nn.LazyConv2d):
+    if not isinstance(layer, (nn.Conv1d, nn.Conv2d)):
+        return False
+    parametrized = nn.utils.parametrize.is_parametrized(layer)
+    # A subclass may compute something else from its weights: it stays.
+    if not (parametrized or type(layer) in _CONVOLUTIONS):
         return False
     if layer.groups != 1 or layer.weight[0, 0].numel() == 1:
         return False
-    if nn.utils.parametrize.is_parametrized(layer):
+    what = name or "module"
+    if parametrized:
         raise ValueError(
-            f"to_depthwise_separable: layer must be plain, got parametrized {name or 'module'}; "
+            f"to_depthwise_separable: layer must be plain, got parametrized {what}; "
             "remove its parametrizations or exclude it"
         )
+    if "weight" not in layer._parameters:  # PyTorch cannot copy such a module either
+        raise ValueError(
+            f"to_depthwise_separable: weight must be a parameter, got a computed one at {what}; "
+            "make it one by prune.remove or remove_weight_norm"
+        )
+    for kind in ("forward", "forward_pre", "backward", "backward_pre"):
+        if getattr(layer, f"_{kind}_hooks"):
+            raise ValueError(
+                f"to_depthwise_separable: layer must have no hooks, got {kind} hooks at {what}; "
+                "remove them or exclude it"
+            )
+    if not layer.weight.is_floating_point() or layer.weight.is_meta:
+        raise ValueError(
+            "to_depthwise_separable: weights must be real numbers in memory, got "
+            f"{layer.weight.dtype} on {layer.weight.device} at {what}"
+        )
     return True
+
+
+def _tie(layer: SeparableConv, first: SeparableConv) -> None:
+    """Share weights, as the convolutions that the two replace did."""
+    for name in ("depthwise", "pointwise"):
+        weight: nn.Parameter = first.get_submodule(name).weight  # type: ignore[assignment]
+        layer.get_submodule(name).register_parameter("weight", weight)
 
 
 def _separate(
@@ -186,7 +232,7 @@ def _separate(
     norm: bool,
     activation: Callable[[], nn.Module] | None,
 ) -> SeparableConv:
-    kind = next(kind for kind in _CONVOLUTIONS if isinstance(layer, kind))
+    kind: Any = type(layer)
     conv: Any = layer
     weight = conv.weight.detach()
     if not bool(weight.isfinite().all()):
@@ -210,8 +256,7 @@ def _separate(
     with torch.no_grad():
         depthwise.weight.copy_(depth)
         pointwise.weight.copy_(point.reshape(pointwise.weight.shape))
-        if conv.bias is not None:
-            pointwise.bias.copy_(conv.bias)
+    pointwise.bias = conv.bias  # the same: frozen or shared as it was
     result = SeparableConv(
         depthwise,
         pointwise,
@@ -233,8 +278,13 @@ def _factorise(weight: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
     total = float(sigma.square().sum())
     lost = float(sigma[:, rank:].square().sum())
     # Each side takes the root of the singular value: both then have weights of like size.
-    root = sigma[:, :rank].sqrt()
-    depth = (root[:, :, None] * right[:, :rank]).reshape(inputs * rank, 1, *taps)
+    # Where it is 0 (but for rounding) two zeros would never learn: their
+    # gradients are each other's multiples. There the depthwise kernel is the unit vector.
+    rounding = 1e-14 if weight.dtype == torch.float64 else torch.finfo(torch.float32).eps
+    zero = sigma[:, :rank] <= rounding * sigma[:, :1]
+    root = sigma[:, :rank].sqrt().masked_fill(zero, 0)
+    depth = root.masked_fill(zero, 1)[:, :, None] * right[:, :rank]
+    depth = depth.reshape(inputs * rank, 1, *taps)
     point = (left[:, :, :rank] * root[:, None]).permute(1, 0, 2).reshape(outputs, inputs * rank)
     return depth, point, (lost / total) ** 0.5 if total else 0.0
 
