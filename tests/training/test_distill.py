@@ -9,6 +9,7 @@ from torch import nn
 
 import tersor
 from tersor.data import Augment
+from tersor.torch import MSELogitsLoss
 from tersor.training import Callback, DistillationCallback, distill, fit
 from tests.small_training import PREPROCESS, distillation_loss, images, network
 
@@ -118,8 +119,132 @@ def test_logits_in_a_file_serve_the_next_run(tmp_path):
     distill(second, two, images(), **options)
     assert (first.rows, second.rows) == (256, 0)
     assert torch.equal(one[0].weight, two[0].weight)
-    with pytest.raises(ValueError, match="cache_teacher must be a file of the same data"):
+    with pytest.raises(
+        ValueError,
+        match=r"cache_teacher must be a file of the same teacher.*\(samples, data differs",
+    ):
         distill(second, two, images(128), **options)
+
+
+@pytest.mark.parametrize("what", ["teacher", "data", "classes"])
+def test_logits_in_a_file_are_not_used_for_something_else(tmp_path, what):
+    options = settings(loss=distillation_loss, cache_teacher=tmp_path / "teacher.npy")
+    x, y = images()
+    distill(network(5), network(), (x, y), **options)
+    teacher = {"teacher": network(6), "data": network(5), "classes": network(5, classes=5)}[what]
+    other = (x // 2, y) if what == "data" else (x, y)
+    with pytest.raises(ValueError, match="cache_teacher must be a file of the same teacher"):
+        distill(teacher, network(), other, **options)
+
+
+@pytest.mark.parametrize("content", [b"junk", b"", "zeros without a key"])
+def test_a_file_that_is_no_cache_is_refused_and_left_alone(tmp_path, content):
+    path = tmp_path / "teacher.npy"
+    if isinstance(content, bytes):
+        distill(network(5), network(), images(), loss=distillation_loss, cache_teacher=path,
+                **settings())  # fmt: skip
+        path.write_bytes(content)
+    else:
+        np.save(path, np.zeros((1, 256, 4), np.float32))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="distill: cache_teacher must"):
+        distill(network(5), network(), images(), loss=distillation_loss, cache_teacher=path,
+                **settings())  # fmt: skip
+    assert path.read_bytes() == before
+
+
+def test_a_file_of_logits_appears_whole(tmp_path, monkeypatch):
+    # Killed while the file was filled with NaN: what lies there is a part under another name.
+    def die(*_):
+        raise KeyboardInterrupt
+
+    path = tmp_path / "teacher.npy"
+    options = settings(loss=distillation_loss, cache_teacher=path)
+    with monkeypatch.context() as patch:
+        patch.setattr("tersor.training.teacher.os.link", die)
+        with pytest.raises(KeyboardInterrupt):
+            distill(network(5), network(), images(), **options)
+    assert not path.exists()
+    distill(network(5), network(), images(), **options)
+    assert not np.isnan(np.load(path)).any()
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".part"] == []
+
+
+class StopAfter(Callback):
+    """Interrupts a run after some steps."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def on_step_end(self, state):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def interrupted(tmp_path, teacher, data=None, *, steps=3, **options):
+    """A checkpoint in the middle of the second epoch."""
+    options = settings(epochs=3, checkpoint_dir=tmp_path, checkpoint_steps=1, **options)
+    with pytest.raises(KeyboardInterrupt):
+        distill(teacher, network(), data or images(), callbacks=[StopAfter(steps)], **options)
+    return {**options, "resume": True}
+
+
+def test_resume_is_exact_with_logits_in_memory(tmp_path):
+    # Matrix products round differently in batches of other sizes and orders.
+    torch.manual_seed(3)
+    teacher = nn.Sequential(nn.Flatten(), nn.Linear(192, 50), nn.ReLU(), nn.Linear(50, 4))
+    data = images(70)
+    base = {"batch_size": 13, "checkpoint_dir": tmp_path / "a", "checkpoint_steps": 3, "epochs": 4}
+    whole = network()
+    distill(teacher, whole, data, **settings(**base))
+    base |= {"checkpoint_dir": tmp_path / "b"}
+    with pytest.raises(KeyboardInterrupt):
+        distill(teacher, network(), data, callbacks=[StopAfter(13)], **settings(**base))
+    resumed = network()
+    distill(teacher, resumed, data, **settings(**base, resume=True))
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"temperature": 9.0}, {"alpha": 0.9}, {"loss": distillation_loss}, "teacher", "data", "fit"],
+    ids=str,
+)
+def test_a_checkpoint_is_for_the_same_distillation(tmp_path, change):
+    options = interrupted(tmp_path, network(5))
+    x, y = images()
+    if change == "fit":
+        with pytest.raises(ValueError, match="fit: settings must be those of the checkpoint"):
+            fit(network(), (x, y), **options)
+        return
+    teacher = network(6 if change == "teacher" else 5)
+    more = change if isinstance(change, dict) else {}
+    data = (x // 2, y) if change == "data" else (x, y)
+    with pytest.raises(ValueError, match="fit: settings must be those of the checkpoint"):
+        distill(teacher, network(), data, **options, **more)
+
+
+def test_a_loss_of_two_logits_serves():
+    student = network()
+    history = distill(network(5), student, images(), loss=MSELogitsLoss(), **settings(epochs=2))
+    assert history["loss"][1] < history["loss"][0]
+
+
+def test_options_that_would_not_count_are_refused():
+    with pytest.raises(ValueError, match="label_smoothing must be 0 where loss is given"):
+        distill(network(5), network(), images(), loss=distillation_loss,
+                **settings(label_smoothing=0.5))  # fmt: skip
+    with pytest.raises(ValueError, match="loss must be None where a callback computes the loss"):
+        fit(network(), images(), loss=nn.functional.cross_entropy,
+            callbacks=[DistillationCallback(network(5))], **settings())  # fmt: skip
+
+
+def test_the_teacher_keeps_its_order_in_memory():
+    teacher = network(5)
+    distill(teacher, network(), images(), **settings())
+    assert teacher[0].weight.is_contiguous()
 
 
 def test_a_cache_of_images_that_never_repeat_is_refused():

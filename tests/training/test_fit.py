@@ -385,3 +385,74 @@ def test_a_finished_run_is_not_run_again(tmp_path):
         for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True)
     )
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_numpy_figures_survive_a_checkpoint(tmp_path):
+    class Own(Callback):
+        def on_epoch_end(self, state, metrics):
+            metrics["own"] = np.float64(1.5)
+
+        def state_dict(self):
+            return {"a": np.arange(3), "b": (np.int64(1), [np.bool_(True)])}
+
+        def load_state_dict(self, state):
+            self.loaded = state
+
+    options = {"checkpoint_dir": tmp_path, "epochs": 1}
+    train(network(), callbacks=[Own()], **options)
+    again = Own()
+    history = train(network(), callbacks=[again], resume=True, **options)
+    assert history["own"] == [1.5]
+    assert torch.equal(again.loaded["a"], torch.arange(3))
+    assert again.loaded["b"] == (1, [True])
+
+
+def test_a_state_that_could_not_be_read_back_is_refused_when_saved(tmp_path):
+    class Bad(Callback):
+        def state_dict(self):
+            return {"deep": [object()]}
+
+    with pytest.raises(TypeError, match=r"callbacks.Bad.0.deep\[0\] must be tensors, numbers"):
+        train(network(), callbacks=[Bad()], checkpoint_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_needs_its_callbacks(tmp_path):
+    class Own(Callback):
+        def state_dict(self):
+            return {"a": 1}
+
+    train(network(), callbacks=[Own()], checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"callbacks must be those of the checkpoint .*Own\.0"):
+        train(network(), checkpoint_dir=tmp_path, resume=True)
+
+
+def test_three_dimensional_convolutions_train():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv3d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 6**3, 2))
+    x = np.random.default_rng(0).normal(size=(32, 1, 8, 8, 8)).astype(np.float32)
+    history = train(model, (x, (x.mean((1, 2, 3, 4)) > 0).astype(int)), preprocess=None,
+                    batch_size=16)  # fmt: skip
+    assert len(history) == 1
+
+
+def test_early_stopping_leaves_another_model_alone():
+    stopping = EarlyStopping(1)
+    train(network(), validation=images(seed=1), early_stopping=stopping)
+    other = network(1)
+    before = other[0].weight.clone()
+    with pytest.raises(ValueError, match="got no validation data"):
+        train(other, early_stopping=stopping)
+    assert torch.equal(other[0].weight, before)
+
+
+def test_bad_callbacks_and_evaluation():
+    with pytest.raises(TypeError, match="fit: callbacks must be Callback objects, got 1"):
+        train(network(), callbacks=[1])
+    with pytest.raises(ValueError, match="evaluate: batch_size must be an integer >= 1, got 0"):
+        evaluate(network(), images(), preprocess=PREPROCESS, batch_size=0)
+    with pytest.raises(ValueError, match="evaluate: precision must be one of fp32"):
+        evaluate(network(), images(), preprocess=PREPROCESS, precision="x")
+    x = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
+    with pytest.raises(ValueError, match="cutmix: inputs must be images of 4 dimensions"):
+        train(nn.Linear(6, 4), (x, np.arange(64) % 4), preprocess=None, cutmix=1.0)

@@ -110,7 +110,7 @@ def _read_batch(entry: Entry) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     if (
         not isinstance(labels, list)
         or len(labels) != len(images)
-        or not all(type(label) is int for label in labels)
+        or not all(type(label) is int and 0 <= label < 256 for label in labels)
     ):
         raise DataError(f"{entry.name!r} must have {len(images)} integer 'labels'")
     return images, np.array(labels, np.int64)

@@ -91,6 +91,8 @@ class Mixing:
             x *= np.float32(weight)
             x += blend
             return Mixture(weight, partner)
+        if x.ndim != 4:
+            raise ValueError(f"cutmix: inputs must be images of 4 dimensions, got shape {x.shape}")
         height, width = x.shape[1:3] if channels_last else x.shape[2:4]
         side = np.sqrt(1 - weight)
         y, high = _span(height, side, random)

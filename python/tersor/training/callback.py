@@ -173,6 +173,16 @@ class Callback:
         """
         return ()
 
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the settings that change the result; a checkpoint is for equal ones only.
+
+        Returns
+        -------
+        dict
+            Numbers, text, lists and dictionaries; asked for after ``on_fit_begin``.
+        """
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint must hold: tensors, numbers, text, lists and dictionaries.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 NAME = "checkpoint.pt"
@@ -20,8 +22,14 @@ def save_checkpoint(folder: Path, content: dict[str, Any]) -> None:
     folder : Path
         Is made where it is missing.
     content : dict
-        Tensors, numbers, text, lists and dictionaries.
+        Tensors, numbers, text, lists and dictionaries; NumPy's numbers and arrays become those.
+
+    Raises
+    ------
+    TypeError
+        If something else is in it, which could not be read back; the file is then left as it was.
     """
+    content = {name: _plain(value, name) for name, value in content.items()}
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{NAME}.{os.getpid()}.part"
     try:
@@ -32,6 +40,29 @@ def save_checkpoint(folder: Path, content: dict[str, Any]) -> None:
         part.replace(folder / NAME)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Return a value as what ``weights_only`` loading knows."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(np.array(value))
+    if value is None or type(value) in (bool, int, float, complex, str, bytes):
+        return value
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, Mapping):
+        return {_plain(k, where): _plain(v, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        made = (_plain(v, f"{where}[{i}]") for i, v in enumerate(value))
+        return type(value)(made) if type(value) in (list, tuple, set) else list(made)
+    if isinstance(value, (bool, int, float, str)):  # enumerations and the like
+        return value.real if not isinstance(value, str) else str(value)
+    raise TypeError(
+        f"fit: the state {where} must be tensors, numbers, text, lists or dictionaries to be in a "
+        f"checkpoint, got {type(value).__name__}"
+    )
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from .batches import Batch
-from .callback import Callback
+from .callback import Callback, Shared
 from .fit import fit
 from .history import History
 from .state import TrainingState
@@ -33,7 +34,7 @@ class DistillationCallback(Callback):
     alpha : float
         Share of cross-entropy with the labels, in [0, 1].
     loss : callable, optional
-        From (student logits, teacher logits, labels) to a scalar, in place of
+        From (student logits, teacher logits, labels), or the first two, to a scalar, in place of
         ``tersor.torch.KDLoss(temperature, alpha, label_smoothing)``.
     cache_teacher : bool, str or Path, optional
         Keep the teacher's logits, in memory or in a .npy file; None does where images repeat.
@@ -61,9 +62,10 @@ class DistillationCallback(Callback):
         self._temperature = temperature
         self._alpha = alpha
         self._given_loss = loss
-        self._loss: DistillationLoss | None = loss
+        self._loss: DistillationLoss | None = None if loss is None else _with_labels(loss)
         self._cache_teacher = cache_teacher
         self._cache: LogitCache | None = None
+        self._identity = ""
 
     def on_fit_begin(self, state: TrainingState) -> None:
         """Place the teacher, choose the loss and whether logits are kept.
@@ -72,8 +74,20 @@ class DistillationCallback(Callback):
         ----------
         state : TrainingState
         """
+        if self._given_loss is not None and state.options.label_smoothing:
+            raise ValueError(
+                "distill: label_smoothing must be 0 where loss is given, got "
+                f"{state.options.label_smoothing}"
+            )
+        self._identity = self._teacher.identity()
+        self._cache = choose_cache(
+            self._cache_teacher,
+            state.options,
+            state.samples,
+            data=state.data,
+            teacher=self._identity,
+        )
         self._teacher.begin(state.accelerator.device)
-        self._cache = choose_cache(self._cache_teacher, state.options, state.samples)
         if self._given_loss is None:
             from ..torch import KDLoss
 
@@ -82,6 +96,59 @@ class DistillationCallback(Callback):
                 alpha=self._alpha,
                 label_smoothing=state.options.label_smoothing,
             )
+
+    def on_fit_end(self, state: TrainingState) -> None:
+        """Leave the teacher as it was.
+
+        Parameters
+        ----------
+        state : TrainingState
+        """
+        self._teacher.end()
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return teacher and loss.
+
+        Returns
+        -------
+        dict
+        """
+        settings: dict[str, Any] = {"teacher": self._identity}
+        if self._given_loss is None:
+            return settings | {"temperature": self._temperature, "alpha": self._alpha}
+        loss = self._given_loss
+        name = getattr(loss, "__qualname__", type(loss).__qualname__)
+        options = loss.extra_repr() if isinstance(loss, nn.Module) else ""
+        return settings | {"loss": f"{name}({options})"}
+
+    def shared(self) -> Iterable[Shared]:
+        """Return the logits in memory: each process may see the others' images next.
+
+        Returns
+        -------
+        iterable of Shared
+        """
+        logits = None if self._cache is None else self._cache.exchanged()
+        return [] if logits is None else [Shared(logits, "max", "epoch")]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the logits in memory: computed anew, in other batches, they may differ by a bit.
+
+        Returns
+        -------
+        dict
+        """
+        return {} if self._cache is None else self._cache.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`.
+
+        Parameters
+        ----------
+        state : mapping
+        """
+        if self._cache is not None:
+            self._cache.load_state_dict(dict(state))
 
     def prepare_batch(self, batch: Batch) -> None:
         """Ask a session, beside the student's step.
@@ -132,6 +199,20 @@ class DistillationCallback(Callback):
         return logits
 
 
+def _with_labels(loss: Callable[..., torch.Tensor]) -> DistillationLoss:
+    """Let a loss of two logits be called with labels."""
+    function = loss.forward if isinstance(loss, nn.Module) else loss
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # written in C
+        return loss
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    some = [p for p in parameters if p.kind in positional]
+    if len(some) == 2 and all(p.kind is not inspect.Parameter.VAR_POSITIONAL for p in parameters):
+        return lambda student, teacher, labels: loss(student, teacher)
+    return loss
+
+
 def distill(
     teacher: Any,
     student: nn.Module,
@@ -162,8 +243,8 @@ def distill(
         Share of cross-entropy, in [0, 1]; the rest is the divergence from the teacher, times
         ``temperature**2``.
     loss : callable, optional
-        From (student logits, teacher logits, labels) to a scalar; any loss of ``tersor.torch``.
-        `temperature` and `alpha` then do not count.
+        From (student logits, teacher logits, labels), or the first two, to a scalar; any loss of
+        logits of ``tersor.torch``. `temperature` and `alpha` then do not count.
     cache_teacher : bool, str or Path, optional
         Keep the teacher's logits, in memory or in a .npy file. Possible where images repeat:
         without augmentation, or with ``Augment(variants=k)``. None does so where they take little

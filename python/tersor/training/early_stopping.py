@@ -58,11 +58,11 @@ class EarlyStopping(Callback):
         ----------
         state : TrainingState
         """
+        self.best, self.waited, self._weights = None, 0, {}
         if self.monitor.startswith("validation") and not state.options.has_validation:
             raise ValueError(
                 f"early_stopping: {self.monitor} must be measured, got no validation data"
             )
-        self.best, self.waited, self._weights = None, 0, {}
 
     def on_epoch_end(self, state: TrainingState, metrics: dict[str, float]) -> None:
         """Compare with the best epoch.

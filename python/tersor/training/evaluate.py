@@ -11,7 +11,7 @@ from torch import nn
 from ..data.load import as_dataset
 from ..data.preprocess import Preprocess
 from .batches import Inputs
-from .precision import Precision
+from .precision import PRECISIONS, Precision
 
 
 def evaluate(
@@ -44,7 +44,7 @@ def evaluate(
     Raises
     ------
     ValueError
-        If labels are missing or not below the number of classes.
+        If labels are missing or not below the number of classes, or an option is out of range.
 
     Examples
     --------
@@ -54,6 +54,12 @@ def evaluate(
     >>> evaluate(model, (np.eye(2, dtype=np.float32), [0, 1]))["accuracy"]
     1.0
     """
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise ValueError(f"evaluate: batch_size must be an integer >= 1, got {batch_size!r}")
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"evaluate: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}"
+        )
     inputs = Inputs(
         as_dataset(data, "test"),
         Preprocess.parse(preprocess),

@@ -186,6 +186,9 @@ def fit(
         held_out = Inputs(
             as_dataset(validation, "test"), prepare, operation="fit", argument="validation"
         )
+    used = list(callbacks)
+    if wrong := [c for c in used if not isinstance(c, Callback)]:
+        raise TypeError(f"fit: callbacks must be Callback objects, got {wrong[0]!r}")
     accelerator = _accelerator(device)
     batches = Batches(
         inputs,
@@ -197,7 +200,6 @@ def fit(
         process=accelerator.process_index,
         processes=accelerator.num_processes,
     )
-    used = list(callbacks)
     if isinstance(early_stopping, EarlyStopping):
         used.append(early_stopping)
     elif early_stopping is not None:

@@ -81,6 +81,25 @@ def summed(values: torch.Tensor) -> torch.Tensor:
     return total
 
 
+def largest(flag: bool, device: torch.device) -> bool:
+    """Return whether a flag is set in any process, in each of them.
+
+    Parameters
+    ----------
+    flag : bool
+    device : torch.device
+
+    Returns
+    -------
+    bool
+    """
+    if not _many():
+        return flag
+    value = torch.tensor(float(flag), device=device)
+    distributed.all_reduce(value, distributed.ReduceOp.MAX)
+    return bool(value > 0)
+
+
 def _many() -> bool:
     return (
         distributed.is_available()
@@ -95,4 +114,4 @@ def _broadcast(tensor: torch.Tensor) -> None:
     distributed.broadcast(plain.view(torch.uint8) if plain.dtype == torch.bool else plain, 0)
 
 
-__all__ = ["broadcast_buffers", "reduce_shared", "summed"]
+__all__ = ["broadcast_buffers", "largest", "reduce_shared", "summed"]

@@ -39,6 +39,8 @@ class TrainingState:
     history : History
     samples : int
         Of the training set.
+    data : str
+        Identity of the training set.
     steps_per_epoch : int
     epoch, step : int
         Numbers of the present epoch and of the step within it, from 0.
@@ -63,6 +65,7 @@ class TrainingState:
     accelerator: Accelerator
     precision: Precision
     samples: int
+    data: str
     steps_per_epoch: int
     history: History = field(default_factory=History)
     optimizer: torch.optim.Optimizer | None = None
