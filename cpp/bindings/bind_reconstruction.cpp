@@ -92,8 +92,8 @@ Array<float> gather(const Array<float>& x, const Lengths& output, const Lengths&
   return out;
 }
 
-rc::NormalEquations normal_equations(const rc::Moments& m, std::size_t group,
-                                     const Array<float>& w, bool centred, double ridge) {
+rc::NormalEquations normal_equations(const rc::Moments& m, std::size_t group, const Array<float>& w,
+                                     bool centred, double ridge) {
   TERSOR_CHECK(w.ndim() == 2 && size(w.shape(1)) == m.columns(),
                "normal_equations: w must have shape (outputs, ", m.columns(), "), got ",
                shape_text(shape_of(w)));
@@ -162,8 +162,8 @@ void bind_reconstruction(py::module_& m) {
                                                      static_cast<py::ssize_t>(s.outputs())});
                              })
       .def_property_readonly("tt", [](const rc::Moments& s) {
-        return copied(s.tt(), {static_cast<py::ssize_t>(s.groups()),
-                               static_cast<py::ssize_t>(s.outputs())});
+        return copied(
+            s.tt(), {static_cast<py::ssize_t>(s.groups()), static_cast<py::ssize_t>(s.outputs())});
       });
   py::class_<rc::NormalEquations>(m, "NormalEquations", "A layer's least-squares problem.")
       .def_property_readonly("hessian",

@@ -49,10 +49,11 @@ _EXPORTS: dict[str, str] = {
     # compression; `tersor.compress` is a room that can be called
     "CompressedModel": "compress.model",
     "Recipe": "compress.recipe",
+    "sensitivity": "compress.sensitivity",
 }
 
 # Capabilities and rooms that are part of the public interface.
-_SUBMODULES = ("compress", "distillation", "quantization", "training", "zoo")
+_SUBMODULES = ("compress", "distillation", "quantization", "reconstruction", "training", "zoo")
 
 __all__ = ["__version__", *_EXPORTS, *_SUBMODULES]
 

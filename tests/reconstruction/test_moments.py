@@ -170,7 +170,7 @@ def test_what_is_not_finite_is_refused(bad):
     with pytest.raises(ValueError, match="moments: targets must be finite, got"):
         Moments(4, outputs=4).add(random(3, 4), x)
     with pytest.raises(ValueError, match="moments: x must be finite, got"):
-        Moments(4).add_images(x.reshape(1, 3, 2, 2)[:, :1], kernel=(2, 2))
+        Moments(4).add_images(x.reshape(1, 3, 2, 2)[:, 2:], kernel=(2, 2))
 
 
 def test_extreme_values():
@@ -197,7 +197,7 @@ def test_extreme_values():
         (
             lambda: Moments(4).add_images(random(1, 1, 4, 4), kernel=(2, 2), strides=(0, 1),
                                           output=(1, 1)),
-            "strides and dilations must be at least 1",
+            "sizes, strides and dilations must be at least 1",
         ),
         (
             lambda: Moments(4).add_images(random(1, 1, 4, 4), kernel=(2, 2), transposed=True),

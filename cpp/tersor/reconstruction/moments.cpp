@@ -155,10 +155,10 @@ void Moments::add_sums(size_t rows) {
 }
 
 void Moments::merge(const Moments& other) {
-  TERSOR_CHECK(
-      other.groups_ == groups_ && other.columns_ == columns_ && other.outputs_ == outputs_,
-      "moments: other must have ", groups_, " groups of ", columns_, " columns and ", outputs_,
-      " outputs, got ", other.groups_, ", ", other.columns_, " and ", other.outputs_);
+  TERSOR_CHECK(other.groups_ == groups_ && other.columns_ == columns_ && other.outputs_ == outputs_,
+               "moments: other must have ", groups_, " groups of ", columns_, " columns and ",
+               outputs_, " outputs, got ", other.groups_, ", ", other.columns_, " and ",
+               other.outputs_);
   const auto add = [](std::vector<double>& to, const std::vector<double>& from) {
     for (size_t i = 0; i < to.size(); ++i) to[i] += from[i];
   };

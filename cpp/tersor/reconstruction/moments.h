@@ -26,8 +26,8 @@ using add_products_sig = void(const float* a, size_t a_stride, const float* b, s
 // convolution has groups; a depthwise one as many as channels).
 //
 // The threads share blocks of the sums, each of which is added in the order of the rows: results do
-// not depend on their number. Chunks of kProductRows rows are gathered at a time, so a convolution's
-// patches are never all in memory.
+// not depend on their number. Chunks of kProductRows rows are gathered at a time, so a
+// convolution's patches are never all in memory.
 class TERSOR_API Moments {
  public:
   // ValueError unless groups and columns are at least 1. outputs 0: no targets.

@@ -19,8 +19,8 @@ std::vector<double> scaled(const double* sums, size_t n, double factor) {
 NormalEquations normal_equations(const Moments& moments, size_t group, const float* weights,
                                  size_t outputs, const NormalOptions& options) {
   TERSOR_CHECK(moments.rows() > 0, "normal_equations: moments must hold rows, got none");
-  TERSOR_CHECK(group < moments.groups(), "normal_equations: group must be below ",
-               moments.groups(), ", got ", group);
+  TERSOR_CHECK(group < moments.groups(), "normal_equations: group must be below ", moments.groups(),
+               ", got ", group);
   TERSOR_CHECK(moments.outputs() == 0 || moments.outputs() == outputs,
                "normal_equations: outputs must be ", moments.outputs(), ", got ", outputs);
   TERSOR_CHECK(std::isfinite(options.ridge) && options.ridge >= 0,
@@ -50,8 +50,7 @@ NormalEquations normal_equations(const Moments& moments, size_t group, const flo
         out.hessian[i * d + j] -= out.input_mean[i] * out.input_mean[j];
     }
     for (size_t o = 0; has_targets && o < outputs; ++o) {
-      for (size_t j = 0; j < d; ++j)
-        cross[o * d + j] -= out.target_mean[o] * out.input_mean[j];
+      for (size_t j = 0; j < d; ++j) cross[o * d + j] -= out.target_mean[o] * out.input_mean[j];
     }
   }
   out.target.assign(weights, weights + outputs * d);

@@ -10,7 +10,7 @@
 namespace tersor::reconstruction {
 
 // Up to three spatial axes (z, y, x); the leading ones of a network with fewer are 1 wide.
-struct PatchAxis {
+struct TERSOR_API PatchAxis {
   int64_t input = 1, output = 1, kernel = 1;
   int64_t stride = 1, dilation = 1, pad = 0;  // pad: in front
 
@@ -21,7 +21,7 @@ struct PatchAxis {
   int64_t input_of(int64_t o, int64_t k, bool transposed) const;
 };
 
-struct PatchGeometry {
+struct TERSOR_API PatchGeometry {
   int64_t channels = 1;  // of the input
   std::array<PatchAxis, 3> axes;
   bool transposed = false;
@@ -35,9 +35,9 @@ struct PatchGeometry {
 };
 
 // rows[r][c * taps + k] for output positions first .. first + count - 1 of one image
-// image[channels][z][y][x]: the input that the position reads through tap k of channel c, 0 outside.
-// The order of columns is that of a convolution's weight [out][channels][kernel...]; the rows of
-// group g of a grouped convolution begin at column g * row_size() / groups.
+// image[channels][z][y][x]: the input that the position reads through tap k of channel c, 0
+// outside. The order of columns is that of a convolution's weight [out][channels][kernel...]; the
+// rows of group g of a grouped convolution begin at column g * row_size() / groups.
 TERSOR_API void gather_patches(const float* image, const PatchGeometry& geometry, size_t first,
                                size_t count, float* rows, size_t row_stride);
 

@@ -23,7 +23,7 @@ struct RoundingOptions {
   int threads = 0;          // 0: tersor::threads()
 };
 
-struct RoundedMatrix {
+struct TERSOR_API RoundedMatrix {
   std::vector<int8_t> codes;  // [rows][columns]
   std::vector<float> scale;   // [rows][groups], or one
   size_t groups = 1;          // per row

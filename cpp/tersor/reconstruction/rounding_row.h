@@ -15,7 +15,7 @@ struct RowProblem {
   std::vector<size_t> starts;   // of each group, and the end: a short one may stand anywhere
   std::vector<double> hessian;  // [columns][columns], with a ridge on its diagonal
   double ridge = 0;
-  std::vector<double> factor;   // U of rounding.h, of the damped hessian
+  std::vector<double> factor;  // U of rounding.h, of the damped hessian
   RoundingOptions options;
 
   double code_min() const { return -(1 << (options.bits - 1)) + (options.narrow ? 1 : 0); }

@@ -3,6 +3,14 @@
 
 from __future__ import annotations
 
-from . import artifact, base, distillation, graph, quantization, runtime
+from . import artifact, base, distillation, graph, quantization, reconstruction, runtime
 
-__all__: list[str] = ["artifact", "base", "distillation", "graph", "quantization", "runtime"]
+__all__: list[str] = [
+    "artifact",
+    "base",
+    "distillation",
+    "graph",
+    "quantization",
+    "reconstruction",
+    "runtime",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +14,8 @@ from ..quantization import QParams
 from ..reconstruction import Moments, RoundedMatrix, normal_equations, round_matrix
 from ..runtime import Session
 from .calibrate import Progress
+from .walk import Walk, most_between
 
-_BATCH = 64
 # Most bytes of the activations between two layers that are kept at once, over all samples.
 _MOST_BYTES = 1 << 29
 _LAYERS = ("conv", "dense")
@@ -113,7 +112,7 @@ def repair_weights(
     """
     todo = [i for i, node in enumerate(graph.nodes) if node.name in grids and _rounds(graph, i)]
     done: dict[str, RepairedLayer] = {}
-    exact, rounded = _Walk(graph, batches, threads), _Walk(graph, batches, threads)
+    exact, rounded = Walk(graph, batches, threads), Walk(graph, batches, threads)
     for count, index in enumerate(todo):
         if progress is not None:
             progress("round", count, len(todo))
@@ -129,33 +128,6 @@ def repair_weights(
     if progress is not None:
         progress("round", len(todo), len(todo))
     return done
-
-
-class _Walk:
-    """Values of the edges between what ran already and what did not, over all samples."""
-
-    def __init__(self, graph: Graph, batches: Any, threads: int) -> None:
-        self.graph = graph
-        self.session = Session(graph, threads)
-        names = self.session.input_names
-        self.values = [dict(zip(names, batch, strict=True)) for batch in batches]
-
-    def advance(self, index: int) -> None:
-        """Run everything in front of node `index`."""
-        wanted = _cut(self.graph, index)
-        for i, known in enumerate(self.values):
-            missing = [name for name in wanted if name not in known]
-            got = self.session.run_edges(known, missing) if missing else {}
-            self.values[i] = {name: known.get(name, got.get(name)) for name in wanted}
-
-
-def _cut(graph: Graph, index: int) -> list[str]:
-    """Edges that come from nodes in front of `index`, or from outside, and are read from it on."""
-    edges, made = graph.edges, set(graph.input_ids)
-    for node in graph.nodes[:index]:
-        made.update(node.outputs)
-    read = {i for node in graph.nodes[index:] for i in node.inputs}
-    return [edges[i].name for i in sorted(made & read)]
 
 
 def _rounds(graph: Graph, index: int) -> bool:
@@ -181,8 +153,8 @@ def _repair_layer(
     graph: Graph,
     index: int,
     grid: WeightGrid,
-    exact: _Walk,
-    rounded: _Walk,
+    exact: Walk,
+    rounded: Walk,
     sweeps: int,
     threads: int,
 ) -> RepairedLayer:
@@ -242,17 +214,17 @@ def _qparams(grid: WeightGrid, scale: NDArray[np.float32], rank: int) -> Any:
     if grid.group_size:
         axis = tuple(range(1, rank)) if rank > 2 else 1
     return QParams(
-        scale=scale.ravel(),
-        zero_point=np.zeros(scale.size, np.int32),
+        scale=scale.ravel().tolist(),
+        zero_point=[0] * scale.size,
         bits=grid.bits,
         narrow=grid.narrow,
         axis=axis,
-        group_size=grid.group_size or None,
+        group_size=grid.group_size,
     )
 
 
 def _samples(
-    graph: Graph, index: int, exact: _Walk, rounded: _Walk, threads: int
+    graph: Graph, index: int, exact: Walk, rounded: Walk, threads: int
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """Inputs of the layer in the rounded network, and what it should make of them."""
     node, edges = graph.nodes[index], graph.edges
@@ -318,16 +290,19 @@ def _observe(
     )
 
 
-def most_samples(graph: Graph) -> int:
-    """Samples whose activations between two layers fit the memory that repairing may use."""
-    edges, most = graph.edges, 1
-    by_name = {edge.name: edge for edge in edges}
-    for index in range(len(graph.nodes)):
-        values = 0
-        for name in _cut(graph, index):
-            values += math.prod(n for n in by_name[name].shape if n is not None)
-        most = max(most, values)
-    return max(32, _MOST_BYTES // (2 * 4 * most))
+def most_samples(graph: Any) -> int:
+    """Return how many samples' activations between two layers fit the memory that this may use.
+
+    Parameters
+    ----------
+    graph : Graph
+
+    Returns
+    -------
+    int
+        At least 32.
+    """
+    return max(32, _MOST_BYTES // (2 * 4 * most_between(graph)))
 
 
 __all__ = ["RepairedLayer", "WeightGrid", "most_samples", "repair_weights"]

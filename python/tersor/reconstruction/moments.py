@@ -144,27 +144,27 @@ class Moments:
     @property
     def hessian(self) -> NDArray[np.float64]:
         """``2 / rows * sum(x x^T)``, shape (groups, columns, columns)."""
-        return 2 * self._native.xx / self._rows()
+        return np.asarray(2 * self._native.xx / self._rows())
 
     @property
     def input_mean(self) -> NDArray[np.float64]:
         """Shape (groups, columns)."""
-        return self._native.x / self._rows()
+        return np.asarray(self._native.x / self._rows())
 
     @property
     def target_mean(self) -> NDArray[np.float64]:
         """Shape (groups, outputs)."""
-        return self._native.t / self._rows()
+        return np.asarray(self._native.t / self._rows())
 
     @property
     def target_variance(self) -> NDArray[np.float64]:
         """Mean squared distance of the targets from their mean, shape (groups, outputs)."""
-        return np.maximum(self._native.tt / self._rows() - self.target_mean**2, 0)
+        return np.asarray(np.maximum(self._native.tt / self._rows() - self.target_mean**2, 0))
 
     @property
     def cross(self) -> NDArray[np.float64]:
         """``sum(t x^T) / rows``, shape (groups, outputs, columns)."""
-        return self._native.tx / self._rows()
+        return np.asarray(self._native.tx / self._rows())
 
     def _rows(self) -> int:
         if self.rows == 0:
@@ -198,7 +198,7 @@ def _window(
         if transposed:
             raise ValueError("moments: output must be given for a transposed convolution, got None")
         output = [
-            (n + a + b - d * (k - 1) - 1) // s + 1
+            (n + a + b - d * (k - 1) - 1) // max(s, 1) + 1
             for n, k, s, d, a, b in zip(
                 sizes, kernel, steps, spread, around[:rank], behind, strict=True
             )

@@ -46,7 +46,7 @@ class NormalEquations:
         ValueError
             If the shape does not fit.
         """
-        return self._native.best_bias(np.asarray(w, np.float32, order="C"))
+        return np.asarray(self._native.best_bias(np.asarray(w, np.float32, order="C")))
 
     def error(self, w: ArrayLike) -> float:
         """Return what weights `w` add to the mean squared error.
