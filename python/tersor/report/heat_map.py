@@ -37,7 +37,9 @@ def heat_color(value: float, good: float, bad: float) -> str:
     """
     share = (value - good) / (bad - good)
     last = len(_COLORS) - 1
-    return _COLORS[min(last, max(0, round(share * last)))] if share == share else _COLORS[last]
+    if share != share:
+        return _COLORS[last]
+    return _COLORS[round(min(1.0, max(0.0, share)) * last)]
 
 
 def heat_map_svg(
