@@ -78,7 +78,7 @@ def test_saved_bytes_do_not_depend_on_threads_or_time(graph, tmp_path):
     for threads in (1, 2, 1, 2):
         tersor.set_threads(threads)
         model = tersor.compress(graph, "cloud", calibration=x, evaluate=(x, y))
-        assert model.provenance.keys() == {"seconds", "figures", "on_target"}
+        assert model.provenance.keys() == {"seconds", "figures", "on_target", "agreement"}
         model.save(tmp_path / "model.tersor")
         files.append((tmp_path / "model.tersor").read_bytes())
         assert len(files[-1]) == model.nbytes
@@ -127,7 +127,7 @@ def test_a_network_that_does_not_survive_is_reported():
     graph.set_outputs([graph.add_node("dense", [h, v], {}, "second")])
     samples = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
     with pytest.warns(
-        UserWarning, match=r"int8 network differs .* most is lost at .*(first|second)"
+        UserWarning, match=r"quantized network differs .* most is lost at .*(first|second)"
     ):
         tersor.compress(graph, calibration=samples)
 

@@ -14,6 +14,7 @@ from ..base.schema import check_path
 from ..data.preprocess import Preprocess
 from ..graph import Graph
 from ..targets.units import format_bytes
+from .advice import worst_layers
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -189,6 +190,7 @@ class CompressedModel:
             f"file {format_bytes(self.nbytes)}",
             f"content {self.content_hash[:16]}, parent {str(self.lineage.get('parent', ''))[:16]}",
         ]
+        lines += worst_layers(self.provenance.get("agreement"))
         figures = self.provenance.get("figures")
         if isinstance(figures, dict):  # from a file, where anything may stand
             lines += [f"{name} {value}" for name, value in figures.items()]

@@ -17,6 +17,7 @@ from ..data.preprocess import Preprocess
 from ..graph import Graph
 from ..targets.budget import Budget
 from ..targets.target import Target
+from .advice import what_helps
 from .agreement import check_agreement
 from .calibrate import Progress
 from .evaluation import accuracy_of, check_evaluate
@@ -168,12 +169,19 @@ def _apply(
             time_budget=time_budget,
             progress=report,
         )
-        check_agreement(graph, done.graph, done.first_batch, equalized=done.equalized_graph)
+        agreement = check_agreement(
+            graph,
+            done.graph,
+            done.first_batch,
+            equalized=done.equalized_graph,
+            advice=what_helps(recipe, done.not_equalized),
+        )
         notes: dict[str, Any] = {"samples": done.samples, "float_layers": done.float_layers}
         if done.relu6_db is not None:
             before, after = done.relu6_db
             notes["equalize_relu6"] = {"kept": after >= before, "db": [before, after]}
-        return CompressedModel(done.graph, recipe, {}, notes)
+        found = agreement.to_dict() | {"advice": what_helps(recipe, done.not_equalized)}
+        return CompressedModel(done.graph, recipe, {}, notes, {"agreement": found})
     copy: Any = graph.clone()
     if recipe.values != "keep":
         copy.canonicalize()

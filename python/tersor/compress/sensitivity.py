@@ -16,7 +16,7 @@ from ..graph import Graph
 from ..quantization import choose_qparams, dequantize, quantize
 from ..report.heat_map import heat_color, heat_map_svg, heat_map_table
 from ..runtime import Session
-from .agreement import signal_to_noise_db
+from .agreement import kl_divergence, signal_to_noise_db
 from .calibrate import Progress, network_batches
 from .progress import reporter
 from .walk import Walk
@@ -330,48 +330,6 @@ def _difference(wanted: NDArray[Any], got: NDArray[Any]) -> tuple[float, float]:
     return signal_to_noise_db(wanted, got), kl_divergence(wanted, got)
 
 
-def kl_divergence(wanted: NDArray[Any], got: NDArray[Any]) -> float:
-    """Return the mean divergence of rows of logits or probabilities, in nats.
-
-    Parameters
-    ----------
-    wanted, got : ndarray, shape (rows, classes)
-        Softmax is taken unless the rows of `wanted` are probabilities.
-
-    Returns
-    -------
-    float
-        0 for arrays of other ranks.
-    """
-    if wanted.ndim != 2 or wanted.shape[1] < 2:
-        return 0.0
-    p, q = log_probabilities(wanted), log_probabilities(got, like=wanted)
-    return float(max(0.0, (np.exp(p) * (p - q)).sum(axis=1).mean()))
-
-
-def log_probabilities(x: NDArray[Any], like: NDArray[Any] | None = None) -> NDArray[np.float64]:
-    """Return logarithms of the probabilities that a network's rows of outputs stand for.
-
-    Parameters
-    ----------
-    x : ndarray, shape (rows, classes)
-        Logits or probabilities.
-    like : ndarray, optional
-        Tells which, instead of `x`.
-
-    Returns
-    -------
-    ndarray of float64
-    """
-    told = np.asarray(x if like is None else like, np.float64)
-    values = np.asarray(x, np.float64)
-    if (told >= 0).all() and np.allclose(told.sum(axis=1), 1, atol=1e-2):
-        values = np.log(np.maximum(values, 1e-12))
-    values = values - values.max(axis=1, keepdims=True)
-    normal: NDArray[np.float64] = values - np.log(np.exp(values).sum(axis=1, keepdims=True))
-    return normal
-
-
 def _check(
     graph: object, bits: Sequence[int], output_bits: Sequence[int], group_size: int | None
 ) -> None:
@@ -389,4 +347,4 @@ def _check(
         )
 
 
-__all__ = ["Effect", "Sensitivity", "kl_divergence", "log_probabilities", "sensitivity"]
+__all__ = ["Effect", "Sensitivity", "sensitivity"]

@@ -1,0 +1,108 @@
+# Written by tests/bindings/write_stubs.py (pybind11 3.1, pybind11-stubgen 3.0.0).
+from __future__ import annotations
+
+import collections.abc
+import typing
+
+import numpy
+import numpy.typing
+
+__all__: list[str] = [
+    "Moments",
+    "NormalEquations",
+    "gather_patches",
+    "normal_equations",
+    "round_matrix",
+]
+
+class Moments:
+    """Sums of x x^T and t x^T of a linear layer."""
+
+    def __init__(
+        self,
+        groups: typing.SupportsInt | typing.SupportsIndex,
+        columns: typing.SupportsInt | typing.SupportsIndex,
+        outputs: typing.SupportsInt | typing.SupportsIndex,
+        threads: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def add_patches(
+        self,
+        x: numpy.typing.NDArray[numpy.float32],
+        targets: numpy.typing.NDArray[numpy.float32] | None,
+        output: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        kernel: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        strides: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        dilations: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        pads: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        transposed: bool,
+    ) -> None: ...
+    def add_rows(
+        self,
+        x: numpy.typing.NDArray[numpy.float32],
+        targets: numpy.typing.NDArray[numpy.float32] | None,
+    ) -> None: ...
+    def merge(self, other: Moments) -> None: ...
+    @property
+    def columns(self) -> int: ...
+    @property
+    def groups(self) -> int: ...
+    @property
+    def outputs(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def t(self) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def tt(self) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def tx(self) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def x(self) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def xx(self) -> numpy.typing.NDArray[numpy.float64]: ...
+
+class NormalEquations:
+    """A layer's least-squares problem."""
+
+    def best_bias(
+        self, w: numpy.typing.NDArray[numpy.float32]
+    ) -> numpy.typing.NDArray[numpy.float64]:
+        """mean(target) - w mean(x)"""
+    @property
+    def hessian(self) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def target(self) -> numpy.typing.NDArray[numpy.float64]: ...
+
+def gather_patches(
+    x: numpy.typing.NDArray[numpy.float32],
+    output: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    kernel: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    strides: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    dilations: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    pads: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    transposed: bool,
+) -> numpy.typing.NDArray[numpy.float32]:
+    """The rows that add_patches sees, as a matrix."""
+
+def normal_equations(
+    moments: Moments,
+    group: typing.SupportsInt | typing.SupportsIndex,
+    w: numpy.typing.NDArray[numpy.float32],
+    centred: bool,
+    ridge: typing.SupportsFloat | typing.SupportsIndex,
+) -> NormalEquations: ...
+def round_matrix(
+    w: numpy.typing.NDArray[numpy.float64],
+    hessian: numpy.typing.NDArray[numpy.float64],
+    bits: typing.SupportsInt | typing.SupportsIndex,
+    narrow: bool,
+    group_size: typing.SupportsInt | typing.SupportsIndex,
+    one_scale: bool,
+    half_scales: bool,
+    reorder: bool,
+    damping: typing.SupportsFloat | typing.SupportsIndex,
+    candidates: typing.SupportsInt | typing.SupportsIndex,
+    sweeps: typing.SupportsInt | typing.SupportsIndex,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[typing.Any, ...]:
+    """(codes, scale, error, error of rounding to nearest)"""
