@@ -105,17 +105,21 @@ void bind_observers(py::module_& m) {
   bind_ranges(m);
   m.def(
       "choose_qparams",
-      [](const Array<float>& x, int bits, bool is_signed, bool symmetric, int axis, int group_size,
-         const std::string& method, double percentile) {
+      [](const Array<float>& x, int bits, bool is_signed, bool symmetric, int axis, int axis_count,
+         int group_size, const std::string& method, double percentile, bool float_zero_point,
+         const std::string& scale_dtype) {
         const auto chosen = quantization::range_method_from_name(method);
+        QuantScheme s = scheme(bits, is_signed, symmetric);
+        s.float_zero_point = float_zero_point;
+        s.scale_dtype = dtype_from_name(scale_dtype);
         return without_gil([&] {
-          return quantization::choose_qparams(x.data(), tensor_shape(x),
-                                              scheme(bits, is_signed, symmetric), axis, group_size,
-                                              chosen, percentile);
+          return quantization::choose_qparams(x.data(), tensor_shape(x), s,
+                                              {axis, axis_count, group_size}, chosen, percentile);
         });
       },
       py::arg("x").noconvert(), py::arg("bits"), py::arg("signed"), py::arg("symmetric"),
-      py::arg("axis"), py::arg("group_size"), py::arg("method"), py::arg("percentile"));
+      py::arg("axis"), py::arg("axis_count"), py::arg("group_size"), py::arg("method"),
+      py::arg("percentile"), py::arg("float_zero_point"), py::arg("scale_dtype"));
   m.def(
       "qparams_from_range",
       [](float lo, float hi, int bits, bool is_signed, bool symmetric) {

@@ -1,49 +1,129 @@
-// QParams as a Python class; called by bind_quantization.
+// QParams as a Python class, and arrays by it; called by bind_quantization.
+#include "quantization_qparams.h"
+
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include "quantization_qparams.h"
+#include <variant>
+
 #include "tersor/quantization/qparams.h"
 
 namespace tersor::bindings {
 
 using quantization::QParams;
 
+namespace {
+
+using Axis = std::optional<std::variant<int, std::vector<int>>>;
+
+// None, one axis, or a tuple of consecutive ones.
+void set_axes(QParams& q, const Axis& axis) {
+  q.axis = -1;
+  if (!axis) return;
+  if (const int* one = std::get_if<int>(&*axis)) {
+    q.axis = *one;
+    return;
+  }
+  const auto& axes = std::get<std::vector<int>>(*axis);
+  TERSOR_CHECK(!axes.empty(), "QParams: axis must not be an empty tuple, got ()");
+  for (std::size_t i = 0; i < axes.size(); ++i) {
+    TERSOR_CHECK(axes[i] == axes[0] + static_cast<int>(i),
+                 "QParams: axis must be a tuple of consecutive axes, got ", axes[i], " after ",
+                 axes[i - (i > 0)]);
+  }
+  q.axis = axes[0];
+  q.axis_count = static_cast<int>(axes.size());
+}
+
+py::object axes_of(const QParams& q) {
+  if (q.axis < 0) return py::none();
+  if (q.axis_count == 1) return py::int_(q.axis);
+  py::tuple axes(static_cast<std::size_t>(q.axis_count));
+  for (int i = 0; i < q.axis_count; ++i) axes[static_cast<std::size_t>(i)] = q.axis + i;
+  return axes;
+}
+
+template <class T>
+py::array_t<T> copy_of(const std::vector<T>& values) {
+  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
+Shape dimensions(const py::array& x) { return {x.shape(), x.shape() + x.ndim()}; }
+
+tersor::Shape tensor_shape(const py::array& x) { return {x.shape(), x.shape() + x.ndim()}; }
+
+void bind_arrays(py::module_& m) {
+  m.def(
+      "quantize",
+      [](const Array<float>& x, const QParams& q, const py::object& out) {
+        const py::dtype dtype = q.is_signed ? py::dtype::of<int8_t>() : py::dtype::of<uint8_t>();
+        py::array codes = output_array("quantize", out, dtype, dimensions(x));
+        void* to = codes.mutable_data();
+        without_gil([&] { quantization::quantize(x.data(), tensor_shape(x), q, to); });
+        return codes;
+      },
+      py::arg("x").noconvert(), py::arg("q"), py::arg("out"));
+  m.def(
+      "dequantize",
+      [](const py::array& codes, const QParams& q, const py::object& out) {
+        const bool contiguous = codes.flags() & py::array::c_style;
+        TERSOR_CHECK_TYPE(contiguous && codes.dtype().kind() == (q.is_signed ? 'i' : 'u') &&
+                              codes.itemsize() == 1,
+                          "dequantize: xq must be a C-contiguous array of ",
+                          q.is_signed ? "int8" : "uint8", ", got ", dtype_name(codes.dtype()));
+        Array<float> y = output_array<float>("dequantize", out, codes);
+        float* to = y.mutable_data();
+        without_gil([&] { quantization::dequantize(codes.data(), tensor_shape(codes), q, to); });
+        return y;
+      },
+      py::arg("xq"), py::arg("q"), py::arg("out"));
+}
+
+}  // namespace
+
 void bind_qparams(py::module_& m) {
   py::class_<QParams>(
       m, "QParams",
-      "Parameters of affine quantization: ``value = scale[c] * (code - zero_point[c])``.\n\n"
+      "Parameters of affine quantization: ``value = scale[s] * (code - zero_point[s])``.\n\n"
       "Attributes are ``scale`` (float32), ``zero_point`` (int32), ``bits`` in [2, 8], "
       "``signed``,\n"
-      "``narrow`` (symmetric codes of weights), ``axis`` (None: one scale for the tensor),\n"
-      "``group_size`` (0: none), ``code_min`` and ``code_max``.")
+      "``narrow`` (symmetric codes of weights), ``axis`` (None: one scale for the tensor; an axis "
+      "or\n"
+      "a tuple of consecutive axes, flattened together), ``group_size`` (0: one scale per index of "
+      "the\n"
+      "axes; otherwise one per so many of them in a row, the last group may be short, and scales "
+      "lie\n"
+      "as [outer][groups][inner]), ``zero_point_float`` (None, or float32 in place of "
+      "``zero_point``),\n"
+      "``code_min`` and ``code_max``.")
       .def(py::init([](std::vector<float> scale, std::vector<int32_t> zero_point, int bits,
-                       bool is_signed, bool narrow, std::optional<int> axis, int group_size) {
-             return QParams{std::move(scale), std::move(zero_point), bits,      is_signed,
-                            narrow,           axis.value_or(-1),     group_size};
+                       bool is_signed, bool narrow, const Axis& axis, int group_size,
+                       std::optional<std::vector<float>> zero_point_float) {
+             QParams q;
+             q.scale = std::move(scale);
+             q.zero_point = std::move(zero_point);
+             q.bits = bits;
+             q.is_signed = is_signed;
+             q.narrow = narrow;
+             q.group_size = group_size;
+             set_axes(q, axis);
+             if (zero_point_float) q.zero_point_float = std::move(*zero_point_float);
+             return q;
            }),
            py::kw_only(), py::arg("scale"), py::arg("zero_point"), py::arg("bits") = 8,
            py::arg("signed") = true, py::arg("narrow") = false, py::arg("axis") = py::none(),
-           py::arg("group_size") = 0)
-      .def_property_readonly("scale",
+           py::arg("group_size") = 0, py::arg("zero_point_float") = py::none())
+      .def_property_readonly("scale", [](const QParams& q) { return copy_of(q.scale); })
+      .def_property_readonly("zero_point", [](const QParams& q) { return copy_of(q.zero_point); })
+      .def_property_readonly("zero_point_float",
                              [](const QParams& q) {
-                               return py::array_t<float>(static_cast<py::ssize_t>(q.scale.size()),
-                                                         q.scale.data());
-                             })
-      .def_property_readonly("zero_point",
-                             [](const QParams& q) {
-                               return py::array_t<int32_t>(
-                                   static_cast<py::ssize_t>(q.zero_point.size()),
-                                   q.zero_point.data());
+                               return q.has_float_zero() ? py::object(copy_of(q.zero_point_float))
+                                                         : py::object(py::none());
                              })
       .def_readonly("bits", &QParams::bits)
       .def_readonly("signed", &QParams::is_signed)
       .def_readonly("narrow", &QParams::narrow)
-      .def_property_readonly("axis",
-                             [](const QParams& q) {
-                               return q.axis < 0 ? py::object(py::none())
-                                                 : py::object(py::int_(q.axis));
-                             })
+      .def_property_readonly("axis", &axes_of)
       .def_readonly("group_size", &QParams::group_size)
       .def_property_readonly("code_min", &QParams::code_min)
       .def_property_readonly("code_max", &QParams::code_max)
@@ -52,10 +132,14 @@ void bind_qparams(py::module_& m) {
              return py::isinstance<QParams>(b) && a == py::cast<const QParams&>(b);
            })
       .def("__repr__", [](const QParams& q) {
-        return message("QParams(", q.scale.size(), " scale", q.scale.size() == 1 ? "" : "s",
-                       ", bits=", q.bits, ", signed=", q.is_signed ? "True" : "False",
-                       ", axis=", q.axis, ")");
+        std::string text =
+            message("QParams(", q.scale.size(), " scale", q.scale.size() == 1 ? "" : "s",
+                    ", bits=", q.bits, ", signed=", q.is_signed ? "True" : "False",
+                    ", axis=", py::cast<std::string>(py::str(axes_of(q))));
+        if (q.group_size) text += message(", group_size=", q.group_size);
+        return text + (q.has_float_zero() ? ", float zero points)" : ")");
       });
+  bind_arrays(m);
 }
 
 }  // namespace tersor::bindings

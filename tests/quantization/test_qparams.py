@@ -72,19 +72,139 @@ def test_per_channel_equals_channel_by_channel(isa, shape):
             np.testing.assert_array_equal(np.moveaxis(quantize(x, q), axis, 0), codes)
 
 
-def test_groups_are_rows_of_their_own():
-    x = np.random.default_rng(0).normal(size=(4, 6, 8)).astype(np.float32)
-    q = choose_qparams(x, 4, axis=0, group_size=16)
-    rows = x.reshape(-1, 16)
-    assert q.group_size == 16
-    np.testing.assert_array_equal(q.scale, choose_qparams(rows, 4, axis=0).scale)
-    expected = quantize(rows, choose_qparams(rows, 4, axis=0)).reshape(x.shape)
-    np.testing.assert_array_equal(quantize(x, q), expected)
-    assert np.abs(dequantize(expected, q) - x).max() <= q.scale.max() * 0.501
-    with pytest.raises(ValueError, match="group_size must divide 48, got 7"):
-        choose_qparams(x, axis=0, group_size=7)
-    with pytest.raises(ValueError, match="axis must be 0 where group_size is given"):
-        choose_qparams(x, axis=1, group_size=2)
+def groups_of(x, axes, group):
+    """The groups of an array as a list of index arrays into x.ravel(), in the order of scales."""
+    first, last = axes[0], axes[-1] + 1
+    inner = int(np.prod(x.shape[last:], dtype=int))
+    flat = np.arange(x.size).reshape(*x.shape[:first], -1, inner)
+    flat = flat.reshape(int(np.prod(x.shape[:first], dtype=int)), -1, inner)
+    return [
+        flat[o, start : start + group, i]
+        for o in range(flat.shape[0])
+        for start in range(0, flat.shape[1], group)
+        for i in range(inner)
+    ]
+
+
+GROUPED = [
+    ((4, 6, 8), (1, 2), 16),
+    ((4, 6, 8), (1, 2), 7),
+    ((4, 6, 8), (2,), 3),
+    ((4, 6, 8), (1,), 4),
+    ((4, 6, 8), (0,), 3),
+    ((3, 5, 2, 2), (1, 2, 3), 32),
+    ((130,), (0,), 64),
+    ((2, 3), (0, 1), 1),
+]
+
+
+@pytest.mark.parametrize(("shape", "axes", "group"), GROUPED)
+@pytest.mark.parametrize("method", ["minmax", "percentile", "mse", "entropy"])
+@pytest.mark.parametrize("kind", [(True, True, False), (False, False, False), (False, True, True)])
+def test_groups_equal_group_by_group(isa, shape, axes, group, method, kind):
+    symmetric, signed, float_zero = kind
+    x = (np.random.default_rng(len(shape)).normal(size=shape) + 0.3).astype(np.float32)
+    more = {"symmetric": symmetric, "signed": signed, "float_zero_point": float_zero}
+    more |= {"bits": 4, "method": method, "percentile": 0.9}
+    q = choose_qparams(x, axis=axes if len(axes) > 1 else axes[0], group_size=group, **more)
+    assert (q.group_size, q.axis) == (group, axes if len(axes) > 1 else axes[0])
+    codes, values = quantize(x, q), dequantize(quantize(x, q), q)
+    indices = groups_of(x, axes, group)
+    assert len(q.scale) == len(q.zero_point) == len(indices)
+    for s, index in enumerate(indices):
+        part = choose_qparams(x.ravel()[index], **more)
+        assert q.scale[s] == part.scale[0]
+        assert q.zero_point[s] == part.zero_point[0]
+        if float_zero:
+            assert q.zero_point_float[s] == part.zero_point_float[0]
+        np.testing.assert_array_equal(codes.ravel()[index], quantize(x.ravel()[index], part))
+        expected = dequantize(codes.ravel()[index], part)
+        np.testing.assert_array_equal(values.ravel()[index], expected)
+
+
+def test_several_axes_are_channels_of_their_own():
+    x = np.random.default_rng(0).normal(size=(4, 3, 2, 5)).astype(np.float32)
+    q = choose_qparams(x, axis=(1, 2))
+    flat = choose_qparams(x.reshape(4, 6, 5), axis=1)
+    np.testing.assert_array_equal(q.scale, flat.scale)
+    np.testing.assert_array_equal(quantize(x, q).reshape(4, 6, 5), quantize(x.reshape(4, 6, 5), flat))
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("shape", [(7, 33), (5, 3, 6), (64,)])
+@pytest.mark.parametrize("threads", [1, 2], indirect=True)
+def test_float_zero_point_matches_numpy(isa, threads, bits, signed, shape):
+    x = (np.random.default_rng(bits).normal(size=shape) + 2).astype(np.float32)
+    x.ravel()[:3] = np.inf, -np.inf, np.nan
+    finite = np.where(np.isfinite(x), x, 2).astype(np.float32)
+    axis = 0 if len(shape) == 2 else len(shape) - 1
+    q = choose_qparams(finite, bits, False, axis, signed=signed, float_zero_point=True)
+    along = [1] * len(shape)
+    along[axis] = -1
+    scale, zero = q.scale.reshape(along), q.zero_point_float.reshape(along)
+    assert q.zero_point.tolist() == [0] * shape[axis]
+    with np.errstate(invalid="ignore"):
+        steps = x / scale + zero  # float32, as the kernels
+        steps = np.where(np.isnan(x), zero, steps)
+    expected = np.clip(np.rint(steps), q.code_min, q.code_max)
+    codes = quantize(x, q)
+    np.testing.assert_array_equal(codes, expected)
+    np.testing.assert_array_equal(dequantize(codes, q), (expected.astype(np.float32) - zero) * scale)
+    if axis == 0:  # the range is covered exactly: at most half a step off
+        error = np.abs(dequantize(quantize(finite, q), q).astype(np.float64) - finite)
+        assert (error <= scale * 0.501 + 1e-6).all()
+
+
+def test_float_zero_point_of_constants_and_far_ranges():
+    for value in (0.0, 3.5, -1e-3, 1e6):
+        for dtype in ("float32", "float16"):
+            x = np.full(32, value, np.float32)
+            q = choose_qparams(x, 4, False, float_zero_point=True, scale_dtype=dtype)
+            np.testing.assert_allclose(dequantize(quantize(x, q), q), x, rtol=1e-3, atol=1e-6)
+            assert np.isfinite(q.zero_point_float).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    arrays(np.float32, st.integers(1, 70), elements=st.floats(-6e4, 6e4, width=32)),
+    st.integers(2, 8),
+    st.sampled_from([(True, False), (False, False), (False, True)]),
+    st.sampled_from(["minmax", "mse"]),
+)
+def test_float16_scales_are_float16_values(x, bits, kind, method):
+    symmetric, float_zero = kind
+    more = {"method": method, "float_zero_point": float_zero, "scale_dtype": "float16"}
+    q = choose_qparams(x, bits, symmetric, 0, 32, **more)
+    np.testing.assert_array_equal(q.scale, q.scale.astype(np.float16).astype(np.float32))
+    assert (q.scale > 0).all()
+    if float_zero:
+        zero = q.zero_point_float
+        np.testing.assert_array_equal(zero, zero.astype(np.float16).astype(np.float32))
+    full = choose_qparams(x, bits, symmetric, 0, 32, float_zero_point=float_zero)
+    error, exact = (np.abs(dequantize(quantize(x, p), p) - x).max() for p in (q, full))
+    if method == "minmax":
+        assert error <= exact + 0.6 * q.scale.max()
+
+
+def test_groups_that_do_not_fit():
+    x = np.ones((4, 6), np.float32)
+    with pytest.raises(ValueError, match="axis must be given where group_size is"):
+        choose_qparams(x, group_size=2)
+    with pytest.raises(ValueError, match="axis must be a tuple of consecutive axes"):
+        choose_qparams(x, axis=(1, 0))
+    with pytest.raises(ValueError, match="axis must be a tuple of consecutive axes"):
+        QParams(scale=[1], zero_point=[0], axis=(0, 2))
+    with pytest.raises(ValueError, match="must have 12 elements, got 1 and 1"):
+        quantize(x, QParams(scale=[1], zero_point=[0], axis=1, group_size=2))
+    with pytest.raises(ValueError, match="symmetric must be False where float_zero_point is"):
+        choose_qparams(x, float_zero_point=True)
+    with pytest.raises(ValueError, match="scale_dtype must be float32 or float16, got int8"):
+        choose_qparams(x, scale_dtype="int8")
+    with pytest.raises(ValueError, match="at most 65504"):
+        choose_qparams(x * 1e9, scale_dtype="float16")
+    with pytest.raises(ValueError, match=r"zero_point must be in \[-2\^21, 2\^21\]"):
+        quantize(x, QParams(scale=[1], zero_point=[0], zero_point_float=[1e9]))
 
 
 def test_zero_channels_take_the_median_scale():

@@ -22,7 +22,7 @@ Artifact decode_frame(const uint8_t* data, size_t size, ArtifactInfo* info) {
   ByteReader graph_reader(graph_section.data, graph_section.size, "graph");
   std::vector<StreamName> names;
   Artifact artifact;
-  artifact.graph = read_graph(graph_reader, streams, info ? &names : nullptr);
+  artifact.graph = read_graph(graph_reader, streams, frame.features, info ? &names : nullptr);
   const auto bytes_of = [&](SectionKind kind) {
     const Section& s = frame.sections.at(kind);
     return std::vector<uint8_t>(s.data, s.data + s.size);
@@ -63,13 +63,14 @@ std::vector<uint8_t> encode(const Artifact& artifact) {
   artifact.graph.verify();
   ByteWriter graph, table;
   StreamWriter streams;
-  write_graph(artifact.graph, graph, streams);
+  const uint64_t features = write_graph(artifact.graph, graph, streams);
   streams.write_table(table);
   return write_sections({{SectionKind::graph, std::move(graph.bytes())},
                          {SectionKind::stream_table, std::move(table.bytes())},
                          {SectionKind::stream_data, std::move(streams.data())},
                          {SectionKind::metadata, artifact.metadata},
-                         {SectionKind::provenance, artifact.provenance}});
+                         {SectionKind::provenance, artifact.provenance}},
+                        features);
 }
 
 Artifact decode(const uint8_t* data, size_t size) { return decode_checked(data, size, nullptr); }

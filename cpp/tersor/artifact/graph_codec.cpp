@@ -4,7 +4,9 @@
 #include <cstring>
 #include <map>
 
+#include "tersor/artifact/sections.h"
 #include "tersor/base/error.h"
+#include "tersor/tensor/half.h"
 
 namespace tersor::artifact {
 namespace {
@@ -29,6 +31,11 @@ constexpr uint8_t kNarrow = 2;
 constexpr uint8_t kZeroPointsAreZero = 4;
 constexpr uint8_t kDerivedBias =
     8;  // scale[c] = input scale * weight scale[c] of the node that uses it
+// These need kFeatureWeightFormats.
+constexpr uint8_t kSeveralAxes = 16;
+constexpr uint8_t kFloatZeroPoints = 32;
+constexpr uint8_t kHalfScales = 64;  // scales and float zero points are stored as float16
+constexpr uint8_t kWeightFormats = kSeveralAxes | kFloatZeroPoints | kHalfScales;
 
 // Nothing that fits a machine is larger; it keeps shape arithmetic far from overflow.
 constexpr uint64_t kMostDimension = uint64_t{1} << 40;
@@ -65,31 +72,56 @@ Shape read_shape(ByteReader& in) {
   return shape;
 }
 
-void write_qparams(const Graph& graph, EdgeId id, ByteWriter& out, StreamWriter& streams) {
+bool fits_half(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(),
+                     [](float v) { return half_to_float(float_to_half(v)) == v; });
+}
+
+void write_floats(const std::vector<float>& values, bool half, ByteWriter& out,
+                  StreamWriter& streams) {
+  if (values.size() == 1) {
+    out.f32(values[0]);
+    return;
+  }
+  const Tensor t =
+      Tensor::from(DType::float32, {static_cast<int64_t>(values.size())}, values.data());
+  out.varint(streams.add(half ? t.to(DType::float16) : t, 32));
+}
+
+// Returns the features that a reader must know.
+uint64_t write_qparams(const Graph& graph, EdgeId id, ByteWriter& out, StreamWriter& streams) {
   const QParams& q = *graph.edge(id).qparams;
   const bool zeros =
       std::all_of(q.zero_point.begin(), q.zero_point.end(), [](int32_t z) { return z == 0; });
   const bool derived =
       zeros && graph.edge(id).dtype == DType::int32 && derived_bias_scale(graph, id) == q.scale;
-  out.u8(static_cast<uint8_t>((q.is_signed ? kSigned : 0) | (q.narrow ? kNarrow : 0) |
-                              (zeros ? kZeroPointsAreZero : 0) | (derived ? kDerivedBias : 0)));
+  const bool half =
+      !derived && q.scale.size() > 1 && fits_half(q.scale) && fits_half(q.zero_point_float);
+  const auto flags = static_cast<uint8_t>(
+      (q.is_signed ? kSigned : 0) | (q.narrow ? kNarrow : 0) | (zeros ? kZeroPointsAreZero : 0) |
+      (derived ? kDerivedBias : 0) | (q.axis_count > 1 ? kSeveralAxes : 0) |
+      (q.has_float_zero() ? kFloatZeroPoints : 0) | (half ? kHalfScales : 0));
+  out.u8(flags);
   out.u8(static_cast<uint8_t>(q.bits));
   out.signed_varint(q.axis);
+  if (q.axis_count > 1) out.varint(static_cast<uint64_t>(q.axis_count));
   out.varint(static_cast<uint64_t>(q.group_size));
   out.varint(q.scale.size());
-  if (q.scale.size() == 1) {
-    if (!derived) out.f32(q.scale[0]);
-    if (!zeros) out.signed_varint(q.zero_point[0]);
-    return;
+  if (!derived) write_floats(q.scale, half, out, streams);
+  if (!zeros && q.scale.size() == 1) {
+    out.signed_varint(q.zero_point[0]);
+  } else if (!zeros) {
+    const Shape shape = {static_cast<int64_t>(q.scale.size())};
+    out.varint(streams.add(Tensor::from(DType::int32, shape, q.zero_point.data()), 32));
   }
-  const Shape shape = {static_cast<int64_t>(q.scale.size())};
-  if (!derived) out.varint(streams.add(Tensor::from(DType::float32, shape, q.scale.data()), 32));
-  if (!zeros) out.varint(streams.add(Tensor::from(DType::int32, shape, q.zero_point.data()), 32));
+  if (q.has_float_zero()) write_floats(q.zero_point_float, half, out, streams);
+  return (flags & kWeightFormats) || q.group_size > 0 ? kFeatureWeightFormats : 0;
 }
 
 struct Loader {
   ByteReader& in;
   StreamReader& streams;
+  uint64_t features;
   std::vector<StreamName>* names;
   std::vector<size_t> derived;  // edges whose bias scale is filled in at the end
 
@@ -100,9 +132,19 @@ struct Loader {
     return streams.take(index, dtype, shape, bits, is_signed);
   }
 
+  std::vector<float> floats(const std::string& edge, const char* part, size_t count, bool half) {
+    if (count == 1) return {in.f32()};
+    const DType dtype = half ? DType::float16 : DType::float32;
+    const Tensor stored = stream(edge, part, dtype, {static_cast<int64_t>(count)}, 32, true);
+    const Tensor t = half ? stored.to(DType::float32) : stored;
+    return {t.as<float>(), t.as<float>() + count};
+  }
+
   QParams qparams(const std::string& edge, size_t edge_index) {
     const uint8_t flags = in.u8();
-    if (flags > 15) in.fail("unknown quantization flags");
+    const uint8_t known = features & kFeatureWeightFormats ? 127 : 15;
+    if (flags & ~known) in.fail("unknown quantization flags");
+    const bool half = flags & kHalfScales;
     QParams q;
     q.is_signed = flags & kSigned;
     q.narrow = flags & kNarrow;
@@ -110,25 +152,23 @@ struct Loader {
     if (q.bits < 1) in.fail("bits must be >= 1");
     q.axis = static_cast<int>(std::clamp<int64_t>(in.signed_varint(), -2, kMostRank));
     if (q.axis < -1) in.fail("axis must be >= -1");
+    if (flags & kSeveralAxes) {
+      q.axis_count = static_cast<int>(in.varint_below(kMostRank + 1, "number of axes"));
+      if (q.axis < 0 || q.axis_count < 2) in.fail("several axes must be at least 2");
+    }
     q.group_size = static_cast<int>(in.varint_below(1u << 30, "group size"));
     const size_t count = in.varint_below(uint64_t{1} << 31, "number of scales");
     if (count == 0) in.fail("scales must not be empty");
     const bool derived_bias = flags & kDerivedBias, zeros = flags & kZeroPointsAreZero;
     if (derived_bias) {
-      if (!zeros) in.fail("a derived bias has zero points of 0");
+      if (!zeros || (flags & kWeightFormats)) in.fail("a derived bias has zero points of 0");
       derived.push_back(
           edge_index);  // its tensor's size bounds the count; checked when it is filled in
       q.group_size = 0;
       derived_counts.push_back(count);
       return q;
     }
-    const Shape shape = {static_cast<int64_t>(count)};
-    if (count == 1) {
-      q.scale = {in.f32()};
-    } else {
-      const Tensor t = stream(edge, "scale", DType::float32, shape, 32, true);
-      q.scale.assign(t.as<float>(), t.as<float>() + count);
-    }
+    q.scale = floats(edge, "scale", count, half);
     if (zeros) {
       q.zero_point.assign(count, 0);
     } else if (count == 1) {
@@ -136,9 +176,11 @@ struct Loader {
       if (z < -(1 << 30) || z > (1 << 30)) in.fail("zero point is out of range");
       q.zero_point = {static_cast<int32_t>(z)};
     } else {
+      const Shape shape = {static_cast<int64_t>(count)};
       const Tensor t = stream(edge, "zero_point", DType::int32, shape, 32, true);
       q.zero_point.assign(t.as<int32_t>(), t.as<int32_t>() + count);
     }
+    if (flags & kFloatZeroPoints) q.zero_point_float = floats(edge, "zero_point", count, half);
     return q;
   }
 
@@ -240,7 +282,8 @@ Attributes read_attributes(ByteReader& in, const OperatorSpec& spec) {
 
 }  // namespace
 
-void write_graph(const Graph& graph, ByteWriter& out, StreamWriter& streams) {
+uint64_t write_graph(const Graph& graph, ByteWriter& out, StreamWriter& streams) {
+  uint64_t features = 0;
   std::map<graph::Op, size_t> used;
   for (const Node& node : graph.nodes()) used.emplace(node.op, 0);
   out.varint(used.size());
@@ -263,7 +306,7 @@ void write_graph(const Graph& graph, ByteWriter& out, StreamWriter& streams) {
     if (origin) out.text(edge.origin);
     out.u8(static_cast<uint8_t>(edge.dtype));
     write_shape(edge.shape, out);
-    if (edge.qparams) write_qparams(graph, id, out, streams);
+    if (edge.qparams) features |= write_qparams(graph, id, out, streams);
     if (edge.is_constant())
       out.varint(streams.add(edge.constant, edge.qparams ? edge.qparams->bits : 32));
   }
@@ -277,9 +320,11 @@ void write_graph(const Graph& graph, ByteWriter& out, StreamWriter& streams) {
   }
   write_ids(graph.inputs(), out);
   write_ids(graph.outputs(), out);
+  return features;
 }
 
-Graph read_graph(ByteReader& in, StreamReader& streams, std::vector<StreamName>* names) {
+Graph read_graph(ByteReader& in, StreamReader& streams, uint64_t features,
+                 std::vector<StreamName>* names) {
   std::vector<const OperatorSpec*> used(in.count(2));
   for (const OperatorSpec*& spec : used) {
     spec = &graph::spec_of(in.text());
@@ -290,7 +335,7 @@ Graph read_graph(ByteReader& in, StreamReader& streams, std::vector<StreamName>*
     }
   }
   std::string description = in.text();
-  Loader loader{in, streams, names, {}, {}};
+  Loader loader{in, streams, features, names, {}, {}};
   if (names) names->assign(streams.size(), {});
   std::vector<Edge> edges;
   const size_t edge_count = in.count(4);

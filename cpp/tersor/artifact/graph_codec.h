@@ -12,10 +12,12 @@ struct StreamName {
   std::string part;
 };
 
-// Adds the tensors to `streams` in the order in which the section names them.
-void write_graph(const graph::Graph& graph, ByteWriter& out, StreamWriter& streams);
+// Adds the tensors to `streams` in the order in which the section names them. Returns the features
+// (sections.h) that a reader must know.
+uint64_t write_graph(const graph::Graph& graph, ByteWriter& out, StreamWriter& streams);
 
-// `names`, when given, receives one entry per stream.
-graph::Graph read_graph(ByteReader& in, StreamReader& streams, std::vector<StreamName>* names);
+// `features` are those that the file declares; `names`, when given, receives one entry per stream.
+graph::Graph read_graph(ByteReader& in, StreamReader& streams, uint64_t features,
+                        std::vector<StreamName>* names);
 
 }  // namespace tersor::artifact

@@ -16,7 +16,6 @@ constexpr uint8_t kMagic[8] = {0x89, 'T', 'S', 'R', '\r', '\n', 0x1a, '\n'};
 constexpr size_t kHeaderBytes = 64;
 constexpr size_t kEntryBytes = 24;
 constexpr size_t kAlignment = 64;
-constexpr uint64_t kKnownFeatures = 0;
 
 size_t aligned(size_t v) { return (v + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -42,7 +41,8 @@ const char* name_of(SectionKind kind) {
   return "";
 }
 
-std::vector<uint8_t> write_sections(const std::map<SectionKind, std::vector<uint8_t>>& sections) {
+std::vector<uint8_t> write_sections(const std::map<SectionKind, std::vector<uint8_t>>& sections,
+                                    uint64_t features) {
   ByteWriter table;
   size_t offset = aligned(kHeaderBytes + std::size(kKinds) * kEntryBytes);
   for (SectionKind kind : kKinds) {
@@ -61,7 +61,7 @@ std::vector<uint8_t> write_sections(const std::map<SectionKind, std::vector<uint
   out.u32(kVersionMajor | static_cast<uint32_t>(kVersionMinor) << 16);
   out.u32(std::size(kKinds));
   out.u64(file_bytes);
-  out.u64(0);  // features that a reader must know
+  out.u64(features);
   out.u32(crc32c(table.bytes().data(), table.size()));
   while (out.size() < kHeaderBytes - 4) out.u8(0);
   out.u32(crc32c(out.bytes().data(), out.size()));
@@ -97,6 +97,7 @@ Frame read_sections(const uint8_t* data, size_t size) {
     header.fail(message("format version ", frame.version_major, ".", frame.version_minor,
                         "; this tersor reads ", kVersionMajor, ": update tersor"));
   }
+  frame.features = features;
   if (features & ~kKnownFeatures)
     header.fail("the file needs a feature that this tersor lacks: update tersor");
   if (file_bytes != size)

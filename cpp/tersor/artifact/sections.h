@@ -27,10 +27,18 @@ struct Section {
 
 const char* name_of(SectionKind kind);
 
-std::vector<uint8_t> write_sections(const std::map<SectionKind, std::vector<uint8_t>>& sections);
+// Features: a file that needs one is refused by readers that do not know it; a file that needs none
+// is what they have always read.
+// Groups, scales along several axes, float zero points, scales stored as float16.
+inline constexpr uint64_t kFeatureWeightFormats = 1;
+inline constexpr uint64_t kKnownFeatures = kFeatureWeightFormats;
+
+std::vector<uint8_t> write_sections(const std::map<SectionKind, std::vector<uint8_t>>& sections,
+                                    uint64_t features);
 
 struct Frame {
   uint16_t version_major = 0, version_minor = 0;
+  uint64_t features = 0;
   std::map<SectionKind, Section> sections;
 };
 

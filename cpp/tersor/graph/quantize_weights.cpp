@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "tersor/base/error.h"
-#include "tersor/quantization/affine.h"
+#include "tersor/quantization/qparams.h"
 
 namespace tersor::graph {
 namespace {
@@ -13,19 +13,6 @@ using quantization::QuantScheme;
 using quantization::RangeMethod;
 
 constexpr QuantScheme kWeights{.bits = 8, .is_signed = true, .symmetric = true};
-
-quantization::AffineShape affine_shape(const Tensor& x, int axis) {
-  quantization::AffineShape s;
-  if (axis < 0) {
-    s.inner = static_cast<size_t>(x.size());
-    return s;
-  }
-  for (int d = 0; d < static_cast<int>(x.shape().size()); ++d) {
-    const auto size = static_cast<size_t>(x.shape()[static_cast<size_t>(d)]);
-    (d < axis ? s.outer : d == axis ? s.channels : s.inner) *= size;
-  }
-  return s;
-}
 
 const float* bias_of(const Graph& graph, const Node& node) {
   if (node.inputs.size() < 3 || node.inputs[2] == kNoEdge) return nullptr;
@@ -157,7 +144,7 @@ QParams weight_qparams(const Graph& graph, const Node& node, float input_scale,
   const int axis = one_scale ? -1 : weight_axis(node);
   const RangeMethod method = options.search_weight_range ? RangeMethod::mse : RangeMethod::minmax;
   QParams q =
-      quantization::choose_qparams(w.as<float>(), w.shape(), kWeights, axis, 0, method, 1.0);
+      quantization::choose_qparams(w.as<float>(), w.shape(), kWeights, {axis, 1, 0}, method, 1.0);
   const float* bias = bias_of(graph, node);
   for (int64_t c = 0; c < bias_size(graph, node); ++c) {
     TERSOR_CHECK_AS(GraphError, std::isfinite(bias[c]), "quantize: bias of ", node.name,
@@ -176,16 +163,14 @@ QParams weight_qparams(const Graph& graph, const Node& node, float input_scale,
 }
 
 Tensor quantize_tensor(const Tensor& x, const QParams& q) {
-  Tensor codes(DType::int8, x.shape());
-  quantization::quantize_affine(x.as<float>(), codes.as<int8_t>(), affine_shape(x, q.axis),
-                                q.scale.data(), q.zero_point.data(), q.code_min(), q.code_max());
+  Tensor codes(q.is_signed ? DType::int8 : DType::uint8, x.shape());
+  quantization::quantize(x.as<float>(), x.shape(), q, codes.data());
   return codes;
 }
 
 Tensor dequantize_tensor(const Tensor& codes, const QParams& q) {
   Tensor x(DType::float32, codes.shape());
-  quantization::dequantize_affine(codes.as<int8_t>(), x.as<float>(), affine_shape(codes, q.axis),
-                                  q.scale.data(), q.zero_point.data());
+  quantization::dequantize(codes.data(), codes.shape(), q, x.as<float>());
   return x;
 }
 

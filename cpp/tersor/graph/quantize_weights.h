@@ -15,8 +15,8 @@ int weight_axis(const Node& node);
 QParams weight_qparams(const Graph& graph, const Node& node, float input_scale,
                        const QuantizeOptions& options);
 
-Tensor quantize_tensor(const Tensor& x, const QParams& q);        // float32 to int8
-Tensor dequantize_tensor(const Tensor& codes, const QParams& q);  // int8 to float32
+Tensor quantize_tensor(const Tensor& x, const QParams& q);        // float32 to int8 or uint8
+Tensor dequantize_tensor(const Tensor& codes, const QParams& q);  // and back
 
 // int32 codes and their parameters at scale input_scale * weight scale. GraphError if an
 // accumulator could overflow.

@@ -27,14 +27,32 @@ void check_qparams(const Edge& edge) {
   require(!q.scale.empty() && q.scale.size() == q.zero_point.size(), "edge ", edge.name,
           ": scale and zero_point must have equal length >= 1, got ", q.scale.size(), " and ",
           q.zero_point.size());
+  require(q.axis_count >= 1 && q.group_size >= 0 && (!q.per_tensor() || q.group_size == 0), "edge ",
+          edge.name, ": axis must be given where group_size is, got none");
   if (q.per_tensor()) {
     require(q.scale.size() == 1, "edge ", edge.name, ": scale must have length 1, got ",
             q.scale.size());
   } else {
-    require(q.axis < static_cast<int>(edge.shape.size()) &&
-                static_cast<int64_t>(q.scale.size()) == edge.shape[static_cast<size_t>(q.axis)],
+    const size_t first = static_cast<size_t>(q.axis), rank = edge.shape.size();
+    require(first + static_cast<size_t>(q.axis_count) <= rank, "edge ", edge.name,
+            ": axis must be below ", rank, ", got ", q.axis + q.axis_count - 1);
+    require(q.group_size == 0 || edge.is_constant(), "edge ", edge.name,
+            ": group_size must be 0 but for constants, got ", q.group_size);
+    require(first > 0 || edge.shape[0] != kBatch, "edge ", edge.name,
+            ": axis must not be the batch, got 0");
+    require(q.group_size == 0 && q.axis_count == 1
+                ? static_cast<int64_t>(q.scale.size()) == edge.shape[first]
+                : q.scale.size() == q.layout(edge.shape).scales(),
             "edge ", edge.name, ": scale must have one entry per index of axis ", q.axis, ", got ",
             q.scale.size());
+  }
+  require(!q.has_float_zero() || (q.zero_point_float.size() == q.scale.size() &&
+                                  edge.is_constant() && edge.dtype != DType::int32),
+          "edge ", edge.name, ": zero_point_float must belong to weights, one per scale, got ",
+          q.zero_point_float.size());
+  for (float z : q.zero_point_float) {
+    require(std::fabs(z) <= 0x1p21f, "edge ", edge.name,
+            ": zero_point_float must be in [-2^21, 2^21], got ", z);
   }
   for (float s : q.scale) {
     require(std::isfinite(s) && s > 0, "edge ", edge.name, ": scale must be finite and > 0, got ",
@@ -67,6 +85,8 @@ void check_affine(const Graph& graph, const Node& node) {
   const Edge& x = graph.edge(node.inputs[0]);
   const Edge& w = graph.edge(node.inputs[1]);
   require(w.qparams && is_code(w), "node ", node.name, ": weight must be quantized like the input");
+  require(w.qparams->group_size == 0 && !w.qparams->has_float_zero(), "node ", node.name,
+          ": groups and float zero points of weights need a float input, got codes");
   if (node.op == Op::matmul) return;
   for (int32_t z : w.qparams->zero_point) {
     require(z == 0, "node ", node.name, ": weight zero_point must be 0, got ", z);

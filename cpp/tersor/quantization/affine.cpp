@@ -1,82 +1,78 @@
 #include "tersor/quantization/affine.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "tersor/base/error.h"
-#include "tersor/base/threads.h"
+#include "tersor/quantization/affine_runs.h"
 #include "tersor/quantization/kernels.h"
 
 namespace tersor::quantization {
 namespace {
 
-// About 10 us of work for a thread, several times what waking it costs.
-constexpr std::size_t kGrain = 1 << 16;
-
-void check_affine(const char* op, std::size_t channels, const float* scale,
+void check_affine(const char* op, std::size_t scales, const float* scale,
                   const std::int32_t* zero_point, std::int32_t lo, std::int32_t hi) {
-  TERSOR_CHECK(-128 <= lo && lo <= hi && hi <= 127, op,
-               ": lo and hi must satisfy -128 <= lo <= hi <= 127, got ", lo, " and ", hi);
-  for (std::size_t c = 0; c < channels; ++c) {
-    TERSOR_CHECK(std::isfinite(scale[c]) && scale[c] > 0, op,
-                 ": scale must be finite and > 0, got ", scale[c], " for channel ", c);
-    TERSOR_CHECK(lo <= zero_point[c] && zero_point[c] <= hi, op, ": zero_point must be in [", lo,
-                 ", ", hi, "], got ", zero_point[c], " for channel ", c);
-  }
-}
-
-// Calls along(begin, n, channel) for runs of one channel, or across(first_row, rows) when the
-// channels are the last axis.
-template <class Along, class Across>
-void for_each_run(AffineShape s, const Along& along, const Across& across) {
-  if (s.outer * s.channels * s.inner == 0) return;
-  if (s.channels == 1) {
-    parallel_for(s.outer * s.inner, kGrain,
-                 [&](std::size_t begin, std::size_t end) { along(begin, end - begin, 0); });
-  } else if (s.inner == 1) {
-    parallel_for(s.outer, std::max<std::size_t>(kGrain / s.channels, 1),
-                 [&](std::size_t begin, std::size_t end) { across(begin, end - begin); });
-  } else {
-    parallel_for(s.outer * s.channels, std::max<std::size_t>(kGrain / s.inner, 1),
-                 [&](std::size_t begin, std::size_t end) {
-                   for (std::size_t i = begin; i < end; ++i) {
-                     along(i * s.inner, s.inner, i % s.channels);
-                   }
-                 });
+  TERSOR_CHECK(lo <= hi && ((-128 <= lo && hi <= 127) || (0 <= lo && hi <= 255)), op,
+               ": lo and hi must satisfy -128 <= lo <= hi <= 127 or 0 <= lo <= hi <= 255, got ", lo,
+               " and ", hi);
+  for (std::size_t s = 0; s < scales; ++s) {
+    TERSOR_CHECK(std::isfinite(scale[s]) && scale[s] > 0, op,
+                 ": scale must be finite and > 0, got ", scale[s], " for channel ", s);
+    TERSOR_CHECK(lo <= zero_point[s] && zero_point[s] <= hi, op, ": zero_point must be in [", lo,
+                 ", ", hi, "], got ", zero_point[s], " for channel ", s);
   }
 }
 
 }  // namespace
 
+AffineShape affine_shape(const Shape& shape, ScaleAxes axes, const char* what) {
+  AffineShape s;
+  if (axes.axis < 0) {
+    TERSOR_CHECK(axes.group_size == 0, what, ": axis must be given where group_size is, got none");
+    s.inner = static_cast<std::size_t>(element_count(shape));
+    return s;
+  }
+  const auto first = static_cast<std::size_t>(axes.axis);
+  const std::size_t last = first + static_cast<std::size_t>(std::max(axes.axis_count, 0));
+  TERSOR_CHECK(first < last && last <= shape.size(), what, ": axis must be below ", shape.size(),
+               ", got ", axes.axis_count > 1 ? last - 1 : first);
+  TERSOR_CHECK(axes.group_size >= 0, what, ": group_size must be at least 1, got ",
+               axes.group_size);
+  for (std::size_t d = 0; d < shape.size(); ++d) {
+    (d < first ? s.outer : d < last ? s.channels : s.inner) *= static_cast<std::size_t>(shape[d]);
+  }
+  s.group = static_cast<std::size_t>(axes.group_size);
+  return s;
+}
+
 void quantize_affine(const float* x, std::int8_t* q, AffineShape shape, const float* scale,
                      const std::int32_t* zero_point, std::int32_t lo, std::int32_t hi) {
-  check_affine("quantize_affine", shape.channels, scale, zero_point, lo, hi);
+  check_affine("quantize_affine", shape.scales(), scale, zero_point, lo, hi);
   const auto kernel = quantize_affine_table.pick();
   const auto columns_kernel = quantize_affine_columns_table.pick();
   for_each_run(
       shape,
-      [&](std::size_t begin, std::size_t n, std::size_t c) {
-        kernel(x + begin, q + begin, n, scale[c], zero_point[c], lo, hi);
+      [&](std::size_t begin, std::size_t n, std::size_t s) {
+        kernel(x + begin, q + begin, n, scale[s], zero_point[s], lo, hi);
       },
-      [&](std::size_t row, std::size_t rows) {
-        const std::size_t begin = row * shape.channels;
-        columns_kernel(x + begin, q + begin, rows, shape.channels, scale, zero_point, lo, hi);
+      [&](std::size_t begin, std::size_t rows, std::size_t columns, std::size_t s) {
+        columns_kernel(x + begin, q + begin, rows, columns, scale + s, zero_point + s, lo, hi);
       });
 }
 
 void dequantize_affine(const std::int8_t* q, float* y, AffineShape shape, const float* scale,
-                       const std::int32_t* zero_point) {
-  check_affine("dequantize_affine", shape.channels, scale, zero_point, -128, 127);
+                       const std::int32_t* zero_point, bool is_unsigned) {
+  check_affine("dequantize_affine", shape.scales(), scale, zero_point, is_unsigned ? 0 : -128,
+               is_unsigned ? 255 : 127);
+  const std::uint8_t flip = is_unsigned ? 128 : 0;
   const auto kernel = dequantize_affine_table.pick();
   const auto columns_kernel = dequantize_affine_columns_table.pick();
   for_each_run(
       shape,
-      [&](std::size_t begin, std::size_t n, std::size_t c) {
-        kernel(q + begin, y + begin, n, scale[c], zero_point[c]);
+      [&](std::size_t begin, std::size_t n, std::size_t s) {
+        kernel(q + begin, y + begin, n, scale[s], zero_point[s], flip);
       },
-      [&](std::size_t row, std::size_t rows) {
-        const std::size_t begin = row * shape.channels;
-        columns_kernel(q + begin, y + begin, rows, shape.channels, scale, zero_point);
+      [&](std::size_t begin, std::size_t rows, std::size_t columns, std::size_t s) {
+        columns_kernel(q + begin, y + begin, rows, columns, scale + s, zero_point + s, flip);
       });
 }
 

@@ -17,8 +17,11 @@ void quantize_affine_ref(const float* x, std::int8_t* q, std::size_t n, float sc
 }
 
 void dequantize_affine_ref(const std::int8_t* q, float* y, std::size_t n, float scale,
-                           std::int32_t zero_point) noexcept {
-  for (std::size_t i = 0; i < n; ++i) y[i] = static_cast<float>(q[i] - zero_point) * scale;
+                           std::int32_t zero_point, std::uint8_t flip) noexcept {
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::int32_t code = static_cast<std::int8_t>(q[i] ^ flip) + flip;
+    y[i] = static_cast<float>(code - zero_point) * scale;
+  }
 }
 
 void quantize_affine_columns_ref(const float* x, std::int8_t* q, std::size_t rows,
@@ -33,10 +36,10 @@ void quantize_affine_columns_ref(const float* x, std::int8_t* q, std::size_t row
 
 void dequantize_affine_columns_ref(const std::int8_t* q, float* y, std::size_t rows,
                                    std::size_t columns, const float* scale,
-                                   const std::int32_t* zero_point) noexcept {
+                                   const std::int32_t* zero_point, std::uint8_t flip) noexcept {
   for (std::size_t i = 0; i < rows * columns; ++i) {
     const std::size_t c = i % columns;
-    dequantize_affine_ref(q + i, y + i, 1, scale[c], zero_point[c]);
+    dequantize_affine_ref(q + i, y + i, 1, scale[c], zero_point[c], flip);
   }
 }
 

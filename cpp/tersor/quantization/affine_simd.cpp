@@ -57,9 +57,12 @@ void TERSOR_SIMD_NAME(quantize_affine)(const float* __restrict x, std::int8_t* _
 }
 
 void TERSOR_SIMD_NAME(dequantize_affine)(const std::int8_t* __restrict q, float* __restrict y,
-                                         std::size_t n, float scale,
-                                         std::int32_t zero_point) noexcept {
-  for (std::size_t i = 0; i < n; ++i) y[i] = static_cast<float>(q[i] - zero_point) * scale;
+                                         std::size_t n, float scale, std::int32_t zero_point,
+                                         std::uint8_t flip) noexcept {
+  const std::int32_t zero = zero_point - flip;
+  for (std::size_t i = 0; i < n; ++i) {
+    y[i] = static_cast<float>(static_cast<std::int8_t>(q[i] ^ flip) - zero) * scale;
+  }
 }
 
 void TERSOR_SIMD_NAME(quantize_affine_columns)(const float* __restrict x, std::int8_t* __restrict q,
@@ -76,12 +79,15 @@ void TERSOR_SIMD_NAME(quantize_affine_columns)(const float* __restrict x, std::i
   }
 }
 
-void TERSOR_SIMD_NAME(dequantize_affine_columns)(
-    const std::int8_t* __restrict q, float* __restrict y, std::size_t rows, std::size_t columns,
-    const float* __restrict scale, const std::int32_t* __restrict zero_point) noexcept {
+void TERSOR_SIMD_NAME(dequantize_affine_columns)(const std::int8_t* __restrict q,
+                                                 float* __restrict y, std::size_t rows,
+                                                 std::size_t columns, const float* __restrict scale,
+                                                 const std::int32_t* __restrict zero_point,
+                                                 std::uint8_t flip) noexcept {
   for (std::size_t r = 0; r < rows; ++r, q += columns, y += columns) {
     for (std::size_t c = 0; c < columns; ++c) {
-      y[c] = static_cast<float>(q[c] - zero_point[c]) * scale[c];
+      const std::int32_t code = static_cast<std::int8_t>(q[c] ^ flip) + flip;
+      y[c] = static_cast<float>(code - zero_point[c]) * scale[c];
     }
   }
 }

@@ -3,6 +3,7 @@
 
 #include "tersor/base/kernel_table.h"
 #include "tersor/quantization/affine.h"
+#include "tersor/quantization/affine_float_zero.h"
 #include "tersor/quantization/conv_int8_kernels.h"
 #include "tersor/quantization/histogram.h"
 #include "tersor/quantization/min_max.h"

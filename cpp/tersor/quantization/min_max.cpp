@@ -1,5 +1,6 @@
 #include "tersor/quantization/min_max.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -26,51 +27,43 @@ Range min_max(const float* x, size_t n, const char* what) {
   return range;
 }
 
-std::vector<Range> min_max_axis(const float* x, const Shape& shape, int axis, int group_size,
-                                const char* what) {
-  const auto n = static_cast<size_t>(element_count(shape));
-  TERSOR_CHECK(n > 0, what, ": x must not be empty, got shape ", to_string(shape));
-  if (axis < 0) {
-    TERSOR_CHECK(group_size == 0, what, ": axis must be 0 where group_size is given, got none");
-    return {min_max(x, n, what)};
-  }
-  TERSOR_CHECK(static_cast<size_t>(axis) < shape.size(), what, ": axis must be below ",
-               shape.size(), ", got ", axis);
-  const auto channels = static_cast<size_t>(shape[static_cast<size_t>(axis)]);
-  if (group_size > 0) {
-    const auto group = static_cast<size_t>(group_size);
-    TERSOR_CHECK(axis == 0, what, ": axis must be 0 where group_size is given, got ", axis);
-    TERSOR_CHECK(n / channels % group == 0, what, ": group_size must divide ", n / channels,
-                 ", got ", group_size);
-    std::vector<Range> ranges(n / group);
-    for (size_t g = 0; g < ranges.size(); ++g) ranges[g] = min_max(x + g * group, group, what);
-    return ranges;
-  }
-  size_t outer = 1;
-  for (int d = 0; d < axis; ++d) outer *= static_cast<size_t>(shape[static_cast<size_t>(d)]);
-  const size_t inner = n / outer / channels;
-  std::vector<float> lo(channels, std::numeric_limits<float>::infinity());
-  std::vector<float> hi(channels, -std::numeric_limits<float>::infinity());
+std::vector<Range> min_max_scales(const float* x, const AffineShape& shape, const char* what) {
+  TERSOR_CHECK(shape.size() > 0, what, ": x must not be empty, got 0 values");
+  const size_t inner = shape.inner, scales = shape.scales();
+  std::vector<float> lo(scales, std::numeric_limits<float>::infinity());
+  std::vector<float> hi(scales, -std::numeric_limits<float>::infinity());
   int32_t nan = 0;
-  if (inner == 1) {
-    min_max_columns_table.pick()(x, outer, channels, lo.data(), hi.data(), &nan);
-  } else {
-    const auto kernel = min_max_table.pick();
-    for (size_t o = 0; o < outer; ++o) {
-      for (size_t c = 0; c < channels; ++c) {
-        float low, high;
-        int32_t bad;
-        kernel(x + (o * channels + c) * inner, inner, &low, &high, &bad);
-        lo[c] = std::min(lo[c], low);
-        hi[c] = std::max(hi[c], high);
-        nan |= bad;
+  const auto kernel = min_max_table.pick();
+  const auto columns_kernel = min_max_columns_table.pick();
+  const auto along = [&](const float* values, size_t n, size_t s) {
+    float low, high;
+    int32_t bad;
+    kernel(values, n, &low, &high, &bad);
+    lo[s] = std::min(lo[s], low);
+    hi[s] = std::max(hi[s], high);
+    nan |= bad;
+  };
+  if (shape.group > 0) {
+    const size_t groups = shape.groups();
+    for (size_t b = 0; b < shape.outer * groups; ++b) {
+      const size_t first = b % groups * shape.group;
+      const size_t length = std::min(shape.group, shape.channels - first);
+      const float* values = x + (b / groups * shape.channels + first) * inner;
+      if (inner == 1) {
+        along(values, length, b);
+      } else {
+        columns_kernel(values, length, inner, &lo[b * inner], &hi[b * inner], &nan);
       }
     }
+  } else if (inner == 1) {
+    columns_kernel(x, shape.outer, scales, lo.data(), hi.data(), &nan);
+  } else {
+    for (size_t b = 0; b < shape.outer * scales; ++b) along(x + b * inner, inner, b % scales);
   }
-  std::vector<Range> ranges(channels);
-  for (size_t c = 0; c < channels; ++c) {
-    ranges[c] = {lo[c], hi[c]};
-    check_finite(ranges[c], nan, what);
+  std::vector<Range> ranges(scales);
+  for (size_t s = 0; s < scales; ++s) {
+    ranges[s] = {lo[s], hi[s]};
+    check_finite(ranges[s], nan, what);
   }
   return ranges;
 }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "tersor/base/export.h"
-#include "tersor/tensor/tensor.h"
+#include "tersor/quantization/affine.h"
 
 namespace tersor::quantization {
 
@@ -28,10 +28,8 @@ using min_max_columns_sig = void(const float* x, size_t rows, size_t columns, fl
 // Range of n values. ValueError "<what>: x must ..." when n == 0 or a value is NaN or infinite.
 TERSOR_API Range min_max(const float* x, size_t n, const char* what = "min_max");
 
-// Range of x per index of `axis` of a contiguous float32 array of this shape (axis < 0: one range).
-// group_size > 0 (axis 0 only): one range per row and group of that many consecutive values of the
-// flattened rest, row by row. ValueError as above, or if the group does not divide the rest.
-TERSOR_API std::vector<Range> min_max_axis(const float* x, const Shape& shape, int axis,
-                                           int group_size = 0, const char* what = "min_max");
+// Range of the values of each scale of a contiguous float32 array (affine.h). ValueError as above.
+TERSOR_API std::vector<Range> min_max_scales(const float* x, const AffineShape& shape,
+                                             const char* what = "min_max");
 
 }  // namespace tersor::quantization

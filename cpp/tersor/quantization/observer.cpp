@@ -24,7 +24,8 @@ void widen(std::vector<Range>& ranges, const std::vector<Range>& more) {
 
 void MinMaxObserver::observe(const float* x, const Shape& shape) {
   if (element_count(shape) == 0) return;
-  widen(ranges_, min_max_axis(x, shape, axis_, 0, "MinMaxObserver"));
+  const AffineShape layout = affine_shape(shape, {axis_, 1, 0}, "MinMaxObserver");
+  widen(ranges_, min_max_scales(x, layout, "MinMaxObserver"));
 }
 
 void MinMaxObserver::merge(const MinMaxObserver& other) {

@@ -19,7 +19,9 @@ class TERSOR_API MinMaxObserver {
   void observe(const float* x, const Shape& shape);
   void merge(const MinMaxObserver& other);
   const std::vector<Range>& ranges() const;
-  QParams qparams(QuantScheme scheme) const { return choose_qparams(ranges(), scheme, axis_); }
+  QParams qparams(QuantScheme scheme) const {
+    return choose_qparams(ranges(), scheme, {axis_, 1, 0});
+  }
 
  private:
   int axis_;

@@ -1,4 +1,4 @@
-// Parameters of affine quantization: value = scale[c] * (code - zero_point[c]).
+// Parameters of affine quantization: value = scale[s] * (code - zero_point[s]).
 #pragma once
 
 #include <cstdint>
@@ -6,51 +6,83 @@
 #include <vector>
 
 #include "tersor/base/export.h"
+#include "tersor/quantization/affine.h"
 #include "tersor/quantization/min_max.h"
+#include "tersor/tensor/dtype.h"
 #include "tersor/tensor/shape.h"
 
 namespace tersor::quantization {
 
 struct QParams {
-  std::vector<float> scale;         // one, or one per index of `axis`
-  std::vector<int32_t> zero_point;  // same length
+  std::vector<float> scale;         // layout(shape).scales() of them
+  std::vector<int32_t> zero_point;  // same length; all 0 beside zero_point_float
   int bits = 8;                     // 2..8
   bool is_signed = true;
   bool narrow = false;  // symmetric codes [-(2^(bits-1) - 1), ...]: weights
-  int axis = -1;        // -1: per tensor
-  int group_size = 0;   // 0: none; else (axis 0) one scale per row and group of that many values
+  int axis = -1;        // first axis along which scales differ; -1: per tensor
+  int group_size = 0;   // 0: one scale per index of the axes; else per so many of them in a row
+  int axis_count = 1;   // consecutive axes, flattened together
+  std::vector<float> zero_point_float;  // empty, or same length: the zero points then
 
   bool per_tensor() const { return axis < 0; }
+  bool has_float_zero() const { return !zero_point_float.empty(); }
   int32_t code_min() const { return is_signed ? -(1 << (bits - 1)) + (narrow ? 1 : 0) : 0; }
   int32_t code_max() const { return is_signed ? (1 << (bits - 1)) - 1 : (1 << bits) - 1; }
+  ScaleAxes axes() const { return {axis, axis_count, group_size}; }
+  // Which scale belongs to which element of a tensor of this shape (affine.h). ValueError if the
+  // axes do not exist.
+  AffineShape layout(const Shape& shape) const { return affine_shape(shape, axes(), "qparams"); }
+  double zero_of(size_t s) const { return has_float_zero() ? zero_point_float[s] : zero_point[s]; }
   bool operator==(const QParams&) const = default;
 };
 
 // How ranges become parameters. Symmetric means zero point 0 and narrow codes; otherwise all codes
-// are used and the zero point is the code nearest to the range's zero.
+// are used and the zero point is the code nearest to the range's zero, or a float.
 struct QuantScheme {
   int bits = 8;
   bool is_signed = true;
   bool symmetric = false;
+  bool float_zero_point = false;
+  DType scale_dtype = DType::float32;  // or float16: values that 16 bits store without loss
 };
 
 // One scale per range. A range is first widened to hold 0, so that 0 is exactly a code:
 //   symmetric   scale = max(|lo|, |hi|) / code_max
 //   otherwise   scale = (hi - lo) / (2^bits - 1), zero_point = round_half_even(code_min - lo /
 //   scale)
-// computed in double and rounded to float. An all-zero range gives scale 1 in an asymmetric scheme
-// and for a single range; in a symmetric scheme with several ranges it takes the median of the
-// others. Scales are at least 2^-126, so that x / scale stays finite for every x of the range.
-// ValueError if ranges is empty, a bound is not finite, lo > hi, or bits is not in [2, 8].
+// computed in double and rounded to scale_dtype. An all-zero range gives scale 1 in an asymmetric
+// scheme and for a single range; in a symmetric scheme with several ranges it takes the median of
+// the others. Scales are at least 2^-126 (float16: 2^-24), so that x / scale stays finite for every
+// x of the range.
+//
+// With float_zero_point the range is as it is and zero_point = code_min - lo / scale, rounded to
+// scale_dtype; the scale is at least max(|lo|, |hi|) / 2^20 (float16: / 2^9), beyond which the zero
+// point would lose the bits that tell codes apart.
+//
+// ValueError if ranges is empty, a bound is not finite, lo > hi, bits is not in [2, 8], the scheme
+// contradicts itself, or a scale is beyond the largest float16.
 TERSOR_API QParams choose_qparams(const std::vector<Range>& ranges, QuantScheme scheme,
-                                  int axis = -1, int group_size = 0);
+                                  ScaleAxes axes = {});
+
+// The scale of one range, 0 for an all-zero one of a symmetric scheme, and its zero point: what
+// choose_qparams is made of. No checks.
+struct ScaleAndZero {
+  float scale = 0;
+  float zero_point = 0;
+};
+TERSOR_API ScaleAndZero scale_and_zero(Range range, QuantScheme scheme);
 
 enum class RangeMethod : uint8_t { minmax, percentile, mse, entropy };
 TERSOR_API RangeMethod range_method_from_name(const std::string& name);  // ValueError lists them
 
-// Parameters for float32 data of this shape, by range search per channel or group (range_search.h).
+// Parameters for float32 data of this shape, by range search per scale (range_search.h).
 // ValueError on an empty x, NaN or infinity.
-TERSOR_API QParams choose_qparams(const float* x, const Shape& shape, QuantScheme scheme, int axis,
-                                  int group_size, RangeMethod method, double percentile);
+TERSOR_API QParams choose_qparams(const float* x, const Shape& shape, QuantScheme scheme,
+                                  ScaleAxes axes, RangeMethod method, double percentile);
+
+// A C-contiguous tensor to codes (int8, or uint8 where not q.is_signed) and back, as affine.h and
+// affine_float_zero.h say. ValueError if the scales do not fit the shape or bits is not in [2, 8].
+TERSOR_API void quantize(const float* x, const Shape& shape, const QParams& q, void* codes);
+TERSOR_API void dequantize(const void* codes, const Shape& shape, const QParams& q, float* y);
 
 }  // namespace tersor::quantization

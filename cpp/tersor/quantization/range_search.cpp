@@ -53,12 +53,13 @@ class BinErrors {
     }
   }
 
-  // sum of n (c - q(c))^2 for codes lo..hi times scale, interval by interval.
-  double error(double scale, double lo, double hi) const {
+  // sum of n (c - q(c))^2 for the values (lo + k) * scale, k = 0..steps, interval by interval.
+  double error(double scale, double lo, int steps) const {
     double total = 0;
     size_t begin = 0;
-    for (double code = lo; code <= hi && begin < axis_.bins(); ++code) {
-      const size_t end = code == hi ? axis_.bins() : axis_.index_above((code + 0.5) * scale);
+    for (int k = 0; k <= steps && begin < axis_.bins(); ++k) {
+      const double code = lo + k;
+      const size_t end = k == steps ? axis_.bins() : axis_.index_above((code + 0.5) * scale);
       if (end <= begin) continue;
       const double v = code * scale;
       const Sums &a = sums_[begin], &b = sums_[end];
@@ -98,17 +99,18 @@ class BinDivergence {
     }
   }
 
-  double error(double scale, double lo, double hi) const {
+  // The values are (lo + k) * scale, k = 0..steps.
+  double error(double scale, double lo, int steps) const {
     constexpr double kImpossible = std::numeric_limits<double>::infinity();
     if (scale < axis_.width()) return kImpossible;
     const size_t first = axis_.index_above((lo - 0.5) * scale);
-    const size_t last = axis_.index_above((hi + 0.5) * scale);
+    const size_t last = axis_.index_above((lo + steps + 0.5) * scale);
     const double inside = sums_[last].count - sums_[first].count;
     if (inside <= 0) return kImpossible;
     double total = 0;
     size_t begin = first;
-    for (double code = lo; code <= hi && begin < last; ++code) {
-      const size_t end = std::min(last, axis_.index_above((code + 0.5) * scale));
+    for (int k = 0; k <= steps && begin < last; ++k) {
+      const size_t end = std::min(last, axis_.index_above((lo + k + 0.5) * scale));
       if (end <= begin) continue;
       total += loss_of_code(begin, end, first, last);
       begin = end;
@@ -151,18 +153,24 @@ class BinDivergence {
   std::vector<Sums> sums_;
 };
 
-// error(scale, lo, hi) as above; see the header for the order of the search.
+// error(scale, zero point, smallest, largest code); see the header for the order of the search.
 template <class Error>
 Range search(Range range, QuantScheme scheme, int steps, const Error& error) {
+  QParams codes;
+  codes.bits = scheme.bits;
+  codes.is_signed = scheme.is_signed;
+  codes.narrow = scheme.symmetric;
   const auto error_of = [&](Range r) {
-    const QParams q = choose_qparams({r}, scheme);
-    return error(q.scale[0], static_cast<float>(q.code_min() - q.zero_point[0]),
-                 static_cast<float>(q.code_max() - q.zero_point[0]));
+    const ScaleAndZero q = scale_and_zero(r, scheme);
+    return error(q.scale > 0 ? q.scale : 1, q.zero_point, static_cast<float>(codes.code_min()),
+                 static_cast<float>(codes.code_max()));
   };
   const auto shrunk = [](float end, int step) {
     return static_cast<float>(end * (1 - kShrink * step));
   };
-  const Range full = {std::min(range.lo, 0.0f), std::max(range.hi, 0.0f)};
+  const bool as_it_is = scheme.float_zero_point;
+  const Range full = {as_it_is ? range.lo : std::min(range.lo, 0.0f),
+                      as_it_is ? range.hi : std::max(range.hi, 0.0f)};
   Range best = full;
   double least = error_of(best);
   const auto try_range = [&](Range candidate) {
@@ -174,6 +182,20 @@ Range search(Range range, QuantScheme scheme, int steps, const Error& error) {
   };
   if (scheme.symmetric) {
     for (int k = 1; k <= steps; ++k) try_range({shrunk(full.lo, k), shrunk(full.hi, k)});
+    return best;
+  }
+  if (as_it_is) {
+    const double step = kShrink * (static_cast<double>(full.hi) - static_cast<double>(full.lo));
+    for (int round = 0; round < 2; ++round) {
+      const Range start = best;
+      for (int k = 0; k <= steps; ++k) {
+        try_range({start.lo, std::max(start.lo, static_cast<float>(full.hi - step * k))});
+      }
+      const float hi = best.hi;
+      for (int k = 0; k <= steps; ++k) {
+        try_range({std::min(hi, static_cast<float>(full.lo + step * k)), hi});
+      }
+    }
     return best;
   }
   for (int round = 0; round < 2; ++round) {
@@ -219,15 +241,20 @@ Range percentile_range(const Histogram& histogram, double percentile) {
 
 Range mse_range(const float* x, size_t n, Range range, QuantScheme scheme) {
   const auto kernel = quantization_error_table.pick();
-  return search(range, scheme, kErrorSteps,
-                [&](float scale, float lo, float hi) { return kernel(x, n, scale, lo, hi); });
+  return search(range, scheme, kErrorSteps, [&](float scale, float zero, float lo, float hi) {
+    return scheme.float_zero_point ? kernel(x, n, scale, zero, lo, hi)
+                                   : kernel(x, n, scale, 0, lo - zero, hi - zero);
+  });
 }
 
 Range mse_range(const Histogram& histogram, QuantScheme scheme) {
   TERSOR_CHECK(!histogram.empty(), "mse_range: histogram must not be empty, got 0 values");
   const BinErrors bins(histogram);
   return search(histogram.range(), scheme, kErrorSteps,
-                [&](float scale, float lo, float hi) { return bins.error(scale, lo, hi); });
+                [&](float scale, float zero, float lo, float hi) {
+                  return bins.error(scale, static_cast<double>(lo) - static_cast<double>(zero),
+                                    static_cast<int>(hi - lo));
+                });
 }
 
 Range entropy_range(const float* x, size_t n, QuantScheme scheme) {
@@ -240,7 +267,10 @@ Range entropy_range(const Histogram& histogram, QuantScheme scheme) {
   TERSOR_CHECK(!histogram.empty(), "entropy_range: histogram must not be empty, got 0 values");
   const BinDivergence bins(histogram);
   return search(histogram.range(), scheme, kEntropySteps,
-                [&](float scale, float lo, float hi) { return bins.error(scale, lo, hi); });
+                [&](float scale, float zero, float lo, float hi) {
+                  return bins.error(scale, static_cast<double>(lo) - static_cast<double>(zero),
+                                    static_cast<int>(hi - lo));
+                });
 }
 
 }  // namespace tersor::quantization

@@ -12,10 +12,11 @@ namespace tersor::quantization {
 
 struct QuantScheme;
 
-// sum_i (x[i] - scale * clamp(round_half_even(x[i] / scale), lo, hi))^2, where lo <= 0 <= hi are
-// codes with the zero point already taken off. Variants may sum in any order: relative error at
-// most n * eps(float) / 8.
-using quantization_error_sig = double(const float* x, size_t n, float scale, float lo,
+// sum_i (x[i] - scale * (clamp(round_half_even(x[i] / scale + zero), lo, hi) - zero))^2. `zero` is
+// 0 where lo and hi have an integer zero point already taken off. Variants may sum in any order and
+// multiply by 1 / scale: relative error at most n * eps(float) / 8, plus what a code that moved on
+// a near-tie changes.
+using quantization_error_sig = double(const float* x, size_t n, float scale, float zero, float lo,
                                       float hi) noexcept;
 
 // Both ends cut so that the share `percentile` (in (0.5, 1], such as 0.9999) of the values lies at
@@ -27,7 +28,8 @@ TERSOR_API Range percentile_range(const Histogram& histogram, double percentile)
 
 // The range whose quantization error is least among `range` shrunk in steps of 1 % to 30 % (search
 // over the upper end, then the lower, then both once more; both ends together in a symmetric
-// scheme). Values of a histogram count as their bin's centre.
+// scheme; with a float zero point by steps of 1 % of the range's width). Values of a histogram
+// count as their bin's centre.
 TERSOR_API Range mse_range(const float* x, size_t n, Range range, QuantScheme scheme);
 TERSOR_API Range mse_range(const Histogram& histogram, QuantScheme scheme);
 

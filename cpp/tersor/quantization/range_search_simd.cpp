@@ -21,23 +21,41 @@ static inline float squared_error(float x, float scale, float inverse, float lo,
   return error * error;
 }
 
-double TERSOR_SIMD_NAME(quantization_error)(const float* x, size_t n, float scale, float lo,
-                                            float hi) noexcept {
-  const float inverse = 1.0f / scale;
+static inline float squared_error(float x, float scale, float inverse, float zero, float lo,
+                                  float hi) {
+  float code = x * inverse + zero;
+  code = code < lo ? lo : code;
+  code = code > hi ? hi : code;
+  const float error = x - (((code + kRound) - kRound) - zero) * scale;
+  return error * error;
+}
+
+// Sums error(x[i]), in floats over blocks.
+template <class Error>
+static inline double summed(const float* x, size_t n, const Error& error) {
   double total = 0;
   while (n > 0) {
     const size_t m = n < kBlock ? n : kBlock;
     float sum[kLanes] = {};
     size_t i = 0;
     for (; i + kLanes <= m; i += kLanes) {
-      for (size_t j = 0; j < kLanes; ++j) sum[j] += squared_error(x[i + j], scale, inverse, lo, hi);
+      for (size_t j = 0; j < kLanes; ++j) sum[j] += error(x[i + j]);
     }
-    for (size_t j = 0; i < m; ++i, ++j) sum[j] += squared_error(x[i], scale, inverse, lo, hi);
+    for (size_t j = 0; i < m; ++i, ++j) sum[j] += error(x[i]);
     for (size_t j = 0; j < kLanes; ++j) total += static_cast<double>(sum[j]);
     x += m;
     n -= m;
   }
   return total;
+}
+
+double TERSOR_SIMD_NAME(quantization_error)(const float* x, size_t n, float scale, float zero,
+                                            float lo, float hi) noexcept {
+  const float inverse = 1.0f / scale;
+  if (zero == 0) {
+    return summed(x, n, [=](float v) { return squared_error(v, scale, inverse, lo, hi); });
+  }
+  return summed(x, n, [=](float v) { return squared_error(v, scale, inverse, zero, lo, hi); });
 }
 
 }  // namespace tersor::quantization

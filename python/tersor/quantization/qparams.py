@@ -8,23 +8,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from .affine import dequantize_affine, quantize_affine
 
 QParams = _core.quantization.QParams
 
 Method = Literal["minmax", "percentile", "mse", "entropy"]
+ScaleDtype = Literal["float32", "float16"]
 
 
 def choose_qparams(
     x: ArrayLike,
     bits: int = 8,
     symmetric: bool = True,
-    axis: int | None = None,
+    axis: int | tuple[int, ...] | None = None,
     group_size: int | None = None,
     method: Method = "minmax",
     *,
     signed: bool = True,
     percentile: float = 0.9999,
+    float_zero_point: bool = False,
+    scale_dtype: ScaleDtype = "float32",
 ) -> QParams:
     """Choose scale and zero point for an array.
 
@@ -37,11 +39,13 @@ def choose_qparams(
     symmetric : bool, default True
         Zero point 0 and codes in ``[-(2**(bits-1) - 1), 2**(bits-1) - 1]``, as for weights.
         Otherwise all codes are used, as for activations.
-    axis : int, optional
-        Axis of the channels, each with its own scale; without it one scale holds for the whole
-        array.
+    axis : int or tuple of int, optional
+        Axis of the channels, each with its own scale; a tuple of consecutive axes is flattened
+        into one. Without it one scale holds for the whole array.
     group_size : int, optional
-        With ``axis=0``: one scale per row and group of so many values of the flattened rest.
+        One scale per group of so many consecutive channels at each place of the other axes, as for
+        low-bit weights: ``axis=1`` for a weight (out, in), ``axis=(1, 2, 3)`` for (out, in, kh,
+        kw). The last group may be short.
     method : {"minmax", "percentile", "mse", "entropy"}
         The whole range; the range without the outermost values (see `percentile`); the range
         whose squared quantization error is least; or the one whose codes lose least information
@@ -52,12 +56,21 @@ def choose_qparams(
     percentile : float, default 0.9999
         Share of the values at or below the upper end of the range, in (0.5, 1]; likewise for the
         lower.
+    float_zero_point : bool, default False
+        Whether zero points are floats (``symmetric=False`` then): the codes span exactly the range,
+        and zero need not be a code. For low-bit weights; masked weights do not stay 0.
+    scale_dtype : {"float32", "float16"}, default "float32"
+        Type whose values scales and float zero points take; those of float16 can be stored in 16
+        bits without loss. They are float32 arrays either way.
 
     Returns
     -------
     QParams
-        ``scale`` (float32), ``zero_point`` (int32), ``bits``, ``signed``, ``axis``, ``group_size``.
-        Zero is exactly a code. Channels that are all zero take the median scale of the others.
+        ``scale`` (float32), ``zero_point`` (int32), ``zero_point_float`` (float32 or None),
+        ``bits``, ``signed``, ``axis``, ``group_size``. With groups scales lie as
+        (outer, groups, inner) in C order, outer and inner being the axes before and after `axis`.
+        Zero is exactly a code (but for float zero points). Channels and groups that are all zero
+        take the median scale of the others.
 
     Raises
     ------
@@ -76,17 +89,23 @@ def choose_qparams(
     >>> q = choose_qparams([0.0, 2.55], symmetric=False)
     >>> round(float(q.scale[0]), 4), int(q.zero_point[0])
     (0.01, -128)
+    >>> choose_qparams([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], bits=4, axis=1, group_size=2).scale.size
+    4
     """
     values = np.asarray(x, dtype=np.float32, order="C")
+    first, count = _normalize_axes(axis, values.ndim)
     return _core.quantization.choose_qparams(
         values,
         bits,
         signed,
         symmetric,
-        -1 if axis is None else _normalize_axis(axis, values.ndim),
+        first,
+        count,
         _group(group_size),
         method,
         percentile,
+        float_zero_point,
+        scale_dtype,
     )
 
 
@@ -105,8 +124,8 @@ def quantize(x: ArrayLike, q: QParams, *, out: NDArray[Any] | None = None) -> ND
     Returns
     -------
     ndarray of int8, or uint8 for unsigned codes, shape (...)
-        ``clip(rint(x / scale) + zero_point, code_min, code_max)``, ties to even; `out` if it
-        was given.
+        ``clip(rint(x / scale) + zero_point, code_min, code_max)``, ties to even (a float zero
+        point is added before rounding); `out` if it was given.
 
     Raises
     ------
@@ -119,24 +138,7 @@ def quantize(x: ArrayLike, q: QParams, *, out: NDArray[Any] | None = None) -> ND
     >>> quantize([-1.0, 0.0, 0.25], QParams(scale=[0.1], zero_point=[5]))
     array([-5,  5,  7], dtype=int8)
     """
-    values = np.asarray(x, dtype=np.float32, order="C")
-    shift = 0 if q.signed else 128
-    codes = None if out is None else out.view(np.int8)
-    parts, axis = _parts(values, q)
-    result = quantize_affine(
-        parts,
-        q.scale,
-        q.zero_point - shift,
-        axis=axis,
-        lo=q.code_min - shift,
-        hi=q.code_max - shift,
-        out=None if codes is None else codes.reshape(parts.shape),
-    ).reshape(values.shape)
-    if q.signed:
-        return result if out is None else out
-    unsigned = result.view(np.uint8)
-    np.bitwise_xor(unsigned, 0x80, out=unsigned)
-    return unsigned if out is None else out
+    return _core.quantization.quantize(np.asarray(x, dtype=np.float32, order="C"), q, out)
 
 
 def dequantize(
@@ -169,26 +171,18 @@ def dequantize(
     >>> dequantize(np.array([-5, 5, 7], np.int8), QParams(scale=[0.5], zero_point=[5]))
     array([-5.,  0.,  1.], dtype=float32)
     """
-    if q.signed:
-        codes, zero_point = np.asarray(xq, dtype=np.int8, order="C"), q.zero_point
-    else:
-        codes = np.bitwise_xor(np.asarray(xq, dtype=np.uint8, order="C"), 0x80).view(np.int8)
-        zero_point = q.zero_point - 128
-    parts, axis = _parts(codes, q)
-    target = None if out is None else out.reshape(parts.shape)
-    result = dequantize_affine(parts, q.scale, zero_point, axis=axis, out=target)
-    return result.reshape(codes.shape) if out is None else out
+    codes = np.asarray(xq, dtype=np.int8 if q.signed else np.uint8, order="C")
+    return _core.quantization.dequantize(codes, q, out)
 
 
-def _parts(x: NDArray[Any], q: QParams) -> tuple[NDArray[Any], int | None]:
-    """Return the array with its groups as rows, and the axis of the scales."""
-    if not q.group_size:
-        return x, q.axis
-    if x.size % q.group_size:
-        raise ValueError(
-            f"quantize: size of x must be a multiple of group_size {q.group_size}, got {x.size}"
-        )
-    return x.reshape(-1, q.group_size), 0
+def _normalize_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, int]:
+    """Return the first axis (-1: none) and how many consecutive ones there are."""
+    if axis is None:
+        return -1, 1
+    axes = [_normalize_axis(a, ndim) for a in (axis if isinstance(axis, tuple) else (axis,))]
+    if not axes or axes != list(range(axes[0], axes[0] + len(axes))):
+        raise ValueError(f"choose_qparams: axis must be a tuple of consecutive axes, got {axis}")
+    return axes[0], len(axes)
 
 
 def _normalize_axis(axis: int, ndim: int) -> int:
