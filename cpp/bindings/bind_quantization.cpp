@@ -6,8 +6,10 @@
 
 #include "arrays.h"
 #include "quantization_conv.h"
+#include "quantization_formats.h"
 #include "quantization_observers.h"
 #include "quantization_qparams.h"
+#include "quantization_training.h"
 #include "tersor/quantization/affine.h"
 
 namespace py = pybind11;
@@ -103,4 +105,6 @@ void bind_quantization(py::module_& m) {
   tersor::bindings::bind_qparams(m);
   tersor::bindings::bind_observers(m);
   tersor::bindings::bind_conv_int8(m);
+  tersor::bindings::bind_fake_quantize(m);
+  tersor::bindings::bind_formats(m);
 }

@@ -127,7 +127,9 @@ def test_several_axes_are_channels_of_their_own():
     q = choose_qparams(x, axis=(1, 2))
     flat = choose_qparams(x.reshape(4, 6, 5), axis=1)
     np.testing.assert_array_equal(q.scale, flat.scale)
-    np.testing.assert_array_equal(quantize(x, q).reshape(4, 6, 5), quantize(x.reshape(4, 6, 5), flat))
+    np.testing.assert_array_equal(
+        quantize(x, q).reshape(4, 6, 5), quantize(x.reshape(4, 6, 5), flat)
+    )
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
@@ -150,7 +152,9 @@ def test_float_zero_point_matches_numpy(isa, threads, bits, signed, shape):
     expected = np.clip(np.rint(steps), q.code_min, q.code_max)
     codes = quantize(x, q)
     np.testing.assert_array_equal(codes, expected)
-    np.testing.assert_array_equal(dequantize(codes, q), (expected.astype(np.float32) - zero) * scale)
+    np.testing.assert_array_equal(
+        dequantize(codes, q), (expected.astype(np.float32) - zero) * scale
+    )
     if axis == 0:  # the range is covered exactly: at most half a step off
         error = np.abs(dequantize(quantize(finite, q), q).astype(np.float64) - finite)
         assert (error <= scale * 0.501 + 1e-6).all()

@@ -17,6 +17,10 @@ inline size_t packed_size(size_t count, int bits) {
   return count / 8 * static_cast<size_t>(bits) + (count % 8 * static_cast<size_t>(bits) + 7) / 8;
 }
 
+using pack_bits_sig = void(const uint8_t* codes, size_t count, int bits, uint8_t* packed) noexcept;
+using unpack_bits_sig = void(const uint8_t* packed, size_t count, int bits, bool is_signed,
+                             uint8_t* codes) noexcept;
+
 // bits in [1, 8]; codes must fit, what lies above is cut. `packed` has packed_size(count, bits)
 // bytes.
 TERSOR_API void pack_bits(const uint8_t* codes, size_t count, int bits, uint8_t* packed);

@@ -4,8 +4,11 @@
 #include "tersor/base/kernel_table.h"
 #include "tersor/quantization/affine.h"
 #include "tersor/quantization/affine_float_zero.h"
+#include "tersor/quantization/cast.h"
 #include "tersor/quantization/conv_int8_kernels.h"
+#include "tersor/quantization/fake_quantize.h"
 #include "tersor/quantization/histogram.h"
+#include "tersor/quantization/lsq.h"
 #include "tersor/quantization/min_max.h"
 #include "tersor/quantization/range_search.h"
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tersor/base/error.h"
+#include "tersor/base/threads.h"
 #include "tersor/quantization/kernels.h"
 #include "tersor/quantization/qparams.h"
 
@@ -153,60 +154,125 @@ class BinDivergence {
   std::vector<Sums> sums_;
 };
 
-// error(scale, zero point, smallest, largest code); see the header for the order of the search.
-template <class Error>
-Range search(Range range, QuantScheme scheme, int steps, const Error& error) {
-  QParams codes;
-  codes.bits = scheme.bits;
-  codes.is_signed = scheme.is_signed;
-  codes.narrow = scheme.symmetric;
-  const auto error_of = [&](Range r) {
-    const ScaleAndZero q = scale_and_zero(r, scheme);
-    return error(q.scale > 0 ? q.scale : 1, q.zero_point, static_cast<float>(codes.code_min()),
-                 static_cast<float>(codes.code_max()));
-  };
+// What a range means for an error: codes lo..hi, and their zero point.
+struct Candidate {
+  float scale, zero, lo, hi;
+};
+
+// Tries ranges; keeps the first of the best. errors(candidates) gives one error each.
+template <class Errors>
+class Search {
+ public:
+  Search(QuantScheme scheme, const Errors& errors) : scheme_(scheme), errors_(errors) {
+    codes_.bits = scheme.bits;
+    codes_.is_signed = scheme.is_signed;
+    codes_.narrow = scheme.symmetric;
+  }
+
+  const Range& best() const { return best_; }
+
+  // range(k) for k = 0..steps.
+  template <class RangeOf>
+  void attempt(int steps, const RangeOf& range) {
+    std::vector<Range> ranges;
+    std::vector<Candidate> candidates;
+    for (int k = 0; k <= steps; ++k) {
+      ranges.push_back(range(k));
+      const ScaleAndZero q = scale_and_zero(ranges.back(), scheme_);
+      candidates.push_back({q.scale > 0 ? q.scale : 1, q.zero_point,
+                            static_cast<float>(codes_.code_min()),
+                            static_cast<float>(codes_.code_max())});
+    }
+    const std::vector<double> found = errors_(candidates);
+    for (size_t k = 0; k < ranges.size(); ++k) {
+      if (started_ && !(found[k] < least_)) continue;
+      started_ = true;
+      least_ = found[k];
+      best_ = ranges[k];
+    }
+  }
+
+ private:
+  QuantScheme scheme_;
+  const Errors& errors_;
+  QParams codes_;
+  Range best_;
+  double least_ = 0;
+  bool started_ = false;
+};
+
+// See the header for the order of the search.
+template <class Errors>
+Range search(Range range, QuantScheme scheme, int steps, const Errors& errors) {
+  Search<Errors> trial(scheme, errors);
   const auto shrunk = [](float end, int step) {
     return static_cast<float>(end * (1 - kShrink * step));
   };
-  const bool as_it_is = scheme.float_zero_point;
-  const Range full = {as_it_is ? range.lo : std::min(range.lo, 0.0f),
-                      as_it_is ? range.hi : std::max(range.hi, 0.0f)};
-  Range best = full;
-  double least = error_of(best);
-  const auto try_range = [&](Range candidate) {
-    const double e = error_of(candidate);
-    if (e < least) {
-      least = e;
-      best = candidate;
-    }
-  };
-  if (scheme.symmetric) {
-    for (int k = 1; k <= steps; ++k) try_range({shrunk(full.lo, k), shrunk(full.hi, k)});
-    return best;
-  }
-  if (as_it_is) {
-    const double step = kShrink * (static_cast<double>(full.hi) - static_cast<double>(full.lo));
+  if (scheme.float_zero_point) {
+    const double step = kShrink * (static_cast<double>(range.hi) - static_cast<double>(range.lo));
+    trial.attempt(0, [&](int) { return range; });
     for (int round = 0; round < 2; ++round) {
-      const Range start = best;
-      for (int k = 0; k <= steps; ++k) {
-        try_range({start.lo, std::max(start.lo, static_cast<float>(full.hi - step * k))});
-      }
-      const float hi = best.hi;
-      for (int k = 0; k <= steps; ++k) {
-        try_range({std::min(hi, static_cast<float>(full.lo + step * k)), hi});
-      }
+      const Range start = trial.best();
+      trial.attempt(steps, [&](int k) -> Range {
+        return {start.lo, std::max(start.lo, static_cast<float>(range.hi - step * k))};
+      });
+      const float hi = trial.best().hi;
+      trial.attempt(steps, [&](int k) -> Range {
+        return {std::min(hi, static_cast<float>(range.lo + step * k)), hi};
+      });
     }
-    return best;
+    return trial.best();
   }
+  const Range full = {std::min(range.lo, 0.0f), std::max(range.hi, 0.0f)};
+  if (scheme.symmetric) {
+    trial.attempt(steps, [&](int k) -> Range { return {shrunk(full.lo, k), shrunk(full.hi, k)}; });
+    return trial.best();
+  }
+  trial.attempt(0, [&](int) { return full; });
   for (int round = 0; round < 2; ++round) {
-    const Range start = best;
-    for (int k = 0; k <= steps && full.hi > 0; ++k) try_range({start.lo, shrunk(full.hi, k)});
-    const float hi = best.hi;
-    for (int k = 0; k <= steps && full.lo < 0; ++k) try_range({shrunk(full.lo, k), hi});
+    const float lo = trial.best().lo;
+    if (full.hi > 0) trial.attempt(steps, [&](int k) -> Range { return {lo, shrunk(full.hi, k)}; });
+    const float hi = trial.best().hi;
+    if (full.lo < 0) trial.attempt(steps, [&](int k) -> Range { return {shrunk(full.lo, k), hi}; });
     if (full.lo == 0 || full.hi == 0)
       break;  // one end only: the second round would repeat the first
   }
-  return best;
+  return trial.best();
+}
+
+// The errors of all candidates by one pass over memory: each part of 16 KiB stays in L1 for all of
+// them. Chunks of a fixed size go to threads, and their sums are added in order.
+std::vector<double> array_errors(const float* x, size_t n, QuantScheme scheme,
+                                 const std::vector<Candidate>& candidates) {
+  constexpr size_t kPart = 1 << 12, kChunk = 1 << 16;
+  const auto kernel = quantization_error_table.pick();
+  const size_t chunks = (n + kChunk - 1) / kChunk, count = candidates.size();
+  std::vector<double> sums(chunks * count, 0.0);
+  parallel_for(chunks, 1, [&](size_t begin, size_t end) {
+    for (size_t at = begin * kChunk; at < std::min(end * kChunk, n); at += kPart) {
+      double* const sum = &sums[at / kChunk * count];
+      const size_t length = std::min(kPart, n - at);
+      for (size_t k = 0; k < count; ++k) {
+        const Candidate& c = candidates[k];
+        sum[k] += scheme.float_zero_point
+                      ? kernel(x + at, length, c.scale, c.zero, c.lo, c.hi)
+                      : kernel(x + at, length, c.scale, 0, c.lo - c.zero, c.hi - c.zero);
+      }
+    }
+  });
+  for (size_t i = count; i < sums.size(); ++i) sums[i % count] += sums[i];
+  sums.resize(count);
+  return sums;
+}
+
+template <class Bins>
+std::vector<double> bin_errors(const Bins& bins, const std::vector<Candidate>& candidates) {
+  std::vector<double> errors;
+  for (const Candidate& c : candidates) {
+    errors.push_back(bins.error(c.scale, static_cast<double>(c.lo) - static_cast<double>(c.zero),
+                                static_cast<int>(c.hi - c.lo)));
+  }
+  return errors;
 }
 
 }  // namespace
@@ -240,21 +306,17 @@ Range percentile_range(const Histogram& histogram, double percentile) {
 }
 
 Range mse_range(const float* x, size_t n, Range range, QuantScheme scheme) {
-  const auto kernel = quantization_error_table.pick();
-  return search(range, scheme, kErrorSteps, [&](float scale, float zero, float lo, float hi) {
-    return scheme.float_zero_point ? kernel(x, n, scale, zero, lo, hi)
-                                   : kernel(x, n, scale, 0, lo - zero, hi - zero);
+  return search(range, scheme, kErrorSteps, [&](const std::vector<Candidate>& candidates) {
+    return array_errors(x, n, scheme, candidates);
   });
 }
 
 Range mse_range(const Histogram& histogram, QuantScheme scheme) {
   TERSOR_CHECK(!histogram.empty(), "mse_range: histogram must not be empty, got 0 values");
   const BinErrors bins(histogram);
-  return search(histogram.range(), scheme, kErrorSteps,
-                [&](float scale, float zero, float lo, float hi) {
-                  return bins.error(scale, static_cast<double>(lo) - static_cast<double>(zero),
-                                    static_cast<int>(hi - lo));
-                });
+  return search(
+      histogram.range(), scheme, kErrorSteps,
+      [&](const std::vector<Candidate>& candidates) { return bin_errors(bins, candidates); });
 }
 
 Range entropy_range(const float* x, size_t n, QuantScheme scheme) {
@@ -266,11 +328,9 @@ Range entropy_range(const float* x, size_t n, QuantScheme scheme) {
 Range entropy_range(const Histogram& histogram, QuantScheme scheme) {
   TERSOR_CHECK(!histogram.empty(), "entropy_range: histogram must not be empty, got 0 values");
   const BinDivergence bins(histogram);
-  return search(histogram.range(), scheme, kEntropySteps,
-                [&](float scale, float zero, float lo, float hi) {
-                  return bins.error(scale, static_cast<double>(lo) - static_cast<double>(zero),
-                                    static_cast<int>(hi - lo));
-                });
+  return search(
+      histogram.range(), scheme, kEntropySteps,
+      [&](const std::vector<Candidate>& candidates) { return bin_errors(bins, candidates); });
 }
 
 }  // namespace tersor::quantization

@@ -36,7 +36,7 @@ std::unique_ptr<Step> make_dequantize(const StepSpec& spec) {
         const auto* in = x.data<int8_t>(buffers);
         auto* out = static_cast<float*>(buffers.outputs[0]);
         split(buffers.threads, size, kElementGrain, [&](int64_t begin, int64_t end) {
-          kernel(in + begin, out + begin, static_cast<size_t>(end - begin), scale, zero_point);
+          kernel(in + begin, out + begin, static_cast<size_t>(end - begin), scale, zero_point, 0);
         });
       });
 }

@@ -1,0 +1,262 @@
+"""Learned step sizes. Native half: ``cpp/tersor/quantization/lsq.h``."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _core
+
+
+class _Quantizer(NamedTuple):
+    """What the native door takes, and the arrays that its addresses point into."""
+
+    layout: tuple[int, int, int, int]
+    scale: NDArray[np.float32]
+    zero_point: NDArray[np.float32]
+    kind: int
+    lo: int
+    hi: int
+
+    def arguments(self) -> tuple[tuple[int, int, int, int], int, int, int, int, int]:
+        scale, zero_point = self.scale.ctypes.data, self.zero_point.ctypes.data
+        return self.layout, scale, zero_point, self.kind, self.lo, self.hi
+
+
+def _quantizer(
+    operation: str,
+    shape: tuple[int, ...],
+    scale: ArrayLike,
+    zero_point: ArrayLike,
+    bits: int,
+    signed: bool,
+    narrow: bool,
+    axis: int | tuple[int, ...] | None,
+    group_size: int | None,
+    float_zero_point: bool,
+) -> _Quantizer:
+    if not 2 <= bits <= 8:
+        raise ValueError(f"{operation}: bits must be in [2, 8], got {bits}")
+    layout, count = _layout(operation, shape, axis, group_size)
+    scales = np.ascontiguousarray(scale, np.float32).reshape(-1)
+    zeros = np.ascontiguousarray(zero_point, np.float32).reshape(-1)
+    for name, values in (("scale", scales), ("zero_point", zeros)):
+        if values.size not in (1, count):
+            raise ValueError(f"{operation}: {name} must have {count} elements, got {values.size}")
+    lo = (-(1 << (bits - 1)) + narrow) if signed else 0
+    hi = ((1 << (bits - 1)) - 1) if signed else (1 << bits) - 1
+    return _Quantizer(
+        layout,
+        scales if scales.size == count else np.full(count, scales[0], np.float32),
+        zeros if zeros.size == count else np.full(count, zeros[0], np.float32),
+        2 if float_zero_point else 3,
+        lo,
+        hi,
+    )
+
+
+def _layout(
+    operation: str,
+    shape: tuple[int, ...],
+    axis: int | tuple[int, ...] | None,
+    group_size: int | None,
+) -> tuple[tuple[int, int, int, int], int]:
+    """Return (outer, channels, inner, group) and the number of scales."""
+    if group_size is not None and (group_size < 1 or axis is None):
+        raise ValueError(f"{operation}: group_size must be at least 1 and have an axis")
+    if axis is None:
+        return (1, 1, math.prod(shape), 0), 1
+    ndim = len(shape)
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    first = axes[0] % ndim if ndim and axes else 0
+    if not axes or any(not -ndim <= a < ndim or a % ndim != first + i for i, a in enumerate(axes)):
+        raise ValueError(f"{operation}: axis must be an axis or consecutive axes, got {axis}")
+    outer, inner = math.prod(shape[:first]), math.prod(shape[first + len(axes) :])
+    channels = math.prod(shape[first : first + len(axes)])
+    if group_size is None:
+        return (outer, channels, inner, 0), channels
+    return (outer, channels, inner, group_size), outer * -(-channels // group_size) * inner
+
+
+def lsq_forward(
+    x: ArrayLike,
+    scale: ArrayLike,
+    zero_point: ArrayLike = 0.0,
+    *,
+    bits: int = 8,
+    signed: bool = True,
+    narrow: bool = False,
+    axis: int | tuple[int, ...] | None = None,
+    group_size: int | None = None,
+    float_zero_point: bool = False,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Fake-quantize with a learned scale and zero point; nothing is saved for the gradient but `x`.
+
+    Parameters
+    ----------
+    x : array-like of float32, shape (...)
+    scale : float or array-like of float32, shape () or (scales,)
+        Step between two codes. Finite and > 0.
+    zero_point : float or array-like of float32, shape () or (scales,), default 0
+        Code that stands for 0. It is rounded to a code, ties to even, unless `float_zero_point`.
+    bits : int, default 8
+        In [2, 8].
+    signed, narrow : bool, default True and False
+        Codes ``-2**(bits-1) .. 2**(bits-1) - 1``, without the lowest one if narrow, or
+        ``0 .. 2**bits - 1``.
+    axis, group_size
+        As for `choose_qparams`.
+    float_zero_point : bool, default False
+        Whether the zero point is used as it is.
+    out : ndarray of float32, shape (...), optional
+        C-contiguous array to write; may be `x`.
+
+    Returns
+    -------
+    y : ndarray of float32, shape (...)
+        ``(clip(rint(x / scale) + z, lo, hi) - z) * scale`` with ``z`` the rounded zero point; a
+        float zero point is added before rounding.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range or a shape does not match.
+
+    References
+    ----------
+    .. [1] Esser et al., "Learned Step Size Quantization", ICLR 2020.
+    .. [2] Bhalgat et al., "LSQ+: Improving low-bit quantization through learnable offsets and
+       better initialization", CVPR Workshops 2020.
+
+    Examples
+    --------
+    >>> from tersor.quantization import lsq_forward
+    >>> lsq_forward([0.3, 9.0, -0.1], 0.5, bits=4)
+    array([0.5, 3.5, 0. ], dtype=float32)
+    """
+    values = np.asarray(x, dtype=np.float32, order="C")
+    q = _quantizer(
+        "lsq_forward",
+        values.shape,
+        scale,
+        zero_point,
+        bits,
+        signed,
+        narrow,
+        axis,
+        group_size,
+        float_zero_point,
+    )
+    y = _output("lsq_forward", values, out)
+    _core.quantization.fake_quantize_at(values.ctypes.data, y.ctypes.data, 0, *q.arguments())
+    return y
+
+
+def lsq_backward(
+    dy: ArrayLike,
+    x: ArrayLike,
+    scale: ArrayLike,
+    zero_point: ArrayLike = 0.0,
+    *,
+    bits: int = 8,
+    signed: bool = True,
+    narrow: bool = False,
+    axis: int | tuple[int, ...] | None = None,
+    group_size: int | None = None,
+    float_zero_point: bool = False,
+    gradient_scale: float | None = None,
+    out: NDArray[np.float32] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Gradients of `lsq_forward` by its input, its scale and its zero point.
+
+    Parameters
+    ----------
+    dy : array-like of float32, shape (...)
+        Gradient of the loss by `y`.
+    x, scale, zero_point, bits, signed, narrow, axis, group_size, float_zero_point
+        As given to `lsq_forward`.
+    gradient_scale : float, optional
+        Factor of the gradients of scale and zero point; the paper's
+        ``1 / sqrt(values per scale * hi)`` by default.
+    out : ndarray of float32, shape (...), optional
+        C-contiguous array to write `dx` to; may be `dy`.
+
+    Returns
+    -------
+    dx : ndarray of float32, shape (...)
+        `dy` where ``lo < x / scale + z < hi``, otherwise 0.
+    dscale : ndarray of float32, shape () or (scales,)
+        Sum of ``dy * (rint(t) - t)`` with ``t = x / scale`` inside, ``dy * (lo - z)`` below and
+        ``dy * (hi - z)`` above, times `gradient_scale`. The same for any number of threads.
+    dzero_point : ndarray of float32, shape () or (scales,)
+        Sum of ``-scale * dy`` outside, times `gradient_scale`. LSQ+'s offset is
+        ``beta = -scale * zero_point`` and its gradient ``dzero_point / -scale``.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range or a shape does not match.
+
+    Examples
+    --------
+    >>> from tersor.quantization import lsq_backward
+    >>> dx, dscale, dzero = lsq_backward([1.0, 1.0], [0.3, 9.0], 0.5, bits=4, gradient_scale=1.0)
+    >>> dx.tolist(), round(float(dscale), 3), float(dzero)
+    ([1.0, 0.0], 7.4, -0.5)
+    """
+    values = np.asarray(x, dtype=np.float32, order="C")
+    gradient = np.asarray(dy, dtype=np.float32, order="C")
+    if gradient.shape != values.shape:
+        raise ValueError(
+            f"lsq_backward: dy must have shape {values.shape} like x, got {gradient.shape}"
+        )
+    q = _quantizer(
+        "lsq_backward",
+        values.shape,
+        scale,
+        zero_point,
+        bits,
+        signed,
+        narrow,
+        axis,
+        group_size,
+        float_zero_point,
+    )
+    scales = q.scale.size
+    if gradient_scale is None:
+        gradient_scale = 1 / math.sqrt(max(1.0, values.size / max(1, scales)) * q.hi)
+    dx = _output("lsq_backward", gradient, out)
+    single = scales == 1 and np.ndim(scale) == 0
+    dscale, dzero = (np.empty(() if single else scales, np.float32) for _ in range(2))
+    _core.quantization.lsq_backward_at(
+        gradient.ctypes.data,
+        values.ctypes.data,
+        dx.ctypes.data,
+        *q.arguments(),
+        gradient_scale,
+        dscale.ctypes.data,
+        dzero.ctypes.data,
+    )
+    return dx, dscale, dzero
+
+
+def _output(
+    operation: str, like: NDArray[np.float32], out: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    if out is None:
+        return np.empty_like(like)
+    if not isinstance(out, np.ndarray) or out.dtype != np.float32:
+        raise TypeError(f"{operation}: out must be an ndarray of float32")
+    if out.shape != like.shape or not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError(
+            f"{operation}: out must be C-contiguous, writeable and of shape {like.shape}, "
+            f"got shape {out.shape}"
+        )
+    return out
+
+
+__all__ = ["lsq_backward", "lsq_forward"]
