@@ -51,4 +51,16 @@ void fake_quantize_each_avx2(const float* x, float* y, std::uint8_t* mask, std::
                                zero + i, low + i, high + i);
 }
 
+void fake_quantize_backward_avx2(const float* dy, const std::uint8_t* mask, float* dx,
+                                 std::size_t n) noexcept {
+  const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  std::size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m256i set = _mm256_and_si256(_mm256_set1_epi32(mask[i / 8]), bits);
+    const __m256 inside = _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, bits));
+    _mm256_storeu_ps(dx + i, _mm256_and_ps(_mm256_loadu_ps(dy + i), inside));
+  }
+  fake_quantize_backward_simd_avx2(dy + i, mask + i / 8, dx + i, n - i);
+}
+
 }  // namespace tersor::quantization
