@@ -259,6 +259,13 @@ def low_bits(x: np.ndarray) -> Iterator[Row]:
         },
     )
     y = np.empty_like(v)
+    float_zero = quantization.choose_qparams(v, 4, False, 1, 128, float_zero_point=True)
+    codes_out = np.empty(v.shape, np.int8)
+    yield (
+        "int4 group-128 quantize, affine_float_zero",
+        5,
+        {"tersor": lambda: quantization.quantize(v, float_zero, out=codes_out)},
+    )
     yield (
         "int4 group-128 unpack + dequantize",
         4.5,

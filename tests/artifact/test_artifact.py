@@ -108,7 +108,7 @@ def test_weight_formats_come_back():
     assert struct.unpack_from("<Q", artifact.encode(small_graph(), {}, {}), 24) == (0,)
     graph = artifact.decode(data)[0]
     assert_equal_graphs(weight_formats(), graph)
-    streams = {(s["edge"], s["part"]): s["bytes"] for s in _core.artifact.inspect(data)["streams"]}
+    streams = {(s["edge"], s["part"]): s["length"] for s in _core.artifact.inspect(data)["streams"]}
     assert streams["groups", "scale"] == 12
     assert streams["float", "scale"] == 8
 

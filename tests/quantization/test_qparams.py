@@ -1,4 +1,4 @@
-"""choose_qparams, quantize and dequantize against NumPy in float64."""
+"""choose_qparams, quantize and dequantize (affine_float_zero too) against NumPy in float64."""
 
 import numpy as np
 import pytest

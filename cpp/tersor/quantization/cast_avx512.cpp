@@ -1,3 +1,7 @@
+#if !defined(__clang__)
+// GCC 12's own headers pass undefined vectors on purpose and warn about it (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
 
 #include "tersor/quantization/kernels.h"
