@@ -137,3 +137,41 @@ def test_bad_input():
     teacher[2, 3] = np.nan
     with pytest.raises(ValueError, match="teacher logits must be numbers"):
         tk.KDLoss()(teacher, student)
+
+
+@pytest.mark.parametrize("loss", [tk.KDLoss(), tk.KDLoss(alpha=1.0), tk.KLLoss(), tk.DKDLoss(),
+                                  tk.JSDLoss()])  # fmt: skip
+@pytest.mark.parametrize("label", [-3, 5, 1.5])
+def test_labels_that_are_no_class(loss, label):
+    student, teacher = arrays((6, 5), (6, 5))
+    y_true = torch.from_numpy(with_labels(teacher, [0, 3, -100, label, 1, 2]))
+    z = torch.from_numpy(student)
+    says = "labels must be whole numbers, got 1.5" if label == 1.5 else "labels must be in"
+    with pytest.raises(ValueError, match=says):
+        loss(y_true, z)
+    # A captured graph cannot raise.
+    if label != 1.5:
+        assert loss.formula(z, *loss.split(y_true, z)).isnan()
+
+
+def test_fractions_in_a_captured_graph(monkeypatch):
+    from tersor.keras import torch_backend
+
+    monkeypatch.setattr(torch_backend, "check_whole", lambda *_: None)
+    student, teacher = (torch.from_numpy(x) for x in arrays((6, 5), (6, 5)))
+    y_true = torch.cat([torch.tensor([[0], [1], [2], [0.5], [1], [-100]]), teacher], 1)
+    loss = tk.KDLoss()
+    assert loss.formula(student, *loss.split(y_true, student)).isnan()
+
+
+@pytest.mark.parametrize("loss", [tk.JSDLoss(), tk.JSDLoss(0.1), tk.JSDLoss(1.0), tk.KDLoss(),
+                                  tk.KLLoss(), tk.DKDLoss()])  # fmt: skip
+def test_confident_logits_in_the_formula(loss):
+    z = torch.tensor([[60.0, 0.0, -60.0], [1.0, 2.0, -torch.inf], [0.0, 1.0, 0.0]])
+    t = torch.tensor([[60.0, 0.0, -60.0], [2.0, 0.0, -torch.inf], [0.0, 1.0, 0.0]])
+    y = torch.tensor([0, 1, -100])
+    y_true = torch.cat([y.unsqueeze(1).float(), t], 1)
+    z.requires_grad_()
+    value = loss.formula(z, t, y)
+    torch.testing.assert_close(value, loss(y_true, z), rtol=1e-4, atol=1e-5)
+    assert torch.autograd.grad(value, z)[0].isfinite().all()

@@ -15,6 +15,7 @@ from tersor.zoo.densenet import DenseNet  # noqa: E402
 from tersor.zoo.efficientnet import EfficientNet  # noqa: E402
 from tersor.zoo.mobilenetv3 import MobileNetV3, Row  # noqa: E402
 from tersor.zoo.resnet import ResNet  # noqa: E402
+from tersor.zoo.resnet_cifar import ProjectedBlock  # noqa: E402
 from tests import architectures, exports  # noqa: E402
 
 # Trained parameters at full size, from the papers' implementations (torchvision, Keras for V1 and
@@ -199,3 +200,38 @@ def test_trained_weights_load(models_dir, file, name, options):
         logits = module.eval()(torch.from_numpy(x)).numpy()
     expected = tersor.Session(tersor.load(models_dir / f"{file}.onnx"))(x)
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", [n for n in zoo.names() if n != "ds_cnn"])
+def test_odd_sizes(name):
+    module = zoo.create(name, num_classes=3, input_size=33, width=0.25).eval()
+    with torch.no_grad():
+        assert module(torch.zeros(1, 3, 33, 33)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("size", [33, 34])
+def test_padding_of_odd_sides(size, tmp_path):
+    """Of resnet8 as Keras's "same" does: one pixel on both ends of an odd side."""
+    torch.manual_seed(0)
+    block = ProjectedBlock(2, 3, 2)
+    block.bn1, block.bn2, block.shortcut = nn.Identity(), nn.Identity(), nn.Conv2d(2, 3, 1, 2)
+    nn.init.zeros_(block.shortcut.weight)
+    nn.init.dirac_(block.conv2.weight)
+    x = torch.randn(1, 2, size, 41)
+    pads = [max((-(-n // 2) - 1) * 2 + 3 - n, 0) for n in x.shape[2:]]
+    padded = torch.nn.functional.pad(x, [p for n in pads[::-1] for p in (n // 2, n - n // 2)])
+    shift = (block.shortcut.bias + block.conv2.bias)[:, None, None]
+    with torch.no_grad():
+        expected = (block.conv1(padded).relu() + shift).relu()
+        torch.testing.assert_close(block(x), expected)
+    module = architectures.initialise(zoo.resnet8(input_size=size, width=0.5))
+    path = exports.export(module, (torch.zeros(2, *module.input_shape),), tmp_path / "net.onnx")
+    assert_session_equals(module, tersor.load(path))
+    assert_session_equals(module, tersor.from_torch(module, torch.zeros(1, *module.input_shape)))
+
+
+def test_sizes_are_integers():
+    for options in ({"input_size": 32.5}, {"input_size": "32"}, {"num_classes": 10.0}):
+        with pytest.raises(TypeError, match=rf"resnet8: {next(iter(options))} must be an integer"):
+            zoo.resnet8(**options)
+    assert zoo.resnet8(input_size=np.int64(32)).input_shape == (3, 32, 32)

@@ -7,6 +7,7 @@ On the torch backend (float32, CPU) they run the kernels; elsewhere the same for
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import keras  # type: ignore[import-untyped]
@@ -87,7 +88,13 @@ class _LabelledLoss(_Loss):
     def split(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
         columns, classes = y_true.shape[-1], y_pred.shape[-1]
         if columns == classes + 1:
-            return y_true[..., 1:], ops.cast(y_true[..., 0], "int64")
+            column = y_true[..., 0]
+            if keras.backend.backend() == "torch":
+                from . import torch_backend
+
+                torch_backend.check_whole(self.name, column)
+            whole = ops.equal(column, ops.floor(column))
+            return y_true[..., 1:], ops.cast(ops.where(whole, column, _NO_CLASS), "int64")
         if columns != classes or self.needs_labels:
             expected = f"{classes + 1}" if self.needs_labels else f"{classes} or {classes + 1}"
             raise ValueError(
@@ -96,17 +103,33 @@ class _LabelledLoss(_Loss):
             )
         return y_true, None
 
-    def mean(self, rows: Any, labels: Any) -> Any:
-        """Mean over the rows that count."""
+    def mean(self, rows: Any, labels: Any, classes: int) -> Any:
+        """Mean over the rows that count; NaN if one of their labels is no class."""
         if labels is None:
             return ops.mean(rows)
         counts = ops.not_equal(labels, self.options["ignore_index"])
+        # A graph cannot raise.
+        is_class = ops.logical_and(labels >= 0, labels < classes)
+        wrong = ops.logical_and(counts, ops.logical_not(is_class))
+        rows = rows * ops.cast(ops.where(wrong, float("nan"), 1.0), rows.dtype)
         total = ops.sum(ops.where(counts, rows, 0.0))
         return total / ops.maximum(ops.sum(ops.cast(counts, rows.dtype)), 1.0)
 
 
+_LOG_OF_NOTHING = -1e4  # its exponential is 0 in every dtype, which can hold it
+_NO_CLASS = -(2.0**31)  # for labels with a fraction, where they cannot be refused
+
+
+def _at_label(labels: Any, classes: int) -> Any:
+    """Which class is the label's; none for labels that are no class."""
+    return ops.equal(ops.expand_dims(labels, -1), ops.arange(classes, dtype="int32"))
+
+
 def _kl(log_q: Any, log_p: Any) -> Any:
-    return ops.sum(ops.exp(log_q) * (log_q - log_p), axis=-1)
+    """Sum of q log(q / p), where 0 log(0 / p) is 0, also in gradients."""
+    q = ops.exp(log_q)
+    ratio = ops.where(q > 0, log_q - ops.where(q > 0, log_p, 0.0), 0.0)
+    return ops.sum(q * ratio, axis=-1)
 
 
 def _standardized(x: Any) -> Any:
@@ -168,15 +191,18 @@ class KDLoss(_LabelledLoss):
             z, t = _standardized(z), _standardized(t)
         log_p = ops.log_softmax(z / temperature, axis=-1)
         log_q = ops.log_softmax(t / temperature, axis=-1)
-        soft = temperature**2 * self.mean(_kl(log_q, log_p), labels)
+        classes = student.shape[-1]
+        soft = temperature**2 * self.mean(_kl(log_q, log_p), labels, classes)
         if labels is None or alpha == 0:
             return soft
         smoothing = options["label_smoothing"]
         log_plain = ops.log_softmax(student, axis=-1)
-        one_hot = ops.one_hot(ops.maximum(labels, 0), student.shape[-1], dtype=student.dtype)
-        hard = -(1 - smoothing) * ops.sum(one_hot * log_plain, axis=-1)
-        hard = hard - smoothing * ops.mean(log_plain, axis=-1)
-        return alpha * self.mean(hard, labels) + (1 - alpha) * soft
+        here = _at_label(labels, classes)
+        hard = -(1 - smoothing) * ops.sum(ops.where(here, log_plain, 0.0), axis=-1)
+        if smoothing > 0:
+            hard = hard - smoothing * ops.mean(log_plain, axis=-1)
+        hard = self.mean(hard, labels, classes)
+        return alpha * hard + (1 - alpha) * soft if alpha < 1 else hard
 
 
 @_REGISTER
@@ -259,20 +285,20 @@ class DKDLoss(_LabelledLoss):
 
     def formula(self, student: Any, teacher: Any, labels: Any) -> Any:
         temperature = self.options["temperature"]
-        here = ops.one_hot(ops.maximum(labels, 0), student.shape[-1], dtype=student.dtype)
+        classes = student.shape[-1]
+        here = _at_label(labels, classes)
 
         def split(x: Any) -> tuple[Any, Any]:
             log_p = ops.log_softmax(x / temperature, axis=-1)
-            label = ops.sum(here * log_p, axis=-1, keepdims=True)
-            others = log_p - 1e9 * here
+            label = ops.sum(ops.where(here, log_p, 0.0), axis=-1, keepdims=True)
+            others = ops.where(here, _LOG_OF_NOTHING, log_p)
             rest = ops.logsumexp(others, axis=-1, keepdims=True)
-            return ops.concatenate([label, rest], axis=-1), (1 - here) * (
-                others - rest
-            ) - 1e9 * here
+            masses = ops.concatenate([label, rest], axis=-1)
+            return masses, ops.where(here, _LOG_OF_NOTHING, others - rest)
 
         (p, log_p), (q, log_q) = split(student), split(teacher)
         rows = self.options["alpha"] * _kl(q, p) + self.options["beta"] * _kl(log_q, log_p)
-        return temperature**2 * self.mean(rows, labels)
+        return temperature**2 * self.mean(rows, labels, classes)
 
 
 @_REGISTER
@@ -312,9 +338,13 @@ class JSDLoss(_LabelledLoss):
         if beta in (0, 1):
             rows = _kl(log_q, log_p) if beta == 0 else _kl(log_p, log_q)
         else:
-            log_m = ops.log(beta * ops.exp(log_q) + (1 - beta) * ops.exp(log_p))
+            # Of the logarithms: both probabilities may vanish.
+            log_m = ops.logaddexp(
+                ops.maximum(log_q, _LOG_OF_NOTHING) + math.log(beta),
+                ops.maximum(log_p, _LOG_OF_NOTHING) + math.log1p(-beta),
+            )
             rows = beta * _kl(log_q, log_m) + (1 - beta) * _kl(log_p, log_m)
-        return temperature**2 * self.mean(rows, labels)
+        return temperature**2 * self.mean(rows, labels, student.shape[-1])
 
 
 @_REGISTER

@@ -36,6 +36,17 @@ def can_run(student: Any, teacher: Any) -> bool:
     )
 
 
+def check_whole(operation: str, labels: Any) -> None:
+    """Refuse labels with a fraction where values can be read without waiting for a device."""
+    if labels.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    wrong = labels != labels.floor()
+    if bool(wrong.any()):
+        raise ValueError(
+            f"{operation}: labels must be whole numbers, got {labels[wrong][0].item():g}"
+        )
+
+
 def as_numpy(x: Any) -> Any:
     """Return a tensor's memory as an array; None stays."""
     return None if x is None else x.detach().contiguous().numpy()
@@ -46,4 +57,4 @@ def run(student: torch.Tensor, native: Native) -> torch.Tensor:
     return _Fused.apply(student, native)  # type: ignore[no-any-return,no-untyped-call]
 
 
-__all__ = ["as_numpy", "can_run", "run"]
+__all__ = ["as_numpy", "can_run", "check_whole", "run"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 
 import torch
@@ -120,8 +121,11 @@ def image_size(name: str, num_classes: int, input_size: int, width: float) -> tu
     ------
     ValueError
         If one of them is out of range.
+    TypeError
+        If a size is not an integer.
     """
     check_classes(name, num_classes, width)
+    _check_integer(name, "input_size", input_size)
     if input_size < 32:
         raise ValueError(f"{name}: input_size must be at least 32, got {input_size}")
     return input_size, input_size <= SMALL_IMAGE
@@ -142,11 +146,19 @@ def check_classes(name: str, num_classes: int, width: float) -> None:
     ------
     ValueError
         If one of them is out of range.
+    TypeError
+        If `num_classes` is not an integer.
     """
+    _check_integer(name, "num_classes", num_classes)
     if num_classes < 1:
         raise ValueError(f"{name}: num_classes must be at least 1, got {num_classes}")
     if not 0 < width < math.inf:
         raise ValueError(f"{name}: width must be positive, got {width}")
+
+
+def _check_integer(name: str, argument: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}: {argument} must be an integer, got {value!r}")
 
 
 def initialise_weights(module: nn.Module) -> None:

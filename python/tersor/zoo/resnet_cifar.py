@@ -34,7 +34,7 @@ class BasicBlock(nn.Module):
 class ProjectedBlock(nn.Module):
     """Two 3x3 convolutions with biases; the shortcut of a strided block is a 1x1 convolution.
 
-    Strided convolutions pad below and to the right only, as Keras does.
+    Strided convolutions pad as Keras does: even sides on one end only, below and to the right.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -47,10 +47,16 @@ class ProjectedBlock(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride) if stride > 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(n, inputs, h, w)`` to ``(n, outputs, h / stride, w / stride)``."""
-        padded = x if self.shortcut is None else F.pad(x, (0, 1, 0, 1))
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(padded)))))
-        return F.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+        """Map ``(n, inputs, h, w)`` to ``(n, outputs, h / stride, w / stride)``, rounded up."""
+        if self.shortcut is None:
+            return F.relu(self._residual(x) + x)
+        height, width = x.shape[2:]
+        padded = F.pad(x, (width % 2, 1, height % 2, 1))
+        return F.relu(self._residual(padded) + self.shortcut(x))
+
+    def _residual(self, x: Tensor) -> Tensor:
+        y: Tensor = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return y
 
 
 class ResNetCifar(nn.Module):
