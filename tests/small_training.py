@@ -6,6 +6,7 @@ As a program: ``python -m tests.small_training TASK FOLDER`` runs one of the tas
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -172,9 +173,57 @@ def task_resumed(folder):
     return {"model": model.state_dict(), "rows": history.rows}
 
 
+class StopAfter(Callback):
+    """End the run after an epoch, as a user would."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, state, metrics):
+        if state.epoch + 1 == self.epoch:
+            raise KeyboardInterrupt
+
+
+def quantized_run(folder, stop_after=None, resume=False):
+    """Quantization-aware training of the small network for two epochs."""
+    from tersor.torch import prepare_qat
+    from tersor.training import QuantizationSchedule
+
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    model = prepare_qat(network(), "w4a8", torch.zeros(2, 3, 8, 8), learned_scales=True)
+    callbacks = [QuantizationSchedule(0.25, 0.75)]
+    if stop_after is not None:
+        callbacks.append(StopAfter(stop_after))
+    with contextlib.suppress(KeyboardInterrupt):
+        fit(
+            model,
+            images(),
+            epochs=2,
+            batch_size=32 // processes,
+            learning_rate=0.05,
+            preprocess=PREPROCESS,
+            callbacks=callbacks,
+            checkpoint_dir=folder,
+            checkpoint_steps=3,
+            resume=resume,
+            progress=False,
+        )
+    return model
+
+
+def task_quantized(folder):
+    """Observers and learned scales in every process."""
+    return {"model": quantized_run(folder / "quantized").state_dict()}
+
+
 def run_task(name, folder):
     """Run one of the tasks above in this process."""
-    return {"full": task_full, "killed": task_killed, "resumed": task_resumed}[name](folder)
+    return {
+        "full": task_full,
+        "killed": task_killed,
+        "resumed": task_resumed,
+        "quantized": task_quantized,
+    }[name](folder)
 
 
 def main():

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import tersor
+from tersor import zoo
 from tersor.torch import FakeQuantize, finalize, prepare_qat, set_qat_phase
 from tersor.torch.fake_quantize import ActivationQuantizer, WeightQuantizer
 from tersor.torch.qat_network import network_of
@@ -327,3 +328,24 @@ class Computed(nn.Module):
 def test_networks_without_a_correspondence_are_refused(module, reason):
     with pytest.raises(tersor.UnsupportedError, match=reason):
         prepare_qat(module, "int8", images(2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["resnet20", "resnet8", "mobilenet_v2", "mobilenet_v3_small", "small_cnn_separable"]
+)
+def test_architectures_train_and_deploy(name):
+    """Every quantized edge corresponds to a value of the captured network, and rounds alike."""
+    torch.manual_seed(0)
+    module = zoo.create(name, input_size=32)
+    x = torch.randn(8, *module.input_shape)
+    network = prepare_qat(module, "w4a8", x)
+    network.load_state_dict(module.state_dict())
+    network.train()
+    network(x).square().mean().backward()
+    assert all(p.grad is not None for p in network.parameters())
+    set_qat_phase(network, "freeze")
+    graph = tersor.from_torch(network.eval(), x)
+    np.testing.assert_array_equal(tersor.Session(graph)(x.numpy()), run(network, x))
+    quantized = sum(node.op in ("conv", "dense") for node in graph.nodes)
+    assert quantized == sum(isinstance(m, QuantizedLayer) for m in network.modules())

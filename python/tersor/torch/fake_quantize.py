@@ -50,11 +50,11 @@ def _learned_gradients(
     high: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of input, scale and zero point."""
-    steps = x / scale
-    codes = torch.round(steps) + zero
-    inside = (codes >= low) & (codes <= high)
     # Esser et al. 2020, equation 3: round(v) - v inside, the limit outside.
-    slope = torch.where(inside, codes - zero - steps, codes.clamp(low, high) - zero)
+    steps = x / scale
+    inside = (steps > low - zero) & (steps < high - zero)
+    limit = torch.minimum(torch.maximum(steps, low - zero), high - zero)
+    slope = torch.where(inside, torch.round(steps) - steps, limit)
     count = x.numel() / max(scale.numel(), 1)
     factor = 1 / math.sqrt(max(count * high, 1))
     d_scale = _sum_to(gradient * slope, scale) * factor
