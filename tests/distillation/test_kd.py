@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import tersor
 from tersor import _core
-from tersor.distillation import kd_loss, kl_loss
+from tersor.distillation import dkd_loss, jsd_loss, kd_loss, kl_loss
 from tests.distillation import formulas
 
 SHAPES = [(1, 2), (7, 3), (128, 10), (17, 64), (9, 65), (3, 1000), (2, 1025), (2, 5003)]
@@ -354,6 +354,14 @@ def test_layouts_and_types():
             r"teacher_indices must be in \[0, 10\), got 10 in row 0",
         ),
         (
+            {"teacher_indices": np.full((4, 2), 3), "teacher": np.zeros((4, 2))},
+            r"teacher_indices must be distinct in a row, got 3 twice in row 0",
+        ),
+        (
+            {"teacher_indices": np.zeros((4, 11), int), "teacher": np.zeros((4, 11))},
+            r"teacher_indices must be at most 10 in a row, got 11",
+        ),
+        (
             {"teacher_indices": np.zeros((4, 10), int), "standardize": True},
             r"standardize must be False with teacher_indices",
         ),
@@ -381,3 +389,26 @@ def test_kd_loss_rejects_types(kwargs):
     arguments = {"student": np.zeros((4, 10), np.float32), "labels": [0, 1, 2, 3]} | kwargs
     with pytest.raises(TypeError, match="kd_loss: "):
         kd_loss(arguments.pop("student"), np.zeros((4, 10), np.float32), **arguments)
+
+
+@pytest.mark.parametrize("classes", [10, 300])
+@pytest.mark.parametrize("temperature", [31.0, 33.0, 1000.0])
+def test_high_temperatures(isa, temperature, classes):
+    """KL falls as 1 / T^2: what float32 leaves of it is not enough there."""
+    z, t, y = logits(6, classes)
+    y[2] = -100
+    keep = y != -100
+    for options in ({}, {"standardize": True}, {"alpha": 0.0, "label_smoothing": 0.1}):
+        loss, gradient = kd_loss(z, t, y, temperature=temperature, **options)
+        expected, truth = formulas.kd(z, t, y, temperature=temperature, **options)
+        assert loss == pytest.approx(expected, rel=1e-6 if temperature > 32 else 3e-4)
+        if not options.get("standardize"):
+            np.testing.assert_allclose(gradient, truth, atol=3e-6)
+    wide, wide_t = np.float64(z), np.float64(t)
+    loss = dkd_loss(z[keep], t[keep], y[keep], temperature=temperature)[0]
+    expected = formulas.dkd(wide[keep], wide_t[keep], y[keep], temperature=temperature)
+    assert loss == pytest.approx(expected, rel=1e-6 if temperature > 32 else 1e-3)
+    for beta in (0.0, 0.3, 1.0):
+        loss = jsd_loss(z, t, beta=beta, temperature=temperature)[0]
+        expected = formulas.jsd(wide, wide_t, beta=beta, temperature=temperature)
+        assert loss == pytest.approx(expected, rel=1e-6 if temperature > 32 else 3e-3)

@@ -304,6 +304,7 @@ EMPTY_ROW = Z.masked_fill(torch.arange(4).view(4, 1) == 2, -torch.inf)
         (KDLoss(class_weights=torch.tensor([1, 1, -1, 1, 1.0])), (Z, Z, torch.arange(4))),
         (KDLoss(class_weights=torch.zeros(5)), (Z, Z, torch.arange(4))),
         (KDLoss(), (Z, Z[:, :2], None, torch.tensor([[0, 1]] * 3 + [[1, 5]]))),
+        (KDLoss(), (Z, Z[:, :2], None, torch.tensor([[0, 1]] * 3 + [[3, 3]]))),
         (KDLoss(), (Z, Z.repeat(1, 2), None, torch.zeros(4, 10, dtype=torch.long))),
         (KDLoss(standardize=True), (Z, Z[:, :2], None, torch.tensor([[0, 1]] * 4))),
     ],
@@ -330,3 +331,11 @@ def test_the_formula_takes_what_the_kernels_take():
         loss = module(x, *others)
         torch.testing.assert_close(loss.float(), expected, atol=1e-6, rtol=1e-5)
         assert gradient_of(loss, x).isfinite().all()
+
+
+@pytest.mark.parametrize("temperature", [20.0, 100.0, 1000.0])
+def test_high_temperatures(temperature):
+    z, t, y = batch(16, 10)
+    for module in (KDLoss(temperature, 0.0), KDLoss(temperature, 0.5)):
+        expected = module(z.double(), t.double(), y)
+        torch.testing.assert_close(module(z, t, y).double(), expected, rtol=2e-4, atol=0)

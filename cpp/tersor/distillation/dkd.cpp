@@ -149,7 +149,7 @@ double dkd_loss(const Logits& a, const std::int64_t* labels, const DkdOptions& o
       return true;
     }
     const std::size_t y = static_cast<std::size_t>(classes[row.index]);
-    double loss = fast_row(call, row, a.classes, y);
+    double loss = o.temperature > kFastTemperature ? NAN : fast_row(call, row, a.classes, y);
     if (!std::isfinite(loss)) loss = careful_row(call, row, a.classes, y);
     losses[row.index] = static_cast<float>(loss);
     return true;

@@ -111,7 +111,7 @@ double jsd_loss(const Logits& a, const std::int64_t* labels, const JsdOptions& o
       if (row.gradient) std::fill_n(row.gradient, a.classes, 0.0f);
       return true;
     }
-    double loss = fast_row(call, row, a.classes);
+    double loss = o.temperature > kFastTemperature ? NAN : fast_row(call, row, a.classes);
     if (!std::isfinite(loss)) loss = careful_row(call, row, a.classes);
     losses[row.index] = static_cast<float>(loss);
     return true;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "tersor/base/error.h"
 #include "tersor/base/threads.h"
@@ -31,11 +32,20 @@ void check_options(const Logits& a, const KdOptions& o) {
 
 void check_indices(const Logits& a) {
   if (!a.teacher_indices) return;
+  TERSOR_CHECK(a.teacher_columns <= a.classes, "kd_loss: teacher_indices must be at most ",
+               a.classes, " in a row, got ", a.teacher_columns);
+  // A class that came twice would make the KL term negative.
+  std::vector<std::size_t> last_row(a.classes, 0);  // that named the class, counted from 1
   for (std::size_t i = 0; i < a.rows * a.teacher_columns; ++i) {
     const std::int64_t c = a.teacher_indices[i];
+    const std::size_t row = i / a.teacher_columns;
     TERSOR_CHECK(0 <= c && c < static_cast<std::int64_t>(a.classes),
                  "kd_loss: teacher_indices must be in [0, ", a.classes, "), got ", c, " in row ",
-                 i / a.teacher_columns);
+                 row);
+    TERSOR_CHECK(last_row[static_cast<std::size_t>(c)] != row + 1,
+                 "kd_loss: teacher_indices must be distinct in a row, got ", c, " twice in row ",
+                 row);
+    last_row[static_cast<std::size_t>(c)] = row + 1;
   }
 }
 
@@ -123,8 +133,9 @@ double kd_loss(const Logits& a, const std::int64_t* labels, const KdOptions& o, 
   }
   call.hard_weight = alpha > 0 ? alpha / divisor : 0.0;
 
+  const bool careful = o.temperature > kFastTemperature;
   const bool few =
-      a.classes <= kFewClasses && !a.teacher_indices && !o.standardize && !call.weights;
+      a.classes <= kFewClasses && !a.teacher_indices && !o.standardize && !call.weights && !careful;
   const double per_row = 1.0 / static_cast<double>(count);
   double scale = 1;  // of losses
   if (few) {
@@ -143,7 +154,7 @@ double kd_loss(const Logits& a, const std::int64_t* labels, const KdOptions& o, 
       if (row.gradient) std::fill_n(row.gradient, a.classes, 0.0f);
       return true;
     }
-    double value = fast_kd_row(call, row, a.teacher_columns, label);
+    double value = careful ? NAN : fast_kd_row(call, row, a.teacher_columns, label);
     if (!std::isfinite(value)) value = careful_kd_row(call, row, a.teacher_columns, label);
     loss = static_cast<float>(value / scale);
     return true;

@@ -16,8 +16,10 @@
 // Without labels the loss is T^2 * KL, whatever alpha. No rows that count: loss 0, gradient 0.
 //
 // Computed in float32, row sums and the mean in double, in the order of the rows: the result does
-// not depend on the number of threads. -inf is a logit of probability 0; the loss is +inf where the
-// teacher has more. NaN and +inf are errors that name the row.
+// not depend on the number of threads. Rows are computed in double where T > 32: KL falls as
+// 1 / T^2 and would be what float32 logarithms leave of a difference. -inf is a logit of
+// probability 0; the loss is +inf where the teacher has more. NaN and +inf are errors that name the
+// row, a class that comes twice among a row's teacher_indices is one, too.
 #pragma once
 
 #include "tersor/base/export.h"

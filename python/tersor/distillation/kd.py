@@ -44,7 +44,8 @@ def kd_loss(
     labels : array-like of int64, shape (rows,), optional
         Classes, or `ignore_index`. Without labels the loss is ``T**2 * KL``, whatever `alpha`.
     temperature : float, default 4.0
-        Softens both distributions of the KL term. Finite and > 0.
+        Softens both distributions of the KL term. Finite and > 0. Above 32 rows are computed in
+        float64, more slowly; below, float32 leaves the loss an error of up to 3e-7 * T**2.
     alpha : float, default 0.5
         Share of the cross-entropy, in [0, 1].
     label_smoothing : float, default 0.0
@@ -58,8 +59,8 @@ def kd_loss(
         Let the KL term see ``(x - mean) / std`` of each row of logits [2]_. Not with
         `teacher_indices`.
     teacher_indices : array-like of int64, shape (rows, k), optional
-        Classes of the teacher's saved logits. Its distribution is the softmax over these classes,
-        0 elsewhere.
+        Classes of the teacher's saved logits, distinct in a row. Its distribution is the softmax
+        over these classes, 0 elsewhere.
     out : ndarray, shape (rows, classes), optional
         C-contiguous array of the student's dtype for the gradient.
     inplace : bool, default False

@@ -107,7 +107,7 @@ class KDLoss(torch.nn.Module):
         labels : torch.Tensor of integers, shape (...), optional
             Classes or `ignore_index`; without them the loss is ``T**2 * KL``, whatever alpha.
         teacher_indices : torch.Tensor of integers, shape (..., k), optional
-            Classes of the teacher's saved top logits.
+            Classes of the teacher's saved top logits, distinct in a row.
 
         Returns
         -------
