@@ -6,6 +6,7 @@
 
 #include "arrays.h"
 #include "quantization_conv.h"
+#include "quantization_dense.h"
 #include "quantization_formats.h"
 #include "quantization_observers.h"
 #include "quantization_qparams.h"
@@ -107,4 +108,5 @@ void bind_quantization(py::module_& m) {
   tersor::bindings::bind_conv_int8(m);
   tersor::bindings::bind_fake_quantize(m);
   tersor::bindings::bind_formats(m);
+  tersor::bindings::bind_dense(m);
 }

@@ -7,6 +7,7 @@
 #include "tersor/graph/placement.h"
 #include "tersor/graph/quantize.h"
 #include "tersor/graph/storage.h"
+#include "tersor/graph/weight_codes.h"
 
 namespace py = pybind11;
 namespace tg = tersor::graph;
@@ -16,6 +17,7 @@ namespace {
 
 using Rules = std::vector<std::pair<std::string, std::string>>;
 using Pairs = std::vector<std::pair<float, float>>;
+using WeightBits = std::map<std::string, int>;
 
 std::vector<tg::LayerRule> rules_from(const Rules& rules) {
   std::vector<tg::LayerRule> out;
@@ -72,18 +74,61 @@ py::tuple equalize(const tg::Graph& g, bool through_relu6) {
   return py::make_tuple(out, pairs, done.left);
 }
 
+using Formats = std::map<std::string, tg::WeightFormat>;
+
+void bind_weight_codes(py::module_& m, GraphClass& graph) {
+  py::class_<tg::WeightFormat>(m, "WeightFormat", "What the weight of a float layer becomes.")
+      .def(py::init([](int bits, int group_size, bool float_zero_point, bool least_squares,
+                       bool dynamic) {
+             return tg::WeightFormat{bits, group_size, float_zero_point, least_squares, dynamic};
+           }),
+           py::arg("bits"), py::arg("group_size") = 0, py::arg("float_zero_point") = false,
+           py::arg("least_squares") = false, py::arg("dynamic") = false);
+  m.def("match_layers", &tg::match_layers, py::arg("graph"), py::arg("patterns"),
+        "By node: index of the last pattern that matches, -1 where none does.");
+  graph.def(
+      "quantize_weights_only",
+      [](tg::Graph& g, const Formats& formats) {
+        const py::gil_scoped_release release;
+        return tg::quantize_weights_only(g, formats);
+      },
+      py::arg("formats"), "Returns why nodes were left, by name.");
+  graph.def(
+      "weight_code_qparams",
+      [](const tg::Graph& g, const std::string& node, const tg::WeightFormat& format) {
+        for (const tg::Node& n : g.nodes()) {
+          if (n.name == node && tg::takes_weight_codes(n.op) && g.edge(n.inputs[1]).is_constant()) {
+            return tg::weight_code_qparams(g, n, format);
+          }
+        }
+        throw ValueError("weight_code_qparams: node must be a layer with a weight, got " + node);
+      },
+      py::arg("node"), py::arg("format"), "Parameters that the format gives to a layer's weight.");
+  graph.def(
+      "set_weight_codes",
+      [](tg::Graph& g, const std::string& node, const py::array& codes, const tg::QParams& q) {
+        tg::set_weight_codes(g, node, tensor_from_array(codes), q);
+      },
+      py::arg("node"), py::arg("codes"), py::arg("qparams"),
+      "Put codes that were chosen elsewhere in the place of a layer's weight.");
+  graph.def("decode_weights", [](tg::Graph& g) { return tg::decode_weights(g); });
+}
+
 }  // namespace
 
 void bind_graph_quantize(py::module_& m, GraphClass& graph) {
   bind_placement(m);
+  bind_weight_codes(m, graph);
   m.def("equalize", &equalize, py::arg("graph"), py::arg("through_relu6") = false,
         "(equalized copy, pairs, reasons why other layers were left).");
   graph.def(
       "narrow_weights",
-      [](tg::Graph& g, const std::string& dtype) {
-        return tg::narrow_weights(g, dtype_from_name(dtype));
+      [](tg::Graph& g, const std::string& dtype,
+         const std::optional<std::vector<std::string>>& nodes) {
+        return nodes ? tg::narrow_weights(g, dtype_from_name(dtype), *nodes)
+                     : tg::narrow_weights(g, dtype_from_name(dtype));
       },
-      py::arg("dtype"));
+      py::arg("dtype"), py::arg("nodes") = py::none());
   graph.def("widen_constants", [](tg::Graph& g) { return tg::widen_constants(g); });
   m.def(
       "group_qparams",
@@ -96,26 +141,29 @@ void bind_graph_quantize(py::module_& m, GraphClass& graph) {
   m.def(
       "apply_quantization",
       [](const tg::Graph& g, const tg::Placement& p, const std::vector<tg::QParams>& qparams,
-         bool dense_per_channel, bool search_weight_range) {
+         bool dense_per_channel, bool search_weight_range, const WeightBits& weight_bits) {
         const py::gil_scoped_release release;
-        return std::make_shared<tg::Graph>(
-            tg::apply_quantization(g, p, qparams, {dense_per_channel, search_weight_range}));
+        return std::make_shared<tg::Graph>(tg::apply_quantization(
+            g, p, qparams, {dense_per_channel, search_weight_range, weight_bits}));
       },
       py::arg("graph"), py::arg("placement"), py::arg("qparams"),
-      py::arg("dense_per_channel") = false, py::arg("search_weight_range") = false);
+      py::arg("dense_per_channel") = false, py::arg("search_weight_range") = false,
+      py::arg("weight_bits") = WeightBits{});
   m.def(
       "correct_biases",
       [](const tg::Graph& g, const tg::Placement& p, const std::vector<tg::QParams>& qparams,
          const std::map<tg::EdgeId, py::array>& means, bool dense_per_channel,
-         bool search_weight_range) {
+         bool search_weight_range, const WeightBits& weight_bits) {
         std::map<tg::EdgeId, Tensor> tensors;
         for (const auto& [edge, mean] : means) tensors.emplace(edge, tensor_from_array(mean));
         auto out = std::make_shared<tg::Graph>(g);
-        tg::correct_biases(*out, p, qparams, tensors, {dense_per_channel, search_weight_range});
+        tg::correct_biases(*out, p, qparams, tensors,
+                           {dense_per_channel, search_weight_range, weight_bits});
         return out;
       },
       py::arg("graph"), py::arg("placement"), py::arg("qparams"), py::arg("means"),
       py::arg("dense_per_channel") = false, py::arg("search_weight_range") = false,
+      py::arg("weight_bits") = WeightBits{},
       "A copy of the graph with corrected biases; edge ids stay valid.");
 }
 

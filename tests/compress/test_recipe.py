@@ -5,11 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tersor.compress import RangeSearch, Recipe
+from tersor.compress import LayerFormat, RangeSearch, Recipe
 
 FULL = Recipe(
     name="mine",
-    layers={"stem": "fp32", "layer1.*": "int8"},
+    layers={
+        "stem": "fp32",
+        "layer1.*": "int8",
+        "fc": LayerFormat("w4a32", bits=5, group_size=64, float_zero_point=True),
+    },
     activations=RangeSearch("percentile", 0.999),
     weights=RangeSearch("mse"),
     dense_per_channel=True,
@@ -20,7 +24,13 @@ FULL = Recipe(
 )
 
 
-@pytest.mark.parametrize("recipe", [Recipe(), FULL, *map(Recipe.parse, ("fp32", "bf16", "keep"))])
+NAMES = (
+    "int8", "int8-dynamic", "fp16", "bf16", "fp32", "w8a32", "w4a32", "w3a32", "w4a8", "keep"
+)  # fmt: skip
+GROUPED = Recipe("w3a32", group_size=16, float_zero_point=True, weights=RangeSearch("mse"))
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), FULL, GROUPED, *map(Recipe.parse, NAMES)])
 def test_round_trip(recipe, tmp_path):
     assert Recipe.from_dict(recipe.to_dict()) == recipe
     assert Recipe.from_yaml(recipe.to_yaml()) == recipe
@@ -32,25 +42,70 @@ def test_round_trip(recipe, tmp_path):
 
 def test_names():
     assert Recipe.parse(None) == Recipe.parse("int8") == Recipe()
-    for name in ("fp32", "bf16", "int8", "keep"):
+    for name in NAMES:
         recipe = Recipe.parse(name)
         assert (recipe.name, recipe.values) == (name, name)
-        assert recipe.needs_calibration == (name == "int8")
+        assert recipe.needs_calibration == (name in ("int8", "w4a8"))
+
+
+def test_a_layer_may_need_calibration():
+    assert Recipe("w4a32", layers={"a": "int8"}).needs_calibration
+    assert not Recipe("w4a32", layers={"a": "fp16"}).needs_calibration
+
+
+def test_formats_of_layers():
+    recipe = Recipe.parse({"values": "w4a32", "layers": {"a": "w8a32", "b": {"values": "int8"}}})
+    assert recipe.format == LayerFormat("w4a32", bits=4, group_size=32)
+    assert recipe.layers["a"] == LayerFormat("w8a32", bits=8, group_size=0)
+    assert recipe.layers["b"].activations == "int8"
+    assert Recipe("w4a32", group_size=0).format.group_size == 0
+    texts = [
+        LayerFormat(*given).describe()
+        for given in (("int8",), ("w3a32",), ("w4a32", 5, 0), ("w4a32", None, 64, True))
+    ]
+    assert texts == ["int8", "w3a32 group 32", "w4a32 5 bits", "w4a32 group 64 float zero points"]
+
+
+def test_plain_data_is_short():
+    assert LayerFormat("w4a32").to_plain() == "w4a32"
+    assert LayerFormat("w4a32", bits=4, group_size=8).to_plain() == {
+        "values": "w4a32",
+        "group_size": 8,
+    }
 
 
 def test_with_layers_appends():
     recipe = Recipe(layers={"a": "fp32"}).with_layers({"b": "int8"})
-    assert list(recipe.layers.items()) == [("a", "fp32"), ("b", "int8")]
+    assert [(p, f.values) for p, f in recipe.layers.items()] == [("a", "fp32"), ("b", "int8")]
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ("in8", r"recipe must be fp32, bf16, int8 or keep, got 'in8' \(did you mean 'int8'\?\)"),
+        ("in8", r"recipe must be int8, .* or keep, got 'in8' \(did you mean 'int8'\?\)"),
         ({"value": "int8"}, r"unknown key 'value' \(did you mean 'values'\?\)"),
         ({"values": "int4"}, "recipe values must be .* got 'int4'"),
-        ({"layers": {"a": "int4"}}, "recipe layer 'a' must be int8 or fp32, got 'int4'"),
-        ({"values": "bf16", "layers": {"a": "fp32"}}, "layers need values int8, got 'bf16'"),
+        ({"layers": {"a": "w4a16"}}, r"layer 'a' must be .* got 'w4a16' \(did you mean 'w4a8'"),
+        ({"layers": {"a": "keep"}}, "layer 'a' must be int8, .* or w4a8, got 'keep'"),
+        ({"layers": {"a": {"bits": 4}}}, "recipe layer 'a': missing key 'values'"),
+        (
+            {"layers": {"a": {"values": "w4a32", "group": 4}}},
+            r"layer 'a': unknown key 'group' \(did you mean 'group_size'\?\)",
+        ),
+        ({"layers": {"a": {"values": "w4a32", "bits": 9}}}, r"bits must be in \[2, 8\], got 9"),
+        (
+            {"layers": {"a": {"values": "fp16", "bits": 4}}},
+            "bits need quantized values, got 'fp16'",
+        ),
+        (
+            {"layers": {"a": {"values": "int8-dynamic", "bits": 4}}},
+            "'int8-dynamic' must be 8, got 4",
+        ),
+        ({"values": "w4a8", "group_size": 32}, "group_size is for weights of float activations"),
+        ({"float_zero_point": True}, "float_zero_point is for weights of float .* got 'int8'"),
+        ({"values": "w4a32", "group_size": -1}, r"group_size must be in \[0, .* got -1"),
+        ({"values": "keep", "layers": {"a": "fp32"}}, "layers need other values than 'keep'"),
+        ({"values": "keep", "group_size": 8}, "need other values than keep"),
         (
             {"activations": {"method": "median"}},
             "method must be mse, minmax, percentile or entropy",
@@ -80,6 +135,11 @@ def test_mistakes_are_explained(value, text):
         ({"activations": {"percentile": "x"}}, "percentile must be a number, got 'x'"),
         ({"activations": {"percentile": None}}, "percentile must be a number, got None"),
         ({"activations": {"percentile": True}}, "percentile must be a number, got True"),
+        ({"group_size": 1.5}, "group_size must be an integer, got 1.5"),
+        ({"group_size": True}, "group_size must be an integer, got True"),
+        ({"float_zero_point": 1}, "float_zero_point must be true or false, got 1"),
+        ({"layers": {"a": 3}}, "recipe layer 'a' must be a mapping with keys values"),
+        ({"layers": {"a": {"values": "int8", "float_zero_point": 0}}}, "must be true or false"),
         ({"weights": "mse"}, "recipe weights must be a mapping with keys method"),
         (3, "recipe must be a mapping with keys"),
     ],

@@ -186,7 +186,7 @@ def test_operators_move_onto_the_codes():
     assert dense.attributes["activation"] == "relu"
 
 
-def test_asymmetric_weights_stay_float():
+def test_asymmetric_weights_are_codes_of_a_float_operator():
     g = _core.graph.Graph()
     x = g.add_input("x", "float32", (None, 4))
     x = g.add_node("dequantize", [g.add_node("quantize", [x], {}, "q", qparams=codes(0.5, 0))])
@@ -195,7 +195,9 @@ def test_asymmetric_weights_stay_float():
     g.set_outputs([g.add_node("dequantize", [y])])
     g.canonicalize()
     assert ops(g) == ["quantize", "dequantize", "dense", "quantize", "dequantize"]
-    np.testing.assert_array_equal(g.edges[g.nodes[2].inputs[1]].constant, [[0, 0.25, 0.5, 0.75]])
+    np.testing.assert_array_equal(g.edge("w").constant, [[1, 2, 3, 4]])
+    g.decode_weights()
+    np.testing.assert_array_equal(g.edge("w").constant, [[0, 0.25, 0.5, 0.75]])
 
 
 def test_rename_takes_the_name_from_another_edge():

@@ -15,6 +15,7 @@ ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("torch")
 from onnxruntime import quantization  # noqa: E402
 
+from tersor.importers.errors import ImportFormatError  # noqa: E402
 from tests import exports  # noqa: E402
 
 
@@ -96,30 +97,154 @@ def test_parameters_are_kept(tmp_path):
             np.testing.assert_array_equal(edge.qparams.scale, arrays[dequantize.input[1]])
 
 
-def test_weights_only(tmp_path):
-    """Codes behind float activations become the floats that they stand for."""
+def weight_only(node, w, constants, *, attributes, inputs=4, opset=21, more=()):
+    """A file whose weight alone is quantized: DequantizeLinear and the node that reads it."""
     from onnx import TensorProto, helper, numpy_helper
 
     from tersor.importers.onnx import from_onnx
 
-    rng = np.random.default_rng(0)
-    w, s = (
-        rng.integers(-127, 128, (5, 4)).astype(np.int8),
-        rng.uniform(0.01, 0.1, 5).astype(np.float32),
-    )
+    names = ["w", *(name for name, _ in constants)]
     nodes = [
-        helper.make_node("DequantizeLinear", ["w", "s"], ["d"], "d", axis=0),
-        helper.make_node("Gemm", ["x", "d"], ["y"], "g", transB=1),
+        helper.make_node("DequantizeLinear", names, ["d"], "d", **attributes),
+        helper.make_node(*node[:3], "layer", **node[3]),
+        *more,
     ]
+    shape = ["N", inputs] if isinstance(inputs, int) else ["N", *inputs]
     graph = helper.make_graph(
         nodes,
         "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 5])],
-        [numpy_helper.from_array(w, "w"), numpy_helper.from_array(s, "s")],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [w, *(numpy_helper.from_array(value, name) for name, value in constants)],
     )
-    imported = from_onnx(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
-    assert [n.op for n in imported.nodes] == ["dense"]
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    return from_onnx(model), model
+
+
+def reals_of(graph, name="w"):
+    from tersor.quantization import dequantize
+
+    edge = graph.edge(name)
+    return dequantize(edge.constant, edge.qparams)
+
+
+def test_weights_only():
+    """Codes behind float activations stay codes: the weight of a float operator."""
+    from onnx import numpy_helper
+
+    rng = np.random.default_rng(0)
+    w = rng.integers(-127, 128, (5, 4)).astype(np.int8)
+    s = rng.uniform(0.01, 0.1, 5).astype(np.float32)
+    gemm = ("Gemm", ["x", "d"], ["y"], {"transB": 1})
+    graph, _ = weight_only(
+        gemm, numpy_helper.from_array(w, "w"), [("s", s)], attributes={"axis": 0}, opset=17
+    )
+    assert [n.op for n in graph.nodes] == ["dense"]
+    np.testing.assert_array_equal(graph.edge("w").constant, w)
+    np.testing.assert_allclose(reals_of(graph), w * s[:, None], rtol=1e-6)
+    x = rng.normal(size=(3, 4)).astype(np.float32)
     np.testing.assert_allclose(
-        imported.edges[imported.nodes[0].inputs[1]].constant, w * s[:, None], rtol=1e-6
+        tersor.Session(graph)(x), x @ (w * s[:, None]).T, rtol=1e-4, atol=1e-5
     )
+    kept = tersor.compress(graph, recipe="keep")
+    np.testing.assert_array_equal(kept.graph.edge("w").constant, w)
+
+
+@pytest.mark.parametrize("kind", ["INT4", "UINT4", "INT8", "UINT8"])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("zero", [False, True])
+def test_blocks(kind, transposed, zero):
+    from onnx import TensorProto, helper
+
+    rng = np.random.default_rng(1)
+    bits, signed = int(kind[-1]), not kind.startswith("U")
+    low = -(1 << (bits - 1)) if signed else 0
+    codes = rng.integers(low, low + (1 << bits), (5, 70) if transposed else (70, 5))
+    shape = (5, 3) if transposed else (3, 5)  # blocks of 32, the last one short
+    scale = rng.uniform(0.01, 0.1, shape).astype(np.float32)
+    zeros = rng.integers(low, low + (1 << bits), shape) if zero else np.zeros(shape, int)
+    axis = int(transposed)
+    w = helper.make_tensor("w", getattr(TensorProto, kind), codes.shape, codes.reshape(-1))
+    constants = [("s", scale)]
+    if zero or not signed:
+        ml_dtypes = pytest.importorskip("ml_dtypes")
+        constants.append(("z", zeros.astype(getattr(ml_dtypes, kind.lower(), kind.lower()))))
+    gemm = ("Gemm", ["x", "d"], ["y"], {"transB": int(transposed)})
+    graph, _ = weight_only(
+        gemm, w, constants, attributes={"axis": axis, "block_size": 32}, inputs=70
+    )
+    wide = [np.repeat(v, 32, axis).take(range(70), axis) for v in (scale, zeros)]
+    reals = (codes - wide[1]).astype(np.float32) * wide[0]
+    reals = reals if transposed else reals.T
+    edge = graph.edge(graph.nodes[0].inputs[1])
+    assert (edge.dtype, edge.qparams.bits, edge.qparams.group_size) == ("int8", bits, 32)
+    np.testing.assert_allclose(reals_of(graph, edge.name), reals, rtol=1e-6)
+    x = rng.normal(size=(2, 70)).astype(np.float32)
+    np.testing.assert_allclose(tersor.Session(graph)(x), x @ reals.T, rtol=1e-3, atol=1e-4)
+    back = tersor.artifact.decode(tersor.artifact.encode(graph))[0]
+    np.testing.assert_array_equal(back.edge(edge.name).constant, edge.constant)
+
+
+def test_convolutions_on_weight_codes():
+    from onnx import numpy_helper
+
+    rng = np.random.default_rng(2)
+    w = rng.integers(-127, 128, (6, 3, 3, 3)).astype(np.int8)
+    s = rng.uniform(0.01, 0.02, 6).astype(np.float32)
+    conv = ("Conv", ["x", "d"], ["y"], {"pads": [1, 1, 1, 1]})
+    graph, model = weight_only(
+        conv, numpy_helper.from_array(w, "w"), [("s", s)], attributes={"axis": 0}, inputs=(3, 8, 8)
+    )
+    x = rng.normal(size=(2, 3, 8, 8)).astype(np.float32)
+    np.testing.assert_array_equal(graph.edge("w").constant, w)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    np.testing.assert_allclose(
+        tersor.Session(graph)(x), session.run(None, {"x": x})[0], rtol=1e-3, atol=1e-3
+    )
+
+
+def test_a_weight_that_is_also_data_is_float_there():
+    from onnx import helper, numpy_helper
+
+    w = np.arange(-2, 2, dtype=np.int8).reshape(1, 4)
+    gemm = ("Gemm", ["x", "d"], ["m"], {"transB": 1})
+    graph, _ = weight_only(
+        gemm,
+        numpy_helper.from_array(w, "w"),
+        [("s", np.float32(0.5))],
+        attributes={},
+        opset=17,
+        more=[helper.make_node("Add", ["m", "d"], ["y"], "add")],
+    )
+    x = np.ones((2, 4), np.float32)
+    reals = w * np.float32(0.5)
+    np.testing.assert_allclose(tersor.Session(graph)(x), x @ reals.T + reals, rtol=1e-6)
+    add = next(n for n in graph.nodes if n.op == "add")
+    assert all(graph.edges[i].dtype == "float32" for i in add.inputs)
+
+
+@pytest.mark.parametrize(
+    ("scale", "block", "text"),
+    [
+        (np.ones((2, 5), np.float32), 32, r"scale must have shape \[3, 5\] for blocks of 32"),
+        (np.ones(3, np.float32), 32, r"scale must have shape \[3, 5\] .* got \[3\]"),
+        (np.ones((3, 5), np.float32), -1, r"scale must have shape \[0, 5\] for blocks of -1"),
+        (np.zeros((3, 5), np.float32), 32, "scale must be finite and > 0"),
+    ],
+)
+def test_bad_blocks(scale, block, text):
+    from onnx import numpy_helper
+
+    w = numpy_helper.from_array(np.zeros((70, 5), np.int8), "w")
+    with pytest.raises(ImportFormatError, match=text):
+        weight_only(
+            ("Gemm", ["x", "d"], ["y"], {}),
+            w,
+            [("s", scale)],
+            attributes={"axis": 0, "block_size": block},
+            inputs=70,
+        )

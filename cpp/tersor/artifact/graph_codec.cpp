@@ -6,6 +6,7 @@
 
 #include "tersor/artifact/sections.h"
 #include "tersor/base/error.h"
+#include "tersor/graph/weight_codes.h"
 #include "tersor/tensor/half.h"
 
 namespace tersor::artifact {
@@ -222,11 +223,26 @@ void write_ids(const std::vector<EdgeId>& ids, ByteWriter& out) {
   for (EdgeId id : ids) out.varint(static_cast<uint64_t>(id + 1));  // kNoEdge is 0
 }
 
+// What an operator's first version did not have is only written where it says something.
+bool is_written(const Attributes& attributes, const graph::AttributeSpec& spec) {
+  if (!attributes.has(spec.name)) return false;
+  return spec.version == 1 || attributes.integer(spec.name) != std::stoll(spec.default_text);
+}
+
+// The version of the operator that a reader of this node must know.
+int version_needed(const Node& node, const OperatorSpec& spec) {
+  int version = 1;
+  for (const graph::AttributeSpec& a : spec.attributes) {
+    if (is_written(node.attributes, a)) version = std::max(version, a.version);
+  }
+  return version;
+}
+
 void write_attributes(const Attributes& attributes, const OperatorSpec& spec, ByteWriter& out) {
-  // In the operator's own order; only those that differ from the default of a scalar.
+  // In the operator's own order.
   std::vector<size_t> present;
   for (size_t i = 0; i < spec.attributes.size(); ++i) {
-    if (attributes.has(spec.attributes[i].name)) present.push_back(i);
+    if (is_written(attributes, spec.attributes[i])) present.push_back(i);
   }
   out.varint(present.size());
   for (size_t i : present) {
@@ -277,6 +293,11 @@ Attributes read_attributes(ByteReader& in, const OperatorSpec& spec) {
         attributes.set(name, in.text());
     }
   }
+  for (const graph::AttributeSpec& a : spec.attributes) {
+    if (a.version > 1 && !attributes.has(a.name)) {
+      attributes.set(a.name, static_cast<int64_t>(std::stoll(a.default_text)));
+    }
+  }
   return attributes;
 }
 
@@ -285,13 +306,18 @@ Attributes read_attributes(ByteReader& in, const OperatorSpec& spec) {
 uint64_t write_graph(const Graph& graph, ByteWriter& out, StreamWriter& streams) {
   uint64_t features = 0;
   std::map<graph::Op, size_t> used;
-  for (const Node& node : graph.nodes()) used.emplace(node.op, 0);
+  std::map<graph::Op, int> versions;
+  for (const Node& node : graph.nodes()) {
+    used.emplace(node.op, 0);
+    int& version = versions[node.op];
+    version = std::max(version, version_needed(node, graph::spec_of(node.op)));
+  }
   out.varint(used.size());
   size_t next = 0;
   for (auto& [op, index] : used) {
     index = next++;
     out.text(graph::name_of(op));
-    out.varint(static_cast<uint64_t>(graph::spec_of(op).version));
+    out.varint(static_cast<uint64_t>(versions[op]));
   }
   out.text(graph.description);
   out.varint(graph.edges().size());
@@ -320,6 +346,9 @@ uint64_t write_graph(const Graph& graph, ByteWriter& out, StreamWriter& streams)
   }
   write_ids(graph.inputs(), out);
   write_ids(graph.outputs(), out);
+  for (const Node& node : graph.nodes()) {
+    if (graph::has_weight_codes(graph, node)) features |= kFeatureWeightFormats;
+  }
   return features;
 }
 

@@ -7,6 +7,7 @@
 
 #include "tersor/graph/passes.h"
 #include "tersor/graph/rewrite.h"
+#include "tersor/graph/weight_codes.h"
 
 namespace tersor::graph {
 namespace {
@@ -121,7 +122,7 @@ class Folder {
     const QParams& q = *edge(codes).qparams;
     const bool symmetric =
         std::all_of(q.zero_point.begin(), q.zero_point.end(), [](int32_t z) { return z == 0; });
-    return symmetric && q.axis <= 0 ? codes : kNoEdge;
+    return symmetric && q.axis <= 0 && q.axis_count == 1 && q.group_size == 0 ? codes : kNoEdge;
   }
 
   // A bias must be int32 at input scale * weight scale; a float one is rounded to that.
@@ -244,24 +245,49 @@ class Folder {
   Links links_;
 };
 
-// Codes of a constant that stayed between float operators become the reals that they stand for.
+// The reals of int32 codes.
+Tensor wide_values(const Edge& codes) {
+  const QParams& q = *codes.qparams;
+  Tensor real = codes.constant.to(DType::float32);
+  const quantization::AffineShape layout = q.layout(codes.shape);
+  for (int64_t k = 0; k < real.size(); ++k) {
+    const size_t s = layout.scale_of(static_cast<size_t>(k));
+    real.as<float>()[k] = (real.as<float>()[k] - static_cast<float>(q.zero_point[s])) * q.scale[s];
+  }
+  return real;
+}
+
+// Is `real`, the dequantized form of a constant, nothing but the weight of float operators?
+bool only_weight(const Graph& graph, const Links& links, EdgeId real) {
+  if (links.is_output(real) || links.users(real).empty()) return false;
+  for (const NodeId id : links.users(real)) {
+    const Node& node = graph.node(id);
+    if (!takes_weight_codes(node.op) || node.inputs[1] != real || node.inputs[0] == real ||
+        (node.inputs.size() > 2 && node.inputs[2] == real) ||
+        graph.edge(node.inputs[0]).dtype != DType::float32 ||
+        graph.edge(node.outputs[0]).dtype != DType::float32) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// Codes of a constant that stayed between float operators: those of a weight stay codes
+// (weight_codes.h), others become the reals that they stand for.
 int unfold_constants(Graph& graph) {
   int count = 0;
+  const Links links(graph);
   for (size_t i = 0; i < graph.nodes().size(); ++i) {
     const Node node = graph.node(static_cast<NodeId>(i));
     if (node.op != Op::dequantize || !graph.edge(node.inputs[0]).is_constant()) continue;
     const Edge& codes = graph.edge(node.inputs[0]);
-    const QParams& q = *codes.qparams;
-    Tensor real = codes.constant.to(DType::float32);
-    int64_t inner = 1;
-    for (size_t d = static_cast<size_t>(q.axis) + 1; q.axis >= 0 && d < codes.shape.size(); ++d)
-      inner *= codes.shape[d];
-    const auto channels = static_cast<int64_t>(q.scale.size());
-    for (int64_t k = 0; k < real.size(); ++k) {
-      const auto c = static_cast<size_t>(q.axis < 0 ? 0 : k / inner % channels);
-      real.as<float>()[k] =
-          (real.as<float>()[k] - static_cast<float>(q.zero_point[c])) * q.scale[c];
+    const bool small = codes.dtype == DType::int8 || codes.dtype == DType::uint8;
+    if (small && codes.qparams->bits <= 8 && only_weight(graph, links, node.outputs[0])) {
+      graph.replace_uses(node.outputs[0], node.inputs[0]);
+      ++count;
+      continue;
     }
+    Tensor real = small ? real_values(codes.constant, *codes.qparams) : wide_values(codes);
     const std::string name = graph.edge(node.outputs[0]).name, origin = codes.origin;
     graph.replace_uses(node.outputs[0], graph.add_constant(name, std::move(real), origin));
     ++count;

@@ -495,7 +495,10 @@ int64_t macs_of(const Graph& graph, const Node& node) {
 int64_t constant_bytes(const Graph& graph) {
   int64_t bytes = 0;
   for (const Edge& edge : graph.edges()) {
-    if (edge.is_constant()) bytes += static_cast<int64_t>(edge.constant.size_bytes());
+    if (!edge.is_constant()) continue;
+    const bool packed = edge.qparams && size_of(edge.dtype) == 1;
+    bytes += packed ? (edge.constant.size() * edge.qparams->bits + 7) / 8
+                    : static_cast<int64_t>(edge.constant.size_bytes());
   }
   return bytes;
 }

@@ -15,18 +15,21 @@ AttributeType type_from_text(const std::string& text) {
   return AttributeType::text;
 }
 
-// "name:type[=default]" separated by blanks.
+// "name:type[=default][@version]" separated by blanks.
 std::vector<AttributeSpec> parse_attributes(const char* text) {
   std::vector<AttributeSpec> out;
   std::istringstream words(text);
   for (std::string word; words >> word;) {
+    const size_t at = word.find('@');
+    const int version = at == std::string::npos ? 1 : std::stoi(word.substr(at + 1));
+    word = word.substr(0, at);
     const size_t colon = word.find(':');
     const size_t equals = word.find('=', colon);
     const bool has_default = equals != std::string::npos;
     const std::string type =
         word.substr(colon + 1, has_default ? equals - colon - 1 : std::string::npos);
     out.push_back({word.substr(0, colon), type_from_text(type), !has_default,
-                   has_default ? word.substr(equals + 1) : ""});
+                   has_default ? word.substr(equals + 1) : "", version});
   }
   return out;
 }

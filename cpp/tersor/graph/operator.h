@@ -27,6 +27,7 @@ struct AttributeSpec {
   AttributeType type;
   bool required;
   std::string default_text;
+  int version = 1;  // of the operator that has it first
 };
 
 struct OperatorSpec {

@@ -31,7 +31,7 @@ TERSOR_API int fold_constants(
 
 TERSOR_API int fold_quantization(
     Graph& graph);  // dequantize -> operator -> quantize: onto the codes, exactly; left-over
-                    // dequantized constants become float
+                    // dequantized weights stay codes, other constants become float
 
 // All of the above until nothing changes, then verify(). Returns (pass, count) in the order
 // applied.

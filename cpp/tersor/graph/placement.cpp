@@ -6,25 +6,13 @@
 #include <set>
 
 #include "tersor/base/error.h"
+#include "tersor/graph/name_pattern.h"
 
 namespace tersor::graph {
 namespace {
 
 constexpr int64_t kInt32Limit = int64_t{1} << 31;
 constexpr int64_t kBiasLimit = int64_t{1} << 30;
-
-bool matches(const char* pattern, const char* text) {
-  for (; *pattern != '\0'; ++pattern, ++text) {
-    if (*pattern == '*') {
-      for (; *text != '\0'; ++text) {
-        if (matches(pattern + 1, text)) return true;
-      }
-      return matches(pattern + 1, text);
-    }
-    if (*text == '\0' || (*pattern != '?' && *pattern != *text)) return false;
-  }
-  return *text == '\0';
-}
 
 bool is_layer(Op op) { return op == Op::conv || op == Op::conv_transpose || op == Op::dense; }
 
@@ -63,15 +51,7 @@ class Placer {
   const LayerRule* rule_for(const Node& node) {
     const LayerRule* found = nullptr;
     for (size_t r = 0; r < rules_.size(); ++r) {
-      const char* pattern = rules_[r].pattern.c_str();
-      bool hit = matches(pattern, node.name.c_str());
-      for (EdgeId id : node.outputs) hit |= matches(pattern, graph_.edge(id).name.c_str());
-      for (EdgeId id : node.inputs) {
-        if (id != kNoEdge && graph_.edge(id).is_constant()) {
-          hit |= matches(pattern, graph_.edge(id).origin.c_str());
-        }
-      }
-      if (!hit) continue;
+      if (!matches_node(graph_, node, rules_[r].pattern)) continue;
       used_[r] = true;
       found = &rules_[r];
     }

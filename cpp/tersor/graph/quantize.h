@@ -3,6 +3,7 @@
 
 #include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "tersor/base/export.h"
@@ -17,6 +18,8 @@ using quantization::Range;
 struct QuantizeOptions {
   bool dense_per_channel = false;    // TFLite's scheme has one scale for a dense layer
   bool search_weight_range = false;  // least squared error instead of the largest magnitude
+  // Weights of 2 to 7 bits by node name: symmetric, narrow, a scale for each output channel.
+  std::map<std::string, int> weight_bits = {};
 };
 
 // Parameters of every group: activations int8, asymmetric, per tensor. `ranges` has one entry per

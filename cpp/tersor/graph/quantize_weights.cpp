@@ -139,12 +139,16 @@ int weight_axis(const Node& node) { return node.op == Op::conv_transpose ? 1 : 0
 QParams weight_qparams(const Graph& graph, const Node& node, float input_scale,
                        const QuantizeOptions& options) {
   const Tensor& w = graph.edge(node.inputs[1]).constant;
+  const auto bits = options.weight_bits.find(node.name);
+  const bool low_bits = bits != options.weight_bits.end();
+  QuantScheme scheme = kWeights;
+  if (low_bits) scheme.bits = bits->second;
   const bool one_scale =
-      node.op == Op::dense ? !options.dense_per_channel : is_grouped_transpose(node);
+      node.op == Op::dense ? !options.dense_per_channel && !low_bits : is_grouped_transpose(node);
   const int axis = one_scale ? -1 : weight_axis(node);
   const RangeMethod method = options.search_weight_range ? RangeMethod::mse : RangeMethod::minmax;
   QParams q =
-      quantization::choose_qparams(w.as<float>(), w.shape(), kWeights, {axis, 1, 0}, method, 1.0);
+      quantization::choose_qparams(w.as<float>(), w.shape(), scheme, {axis, 1, 0}, method, 1.0);
   const float* bias = bias_of(graph, node);
   for (int64_t c = 0; c < bias_size(graph, node); ++c) {
     TERSOR_CHECK_AS(GraphError, std::isfinite(bias[c]), "quantize: bias of ", node.name,

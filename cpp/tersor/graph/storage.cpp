@@ -1,17 +1,21 @@
 #include "tersor/graph/storage.h"
 
+#include <set>
+
 #include "tersor/base/error.h"
+#include "tersor/graph/weight_codes.h"
 
 namespace tersor::graph {
 
-int narrow_weights(Graph& graph, DType dtype) {
+namespace {
+
+template <class Wanted>
+int narrow(Graph& graph, DType dtype, const Wanted& wanted) {
   TERSOR_CHECK(dtype == DType::bfloat16 || dtype == DType::float16,
                "narrow_weights: dtype must be bfloat16 or float16, got ", tersor::name_of(dtype));
   int count = 0;
   for (const Node& node : graph.nodes()) {
-    const bool has_weight = node.op == Op::conv || node.op == Op::conv_transpose ||
-                            node.op == Op::dense || node.op == Op::matmul;
-    if (!has_weight) continue;
+    if (!takes_weight_codes(node.op) || !wanted(node)) continue;
     Edge& edge = graph.edge(node.inputs[1]);
     if (!edge.is_constant() || edge.dtype != DType::float32) continue;
     edge.constant = edge.constant.to(dtype);
@@ -19,6 +23,17 @@ int narrow_weights(Graph& graph, DType dtype) {
     ++count;
   }
   return count;
+}
+
+}  // namespace
+
+int narrow_weights(Graph& graph, DType dtype) {
+  return narrow(graph, dtype, [](const Node&) { return true; });
+}
+
+int narrow_weights(Graph& graph, DType dtype, const std::vector<std::string>& nodes) {
+  const std::set<std::string> names(nodes.begin(), nodes.end());
+  return narrow(graph, dtype, [&](const Node& node) { return names.count(node.name) > 0; });
 }
 
 int widen_constants(Graph& graph) {

@@ -5,6 +5,8 @@
 
 #include "tersor/base/error.h"
 #include "tersor/graph/graph.h"
+#include "tersor/graph/weight_codes.h"
+#include "tersor/quantization/dense_dynamic.h"
 
 namespace tersor::graph {
 namespace {
@@ -106,6 +108,30 @@ void check_affine(const Graph& graph, const Node& node) {
   }
 }
 
+// A float operator: codes may only be its weight (weight_codes.h).
+void check_float_node(const Graph& graph, const Node& node) {
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    if (node.inputs[i] == kNoEdge) continue;
+    const Edge& edge = graph.edge(node.inputs[i]);
+    if (!edge.qparams) continue;
+    require(i == 1 && has_weight_codes(graph, node), "node ", node.name, " (", name_of(node.op),
+            "): codes must be its constant weight, or all of it be quantized, got ", edge.name);
+  }
+  if (!node.attributes.has("dynamic") || node.attributes.integer("dynamic") == 0) return;
+  require(has_weight_codes(graph, node), "node ", node.name,
+          ": a dynamic layer must have weight codes");
+  const Edge& w = graph.edge(node.inputs[1]);
+  const QParams& q = *w.qparams;
+  require(
+      w.dtype == DType::int8 && !q.has_float_zero() && q.group_size == 0 &&
+          (q.per_tensor() || (q.axis == 0 && q.axis_count == 1)) &&
+          std::all_of(q.zero_point.begin(), q.zero_point.end(), [](int32_t z) { return z == 0; }),
+      "node ", node.name, ": a dynamic layer must have symmetric codes per tensor or output");
+  require(w.shape[1] <= quantization::kMostDynamicInputs, "node ", node.name,
+          ": a dynamic layer must have at most ", quantization::kMostDynamicInputs, " inputs, got ",
+          w.shape[1]);
+}
+
 void check_quantized_node(const Graph& graph, const Node& node) {
   const Edge& out = graph.edge(node.outputs[0]);
   const Edge& first = graph.edge(node.inputs[0]);
@@ -120,7 +146,7 @@ void check_quantized_node(const Graph& graph, const Node& node) {
     return;
   }
   const bool quantized = is_code(first) && first.qparams;
-  if (!quantized && !out.qparams) return;
+  if (!quantized && !out.qparams) return check_float_node(graph, node);
   require(quantized && out.qparams, "node ", node.name, " (", name_of(node.op),
           "): input and output must both be quantized or both be float");
   require(first.qparams->per_tensor() && out.qparams->per_tensor(), "node ", node.name,

@@ -6,6 +6,8 @@
 #include "tersor/quantization/affine_float_zero.h"
 #include "tersor/quantization/cast.h"
 #include "tersor/quantization/conv_int8_kernels.h"
+#include "tersor/quantization/dense_codes_kernels.h"
+#include "tersor/quantization/dense_dynamic_kernels.h"
 #include "tersor/quantization/fake_quantize.h"
 #include "tersor/quantization/histogram.h"
 #include "tersor/quantization/lsq.h"

@@ -10,6 +10,7 @@
 #include "tersor/runtime/plan_edges.h"
 #include "tersor/runtime/plan_scope.h"
 #include "tersor/runtime/reorder.h"
+#include "tersor/runtime/weight_codes.h"
 
 namespace tersor::runtime {
 namespace {
@@ -36,7 +37,30 @@ StepSpec spec_of(const Plan& plan, const PlannedStep& planned, const std::string
   return spec;
 }
 
+std::unique_ptr<Step> ask_providers(const StepSpec& spec, const std::string& only);
+
+// Weight codes: kernels on the codes where they pay, else the operator on their reals. Fused with
+// an add only on reals.
+std::unique_ptr<Step> ask_on_codes(const StepSpec& spec, const std::string& only) {
+  const bool native = only.empty() || only == "native";
+  if (is_dynamic(spec)) {
+    auto step = native ? make_native_dense_dynamic_step(spec) : nullptr;
+    return step ? std::move(step) : make_reference_dense_dynamic_step(spec);
+  }
+  StepSpec alone = spec;
+  if (spec.post_add) alone.inputs.pop_back();
+  alone.post_add = false;
+  if (auto step = native ? make_native_dense_codes_step(alone) : nullptr) {
+    return spec.post_add ? nullptr : std::move(step);
+  }
+  const PlanEdge weight = decoded_weight(*spec.inputs[1]);
+  StepSpec decoded = spec;
+  decoded.inputs[1] = &weight;
+  return ask_providers(decoded, only);
+}
+
 std::unique_ptr<Step> ask_providers(const StepSpec& spec, const std::string& only) {
+  if (has_weight_codes(spec)) return ask_on_codes(spec, only);
   for (const Provider& provider : providers(only)) {
     if (auto step = provider.make(spec)) return step;
   }

@@ -17,12 +17,14 @@ __all__: list[str] = [
     "OPERATORS",
     "PASSES",
     "Placement",
+    "WeightFormat",
     "apply_quantization",
     "calibration_edges",
     "correct_biases",
     "equalize",
     "group_qparams",
     "layer_inputs",
+    "match_layers",
     "place_quantizers",
     "plan_memory",
 ]
@@ -89,6 +91,7 @@ class Graph:
     def canonicalize(self) -> list[tuple[str, int]]:
         """Run all passes until nothing changes, then verify; returns [(pass, count), ...]."""
     def clone(self) -> Graph: ...
+    def decode_weights(self) -> int: ...
     def edge(self, which: typing.Any) -> Edge:
         """The edge with that id, name or origin (a snapshot)."""
     def find_edge(self, name: str) -> int:
@@ -103,7 +106,13 @@ class Graph:
     def macs_of(self, node: typing.SupportsInt | typing.SupportsIndex) -> int: ...
     def merge_reshapes(self) -> int: ...
     def merge_transposes(self) -> int: ...
-    def narrow_weights(self, dtype: str) -> int: ...
+    def narrow_weights(
+        self, dtype: str, nodes: collections.abc.Sequence[str] | None = None
+    ) -> int: ...
+    def quantize_weights_only(
+        self, formats: collections.abc.Mapping[str, WeightFormat]
+    ) -> dict[str, str]:
+        """Returns why nodes were left, by name."""
     def recognize_patterns(self) -> int: ...
     def remove_dead_nodes(self) -> int: ...
     def remove_identities(self) -> int: ...
@@ -117,7 +126,18 @@ class Graph:
     def set_qparams(
         self, edge: typing.Any, qparams: tersor._core.quantization.QParams | None
     ) -> None: ...
+    def set_weight_codes(
+        self,
+        node: str,
+        codes: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]],
+        qparams: tersor._core.quantization.QParams,
+    ) -> None:
+        """Put codes that were chosen elsewhere in the place of a layer's weight."""
     def verify(self) -> None: ...
+    def weight_code_qparams(
+        self, node: str, format: WeightFormat
+    ) -> tersor._core.quantization.QParams:
+        """Parameters that the format gives to a layer's weight."""
     def widen_constants(self) -> int: ...
     @property
     def constant_bytes(self) -> int: ...
@@ -152,6 +172,18 @@ class Placement:
     def reasons(self) -> list[typing.Any]:
         """By node: why it stays in float, or an empty string."""
 
+class WeightFormat:
+    """What the weight of a float layer becomes."""
+
+    def __init__(
+        self,
+        bits: typing.SupportsInt | typing.SupportsIndex,
+        group_size: typing.SupportsInt | typing.SupportsIndex = 0,
+        float_zero_point: bool = False,
+        least_squares: bool = False,
+        dynamic: bool = False,
+    ) -> None: ...
+
 class MemoryPlan:
     @property
     def lower_bound_bytes(self) -> int: ...
@@ -168,6 +200,7 @@ def apply_quantization(
     qparams: collections.abc.Sequence[tersor._core.quantization.QParams],
     dense_per_channel: bool = False,
     search_weight_range: bool = False,
+    weight_bits: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex] = {},
 ) -> Graph: ...
 def calibration_edges(graph: Graph, placement: Placement) -> list[int]: ...
 def correct_biases(
@@ -180,6 +213,7 @@ def correct_biases(
     ],
     dense_per_channel: bool = False,
     search_weight_range: bool = False,
+    weight_bits: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex] = {},
 ) -> Graph:
     """A copy of the graph with corrected biases; edge ids stay valid."""
 
@@ -196,6 +230,9 @@ def group_qparams(
     ],
 ) -> list[tersor._core.quantization.QParams]: ...
 def layer_inputs(graph: Graph, placement: Placement) -> list[int]: ...
+def match_layers(graph: Graph, patterns: collections.abc.Sequence[str]) -> list[int]:
+    """By node: index of the last pattern that matches, -1 where none does."""
+
 def place_quantizers(
     graph: Graph, rules: collections.abc.Sequence[tuple[str, str]] = []
 ) -> Placement: ...

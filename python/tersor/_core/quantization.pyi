@@ -9,6 +9,8 @@ import numpy.typing
 
 __all__: list[str] = [
     "ConvInt8",
+    "DenseCodes",
+    "DenseDynamic",
     "HistogramObserver",
     "MinMaxObserver",
     "MovingAverageObserver",
@@ -161,6 +163,43 @@ class ConvInt8:
     ) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
     @property
     def algorithm(self) -> str: ...
+    @property
+    def kernel(self) -> str: ...
+    @property
+    def packed_bytes(self) -> int: ...
+
+class DenseCodes:
+    def __init__(
+        self,
+        codes: numpy.typing.NDArray[numpy.int8],
+        scale: numpy.typing.NDArray[numpy.float32],
+        zero_point: numpy.typing.NDArray[numpy.float32] | None,
+        bias: numpy.typing.NDArray[numpy.float32] | None,
+        bits: typing.SupportsInt | typing.SupportsIndex,
+        group: typing.SupportsInt | typing.SupportsIndex,
+        low: typing.SupportsFloat | typing.SupportsIndex,
+        high: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> None: ...
+    def run(
+        self, x: numpy.typing.NDArray[numpy.float32], out: typing.Any
+    ) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+    @property
+    def kernel(self) -> str: ...
+    @property
+    def packed_bytes(self) -> int: ...
+
+class DenseDynamic:
+    def __init__(
+        self,
+        codes: numpy.typing.NDArray[numpy.int8],
+        scale: numpy.typing.NDArray[numpy.float32],
+        bias: numpy.typing.NDArray[numpy.float32] | None,
+        low: typing.SupportsFloat | typing.SupportsIndex,
+        high: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> None: ...
+    def run(
+        self, x: numpy.typing.NDArray[numpy.float32], out: typing.Any
+    ) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
     @property
     def kernel(self) -> str: ...
     @property

@@ -85,6 +85,7 @@ class Calibrator:
         qparams: collections.abc.Sequence[tersor._core.quantization.QParams],
         dense_per_channel: bool,
         search_weight_range: bool,
+        weight_bits: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex] = {},
     ) -> tersor._core.graph.Graph:
         """A copy of the graph with corrected biases; edge ids stay valid."""
     def mean(

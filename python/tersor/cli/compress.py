@@ -46,9 +46,13 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("model", help="network: .onnx, .keras, .h5, or digits")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help=".tersor to write")
-    parser.add_argument("--recipe", help="int8 (default), bf16, fp32, keep, or a .yaml recipe")
+    parser.add_argument(
+        "--recipe",
+        help="int8 (default), int8-dynamic, w4a8, w8a32, w4a32, w3a32, fp16, bf16, fp32, keep, or "
+        "a .yaml recipe",
+    )
     add_limit_options(parser)
-    add_data_options(parser, "calibration", "unlabeled samples that int8 needs")
+    add_data_options(parser, "calibration", "unlabeled samples that int8 and w4a8 need")
     add_data_options(parser, "evaluate", "labeled samples for accuracy before and after")
     add_preprocess_option(parser)
     parser.add_argument("--seed", type=whole(0), default=0, help="draws calibration samples")

@@ -68,6 +68,9 @@ def _describe(graph: Any) -> dict[str, Any]:
                 "op": node.op,
                 "attributes": node.attributes,
                 "output": _edge(edges[node.outputs[0]]),
+                "weights": [
+                    _weight(edges[i]) for i in node.inputs if i >= 0 and edges[i].is_constant
+                ],
                 "macs": int(graph.macs_of(index)),
             }
             for index, node in enumerate(graph.nodes)
@@ -77,6 +80,19 @@ def _describe(graph: Any) -> dict[str, Any]:
 
 def _edge(edge: Any) -> dict[str, Any]:
     return {"name": edge.name, "dtype": edge.dtype, "shape": list(edge.shape)}
+
+
+def _weight(edge: Any) -> dict[str, Any]:
+    q = edge.qparams
+    if q is None:
+        return _edge(edge)
+    return {
+        **_edge(edge),
+        "bits": q.bits,
+        "scales": len(q.scale),
+        "group_size": q.group_size,
+        "float_zero_point": q.zero_point_float is not None,
+    }
 
 
 def _describe_compressed(model: Any) -> dict[str, Any]:

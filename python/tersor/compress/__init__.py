@@ -12,7 +12,7 @@ from .load import load
 from .model import CompressedModel
 from .pipeline import compress
 from .post_training import QuantizedGraph, quantize_post_training
-from .recipe import RangeSearch, Recipe
+from .recipe import LayerFormat, RangeSearch, Recipe
 
 
 class _Room(ModuleType):
@@ -27,6 +27,7 @@ sys.modules[__name__].__class__ = _Room
 
 __all__ = [
     "CompressedModel",
+    "LayerFormat",
     "QuantizedGraph",
     "RangeSearch",
     "Recipe",

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .. import artifact
 from ..base.error import ArtifactError
@@ -107,6 +110,23 @@ class CompressedModel:
             raise ValueError(f"save: path must end in .tersor, got {name!r}")
         artifact.save(path, self.graph, self.metadata, self.provenance if provenance else None)
 
+    def to_torch(self) -> Any:
+        """Give the network as a PyTorch module, for further use in a pipeline.
+
+        Returns
+        -------
+        torch.nn.Module
+            A :class:`tersor.torch.NetworkModule`: parameters hold the values that the session
+            computes with (dequantized weights), quantized activations are rounded in float.
+
+        Raises
+        ------
+        ImportError
+            If PyTorch is not installed.
+        """
+        # By name: this room must not depend on that one.
+        return import_module("tersor.torch").to_torch(self)
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CompressedModel:
         """Read a ``.tersor`` file.
@@ -169,14 +189,14 @@ class CompressedModel:
             constants = [i for i in node.inputs if i >= 0 and edges[i].is_constant]
             if not constants and node.name not in reasons:
                 continue
-            stored = sum(edges[i].constant.nbytes for i in constants if i not in seen)
+            stored = sum(stored_bytes(edges[i]) for i in constants if i not in seen)
             seen.update(constants)
             rows.append(
                 (
                     node.name,
                     node.op,
-                    _format(edges[constants[0]]) if constants else "",
-                    _format(edges[node.outputs[0]]),
+                    _weights_text(edges[constants[0]]) if constants else "",
+                    _output_text(node, edges),
                     f"{stored:,}" if stored else "",
                     reasons.get(node.name, ""),
                 )
@@ -187,7 +207,7 @@ class CompressedModel:
         parameters = sum(math.prod(e.shape) for e in self.graph.edges if e.is_constant)
         lines = [
             f"{len(self.graph.nodes)} nodes, {parameters:,} parameters, "
-            f"file {format_bytes(self.nbytes)}",
+            f"file {format_bytes(self.nbytes)}{self._bits_text()}",
             f"content {self.content_hash[:16]}, parent {str(self.lineage.get('parent', ''))[:16]}",
         ]
         lines += worst_layers(self.provenance.get("agreement"))
@@ -195,6 +215,15 @@ class CompressedModel:
         if isinstance(figures, dict):  # from a file, where anything may stand
             lines += [f"{name} {value}" for name, value in figures.items()]
         return "\n".join(lines)
+
+    def _bits_text(self) -> str:
+        """Bits that a quantized weight takes with its scales."""
+        weights = [e for e in self.graph.edges if e.dtype in ("int8", "uint8") and e.is_constant]
+        count = sum(math.prod(e.shape) for e in weights)
+        if not count:
+            return ""
+        bits = 8 * sum(stored_bytes(e) for e in weights) / count
+        return f", {bits:.2f} bits a quantized weight"
 
     def __repr__(self) -> str:
         return (
@@ -222,12 +251,46 @@ class CompressedModel:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{totals}</p>"
 
 
-def _format(edge: Any) -> str:
-    """Return the number format of an edge, such as "int8 per channel"."""
-    if edge.qparams is None:
+def stored_bytes(edge: Any) -> int:
+    """Return the bytes that a file holds for a constant: values, scales and zero points.
+
+    Parameters
+    ----------
+    edge : Edge
+
+    Returns
+    -------
+    int
+        Without the alignment of streams; the scale of a bias follows from others and takes none.
+    """
+    count, q = math.prod(edge.shape), edge.qparams
+    if q is None or edge.dtype not in ("int8", "uint8"):
+        return int(edge.constant.nbytes)
+    floats = [q.scale] if q.zero_point_float is None else [q.scale, q.zero_point_float]
+    halves = all((f == f.astype(np.float16)).all() for f in floats) and len(q.scale) > 1
+    integers = 4 * len(q.scale) if (q.zero_point != 0).any() else 0
+    scales = len(floats) * len(q.scale) * (2 if halves else 4)
+    return int((count * q.bits + 7) // 8 + scales + integers)
+
+
+def _weights_text(edge: Any) -> str:
+    """Return the format of a weight, such as "int4 group 32"."""
+    q = edge.qparams
+    if q is None or edge.dtype not in ("int8", "uint8"):
         return str(edge.dtype)
-    count = len(edge.qparams.scale)
-    return f"{edge.dtype} per channel" if count > 1 else str(edge.dtype)
+    words = [f"{'int' if q.signed else 'uint'}{q.bits}"]
+    if q.group_size:
+        words.append(f"group {q.group_size}")
+    elif len(q.scale) > 1:
+        words.append("per channel")
+    if q.zero_point_float is not None:
+        words.append("float zero points")
+    return " ".join(words)
 
 
-__all__ = ["CompressedModel"]
+def _output_text(node: Any, edges: Any) -> str:
+    out = edges[node.outputs[0]]
+    return f"{out.dtype}, dynamic int8 in" if node.attributes.get("dynamic") else str(out.dtype)
+
+
+__all__ = ["CompressedModel", "stored_bytes"]

@@ -26,6 +26,7 @@ from .model import CompressedModel
 from .post_training import quantize_post_training
 from .progress import reporter
 from .recipe import Recipe
+from .weight_formats import layer_formats, store_float_layers
 
 
 def compress(
@@ -55,10 +56,11 @@ def compress(
         What must hold, such as ``{"size": "128 KB", "accuracy_drop": 0.01}``; size is that of the
         saved file. Goes before the target's constraints.
     recipe : str, mapping, Path or Recipe, optional
-        ``"int8"`` (default), ``"bf16"``, ``"fp32"``, ``"keep"``, or a Recipe.
+        ``"int8"`` (default), ``"w4a8"``, ``"int8-dynamic"``, ``"w8a32"``, ``"w4a32"``, ``"w3a32"``,
+        ``"fp16"``, ``"bf16"``, ``"fp32"``, ``"keep"``, or a Recipe.
     calibration : array, path, mapping of arrays, or iterable of batches
-        Unlabeled samples, for "int8". Bytes (uint8) are raw samples and go through `preprocess`;
-        floats are what the network takes.
+        Unlabeled samples, for "int8" and "w4a8". Bytes (uint8) are raw samples and go through
+        `preprocess`; floats are what the network takes.
     evaluate : (x, y), Dataset or callable, optional
         Labeled samples for top-1 accuracy, or a function of a session that returns a score (higher
         is better). Measured before and after.
@@ -144,7 +146,7 @@ def _apply(
     time_budget: float | None,
     report: Progress,
 ) -> CompressedModel:
-    quantized = [e.name for e in graph.edges if e.qparams is not None and not e.is_constant]
+    quantized = [e.name for e in graph.edges if e.qparams is not None]
     if quantized and recipe.values != "keep":
         raise ValueError(
             f"compress: the network is quantized already (edge {quantized[0]}): use recipe='keep'"
@@ -157,8 +159,8 @@ def _apply(
     if recipe.needs_calibration:
         if calibration is None:
             raise ValueError(
-                "compress: calibration must be given for recipe 'int8': an array of about 128 "
-                "unlabeled samples, got None"
+                f"compress: calibration must be given for recipe {recipe.values!r}: an array of "
+                "about 128 unlabeled samples, got None"
             )
         done = quantize_post_training(
             graph,
@@ -183,11 +185,13 @@ def _apply(
         found = agreement.to_dict() | {"advice": what_helps(recipe, done.not_equalized)}
         return CompressedModel(done.graph, recipe, {}, notes, {"agreement": found})
     copy: Any = graph.clone()
-    if recipe.values != "keep":
-        copy.canonicalize()
-    if recipe.values == "bf16":
-        copy.narrow_weights("bfloat16")
-    return CompressedModel(copy, recipe, {})
+    if recipe.values == "keep":
+        return CompressedModel(copy, recipe, {})
+    copy.canonicalize()
+    left = store_float_layers(
+        copy, layer_formats(copy, recipe), least_squares=recipe.weights.method == "mse"
+    )
+    return CompressedModel(copy, recipe, {}, {"float_layers": left} if left else {})
 
 
 def _check_arguments(graph: object, seed: object, time_budget: object) -> None:

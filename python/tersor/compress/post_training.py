@@ -12,7 +12,9 @@ from ..data.preprocess import Preprocess
 from ..graph import Graph
 from .agreement import output_ratio_db
 from .calibrate import Calibration, Progress, calibrate
+from .layer_format import LayerFormat
 from .recipe import Recipe
+from .weight_formats import layer_formats, low_weight_bits, placement_rules, store_float_layers
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def quantize_post_training(
     time_budget: float | None = None,
     progress: Progress | None = None,
 ) -> QuantizedGraph:
-    """Quantize weights and activations of a float network to int8.
+    """Quantize weights and activations of a float network as a recipe says.
 
     Parameters
     ----------
@@ -69,7 +71,7 @@ def quantize_post_training(
     data : array, path, mapping of arrays, or iterable of batches
         Unlabeled calibration samples; 128 are enough for small image networks.
     recipe : Recipe, optional
-        Of values "int8"; the default one otherwise.
+        With int8 activations for some layer; "int8" otherwise.
     preprocess : Preprocess, optional
         For raw samples (uint8).
     seed : int, default 0
@@ -98,6 +100,7 @@ def quantize_post_training(
     recipe = recipe or Recipe()
     plain: Any = graph.clone()
     plain.canonicalize()
+    formats = layer_formats(plain, recipe)
     # A generator gives its batches once, and both attempts must see the same.
     taken = data if hasattr(data, "__len__") or not recipe.equalize_relu6 else list(data)
 
@@ -107,7 +110,7 @@ def quantize_post_training(
             native, pairs, left = _core.graph.equalize(plain, through_relu6)
         seen = calibrate(
             native,
-            _core.graph.place_quantizers(native, list(recipe.layers.items())),
+            _core.graph.place_quantizers(native, placement_rules(recipe)),
             taken,
             preprocess=preprocess,
             samples=recipe.samples,
@@ -115,7 +118,7 @@ def quantize_post_training(
             time_budget=time_budget,
             progress=progress,
         )
-        return _apply(graph, native, recipe, seen, pairs, left)
+        return _apply(graph, native, recipe, formats, seen, pairs, left)
 
     exact = attempt(through_relu6=False)
     if not (recipe.equalize_relu6 and any("relu6 stands" in why for why in exact.not_equalized)):
@@ -131,6 +134,7 @@ def _apply(
     source: Graph,
     native: Any,
     recipe: Recipe,
+    formats: dict[str, LayerFormat],
     seen: Calibration,
     pairs: list[dict[str, Any]],
     left: list[str],
@@ -139,19 +143,24 @@ def _apply(
     search = recipe.activations
     ranges = seen.observed.ranges(placement, search.method, search.percentile)
     qparams = _core.graph.group_qparams(native, placement, ranges)
-    weights = (recipe.dense_per_channel, recipe.weights.method == "mse")
+    least_squares = recipe.weights.method == "mse"
+    weights = (recipe.dense_per_channel, least_squares, low_weight_bits(formats))
     corrected = native
     if recipe.correct_bias:
         corrected = seen.observed.correct_biases(native, placement, qparams, *weights)
     quantized = Graph(_core.graph.apply_quantization(corrected, placement, qparams, *weights))
     quantized.preprocess = dict(source.preprocess)
+    # The rule that stands in front of all others where the recipe's own format is float.
+    unsaid = "" if recipe.format.activations == "int8" else "the recipe says so (*)"
+    reasons = {
+        node.name: reason
+        for node, reason in zip(native.nodes, placement.reasons, strict=True)
+        if reason and reason != unsaid
+    }
+    reasons |= store_float_layers(quantized, formats, least_squares=least_squares)
     return QuantizedGraph(
         graph=quantized,
-        float_layers={
-            node.name: reason
-            for node, reason in zip(native.nodes, placement.reasons, strict=True)
-            if reason
-        },
+        float_layers=reasons,
         equalized=pairs,
         not_equalized=left,
         samples=seen.samples,

@@ -8,12 +8,11 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from ..base.schema import check_keys, did_you_mean
+from ..base.schema import check_keys
 from ..base.yaml_file import format_yaml, parse_yaml, read_yaml
+from .layer_format import VALUES, LayerFormat, check_choice
 
-VALUES = ("fp32", "bf16", "int8", "keep")
 METHODS = ("mse", "minmax", "percentile", "entropy")
-_LAYER_VALUES = ("int8", "fp32")
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class RangeSearch:
     percentile: float = 0.9999
 
     def __post_init__(self) -> None:
-        _check_choice(self.method, METHODS, "recipe method")
+        check_choice(self.method, METHODS, "recipe method")
         if not isinstance(self.percentile, Real) or isinstance(self.percentile, bool):
             raise TypeError(f"recipe: percentile must be a number, got {self.percentile!r}")
         object.__setattr__(self, "percentile", float(self.percentile))
@@ -53,19 +52,34 @@ class Recipe:
 
     Parameters
     ----------
-    values : {"int8", "fp32", "bf16", "keep"}
-        Number format of the network. "fp32" changes nothing; "bf16" stores weights and computes in
-        bfloat16; "int8" quantizes weights and activations; "keep" takes a network that is quantized
-        already as it is.
+    values : str, default "int8"
+        Number format of the network:
+
+        - "fp32" changes nothing; "fp16" stores weights in 16 bits; "bf16" stores weights and
+          computes in bfloat16;
+        - "int8" quantizes weights and activations; "w4a8" likewise with weights of 4 bits;
+        - "w8a32", "w4a32", "w3a32" quantize weights to 8, 4 and 3 bits and leave activations in
+          float (4 and 3 bits in groups of 32 weights that share a scale);
+        - "int8-dynamic" quantizes the weights of dense layers to int8, and their input in each
+          call; other layers become "w8a32";
+        - "keep" takes a network that is quantized already as it is.
     name : str, optional
         What tables call it; `values` by default.
-    layers : mapping of str to {"int8", "fp32"}
-        Exceptions for "int8": patterns with ``*`` and ``?`` on the names of layers, of their
-        outputs or of their weights in the source framework. The last pattern that matches counts.
+    layers : mapping of str to str, mapping or LayerFormat
+        Exceptions: patterns with ``*`` and ``?`` on the names of layers, of their outputs or of
+        their weights in the source framework, to any of `values` but "keep", or to a mapping such
+        as ``{"values": "w4a32", "bits": 5, "group_size": 64}`` (:class:`LayerFormat`). The last
+        pattern that matches counts.
+    group_size : int, optional
+        Weights that share a scale, where activations are float; 0 gives one scale to all weights
+        of an output. By default that of `values`.
+    float_zero_point : bool, default False
+        Weights of float activations get zero points, as floats: half a bit more for groups of 32,
+        less error.
     activations : RangeSearch
-        For the activations of "int8".
+        For activations that are quantized once for all (int8, w4a8).
     weights : RangeSearch
-        For the weights of "int8": "minmax" (default) or "mse".
+        For quantized weights: "minmax" (default) or "mse".
     dense_per_channel : bool, default False
         A scale per output of dense layers too; TFLite's scheme has one for the layer.
     equalize : bool, default True
@@ -80,14 +94,16 @@ class Recipe:
 
     Examples
     --------
-    >>> recipe = Recipe.parse("int8")
-    >>> recipe.with_layers({"classifier*": "fp32"}).layers
-    {'classifier*': 'fp32'}
+    >>> recipe = Recipe.parse("int8").with_layers({"classifier*": "w4a32"})
+    >>> recipe.layers["classifier*"].group_size
+    32
     """
 
     values: str = "int8"
     name: str = ""
-    layers: Mapping[str, str] = field(default_factory=dict)
+    layers: Mapping[str, LayerFormat] = field(default_factory=dict)
+    group_size: int | None = None
+    float_zero_point: bool = False
     activations: RangeSearch = field(default_factory=RangeSearch)
     weights: RangeSearch = field(default_factory=lambda: RangeSearch("minmax"))
     dense_per_channel: bool = False
@@ -97,7 +113,7 @@ class Recipe:
     samples: int = 512
 
     def __post_init__(self) -> None:
-        _check_choice(self.values, VALUES, "recipe values")
+        check_choice(self.values, VALUES, "recipe values")
         self._check_types()
         if not self.name:
             object.__setattr__(self, "name", self.values)
@@ -105,10 +121,14 @@ class Recipe:
             raise ValueError(
                 f"recipe: weights method must be minmax or mse, got {self.weights.method!r}"
             )
-        if self.layers and self.values != "int8":
-            raise ValueError(f"recipe: layers need values int8, got {self.values!r}")
-        for pattern, values in self.layers.items():
-            _check_choice(values, _LAYER_VALUES, f"recipe layer {pattern!r}")
+        if self.layers and self.values == "keep":
+            raise ValueError("recipe: layers need other values than 'keep'")
+        layers = {str(p): LayerFormat.parse(f, f"layer {p!r}") for p, f in self.layers.items()}
+        object.__setattr__(self, "layers", layers)
+        if self.values == "keep" and (self.group_size is not None or self.float_zero_point):
+            raise ValueError("recipe: group_size and float_zero_point need other values than keep")
+        if self.values != "keep":
+            self.format  # noqa: B018 - checks group_size and float_zero_point
         if self.samples < 1:
             raise ValueError(f"recipe: samples must be an integer >= 1, got {self.samples!r}")
 
@@ -121,9 +141,17 @@ class Recipe:
         object.__setattr__(self, "samples", int(self.samples))
 
     @property
+    def format(self) -> LayerFormat:
+        """What a layer becomes that no pattern names; not for "keep"."""
+        return LayerFormat(
+            self.values, group_size=self.group_size, float_zero_point=self.float_zero_point
+        )
+
+    @property
     def needs_calibration(self) -> bool:
-        """Whether samples must be given."""
-        return self.values == "int8"
+        """Whether samples must be given: some activations are quantized once for all."""
+        formats = [] if self.values == "keep" else [self.format, *self.layers.values()]
+        return any(f.activations == "int8" for f in formats)
 
     @classmethod
     def parse(cls, value: Recipe | Mapping[str, Any] | str | Path | None) -> Recipe:
@@ -132,8 +160,8 @@ class Recipe:
         Parameters
         ----------
         value : Recipe, mapping, str, Path or None
-            A mapping as in YAML, the path of a ``.yaml`` file, or a name: fp32, bf16, int8, keep.
-            None is int8.
+            A mapping as in YAML, the path of a ``.yaml`` file, or a name, one of the `values`. None
+            is int8.
 
         Returns
         -------
@@ -162,7 +190,7 @@ class Recipe:
         ):
             return cls.from_dict(read_yaml(value, what="recipe file"))
         if isinstance(value, str):
-            _check_choice(value, VALUES, "recipe")
+            check_choice(value, VALUES, "recipe")
             return cls(values=value)
         return cls.from_dict(value)
 
@@ -182,7 +210,6 @@ class Recipe:
                 "recipe layers must be a mapping of patterns to values, "
                 f"got {type(layers).__name__}"
             )
-        fields["layers"] = {str(pattern): values for pattern, values in layers.items()}
         return cls(**fields)
 
     @classmethod
@@ -193,9 +220,14 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; `from_dict` reads it back."""
         document: dict[str, Any] = {"name": self.name, "values": self.values}
-        if self.values == "int8":
+        if self.group_size is not None:
+            document["group_size"] = self.group_size
+        if self.float_zero_point:
+            document["float_zero_point"] = True
+        layers = {pattern: layer.to_plain() for pattern, layer in self.layers.items()}
+        if self.needs_calibration:
             document |= {
-                "layers": dict(self.layers),
+                "layers": layers,
                 "activations": self.activations.to_dict(),
                 "weights": self.weights.to_dict(),
                 "dense_per_channel": self.dense_per_channel,
@@ -204,6 +236,8 @@ class Recipe:
                 "correct_bias": self.correct_bias,
                 "samples": self.samples,
             }
+        elif layers or (self.values != "keep" and self.format.bits is not None):
+            document |= {"layers": layers, "weights": self.weights.to_dict()}
         return document
 
     def to_yaml(self) -> str:
@@ -216,7 +250,7 @@ class Recipe:
         """
         return format_yaml(self.to_dict())
 
-    def with_layers(self, layers: Mapping[str, str]) -> Recipe:
+    def with_layers(self, layers: Mapping[str, Any]) -> Recipe:
         """Return a copy with more exceptions, which come after those it has."""
         return replace(self, layers={**self.layers, **layers})
 
@@ -227,6 +261,7 @@ _TYPES: tuple[tuple[str, type, str], ...] = (
     ("layers", Mapping, "a mapping of patterns to values"),
     ("activations", RangeSearch, "a RangeSearch"),
     ("weights", RangeSearch, "a RangeSearch"),
+    ("float_zero_point", bool, "true or false"),
     ("dense_per_channel", bool, "true or false"),
     ("equalize", bool, "true or false"),
     ("equalize_relu6", bool, "true or false"),
@@ -235,12 +270,4 @@ _TYPES: tuple[tuple[str, type, str], ...] = (
 )
 
 
-def _check_choice(value: object, known: tuple[str, ...], what: str) -> None:
-    if value not in known:
-        hint = did_you_mean(value, known) if isinstance(value, str) else ""
-        raise ValueError(
-            f"{what} must be {', '.join(known[:-1])} or {known[-1]}, got {value!r}{hint}"
-        )
-
-
-__all__ = ["RangeSearch", "Recipe"]
+__all__ = ["LayerFormat", "RangeSearch", "Recipe"]

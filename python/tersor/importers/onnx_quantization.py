@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ..base.error import UnsupportedError
 from .errors import ImportFormatError
 from .onnx_elementwise import Converter, as_value
+from .onnx_folding import axis_of
 from .onnx_node import OnnxNode
 from .values import Codes, Constant, Operand, SampleBuilder, Value, signed_qparams
 
@@ -88,19 +89,52 @@ def _dequantize(b: SampleBuilder, node: OnnxNode) -> Operand:
     return Value(out, x.native, x.shape, x.batch, node.outputs[0])
 
 
+# Types of codes and what makes them signed.
+_SHIFTS = {"int8": 0, "uint8": 128, "int32": 0, "int4": 0, "uint4": 8, "int2": 0, "uint2": 2}
+
+
 def _constant(node: OnnxNode, x: Constant) -> Constant:
-    scale, zero, _ = _parameters(node)
-    wide = _wide(node, x, scale.size)
-    axis = wide.index(scale.size) if scale.size > 1 else -1
-    real = (x.array.astype(np.int64) - zero.reshape(wide)).astype(np.float32) * scale.reshape(wide)
+    dtype = x.array.dtype.name
+    block = node.integer("block_size", 0)
+    if block:
+        scale, zero, axis = _blocked(node, x, block)
+        block = min(block, x.shape[axis])
+        wide_scale = np.repeat(scale, block, axis).take(range(x.shape[axis]), axis)
+        wide_zero = np.repeat(zero, block, axis).take(range(x.shape[axis]), axis)
+    else:
+        scale, zero, _ = _parameters(node)
+        wide = _wide(node, x, scale.size)
+        axis = wide.index(scale.size) if scale.size > 1 else -1
+        wide_scale, wide_zero = scale.reshape(wide), zero.reshape(wide)
+    real = (x.array.astype(np.int64) - wide_zero).astype(np.float32) * wide_scale
     codes = None
-    if x.array.dtype.name in ("int8", "uint8", "int32"):
-        shift = 128 if x.array.dtype == np.uint8 else 0
-        array = (x.array.astype(np.int64) - shift).astype(
-            np.int32 if x.array.dtype == np.int32 else np.int8
-        )
-        codes = Codes(array, scale, (zero - shift).astype(np.int32), axis)
+    if dtype in _SHIFTS:
+        shift = _SHIFTS[dtype]
+        array = (x.array.astype(np.int64) - shift).astype(np.int32 if dtype == "int32" else np.int8)
+        bits = int(dtype.removeprefix("u").removeprefix("int"))
+        codes = Codes(array, scale, (zero - shift).astype(np.int32), axis, bits, block)
     return Constant(real.astype(np.float32), x.name, x.origin, codes)
+
+
+def _blocked(
+    node: OnnxNode, x: Constant, block: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
+    """Scales and zero points of the array's rank, blocks along the axis."""
+    axis = axis_of(node.integer("axis", 1), len(x.shape), str(node))
+    scale, zero = node.array(1), node.array(2)
+    expected = list(x.shape)
+    expected[axis] = -(-x.shape[axis] // block) if block > 0 else 0
+    if scale is None or list(scale.shape) != expected or scale.size == 0:
+        raise ImportFormatError(
+            f"{node}: scale must have shape {expected} for blocks of {block}, got "
+            f"{None if scale is None else list(scale.shape)}"
+        )
+    if not np.isfinite(scale.astype(np.float64)).all() or (scale <= 0).any():
+        raise ImportFormatError(f"{node}: scale must be finite and > 0")
+    zeros = np.zeros(scale.shape, np.int64) if zero is None else zero.astype(np.int64)
+    if zeros.shape != scale.shape:
+        raise ImportFormatError(f"{node}: scale and zero point differ in shape")
+    return scale.astype(np.float32), zeros, axis
 
 
 QUANTIZATION: dict[str, Converter] = {"DequantizeLinear": _dequantize, "QuantizeLinear": _quantize}

@@ -58,22 +58,41 @@ class Codes:
     """Integer codes behind a dequantized constant."""
 
     array: NDArray[Any]
-    scale: NDArray[np.float32]
-    zero_point: NDArray[np.int32]
+    scale: NDArray[np.float32]  # flat, or of the array's rank where there are groups
+    zero_point: NDArray[np.int32]  # likewise
     axis: int  # -1: per tensor
+    bits: int = 8
+    group_size: int = 0  # along the axis
 
     def qparams(self) -> Any:
         """Native parameters."""
-        return signed_qparams(self.scale, self.zero_point, 8 * self.array.itemsize, self.axis)
+        return signed_qparams(
+            self.scale.reshape(-1),
+            self.zero_point.reshape(-1),
+            self.bits,
+            self.axis,
+            self.group_size,
+        )
+
+    def transposed(self, perm: Sequence[int]) -> Codes:
+        """The same codes with permuted axes."""
+        scale, zero = self.scale, self.zero_point
+        if self.group_size:
+            scale, zero = scale.transpose(perm), zero.transpose(perm)
+        axis = self.axis if self.axis < 0 else list(perm).index(self.axis)
+        return Codes(self.array.transpose(perm), scale, zero, axis, self.bits, self.group_size)
 
 
-def signed_qparams(scale: Any, zero_point: Any, bits: int = 8, axis: int = -1) -> Any:
+def signed_qparams(
+    scale: Any, zero_point: Any, bits: int = 8, axis: int = -1, group_size: int = 0
+) -> Any:
     """Native parameters of signed codes."""
     return _core.quantization.QParams(
         scale=[float(s) for s in scale],
         zero_point=[int(z) for z in zero_point],
         bits=bits,
         axis=None if axis < 0 else axis,
+        group_size=group_size,
     )
 
 
@@ -94,10 +113,7 @@ class Constant:
 
     def transposed(self, perm: Sequence[int]) -> Constant:
         """The same parameter with permuted axes."""
-        codes = self.codes
-        if codes is not None:
-            axis = codes.axis if codes.axis < 0 else list(perm).index(codes.axis)
-            codes = Codes(codes.array.transpose(perm), codes.scale, codes.zero_point, axis)
+        codes = None if self.codes is None else self.codes.transposed(perm)
         return Constant(self.array.transpose(perm), self.name, self.origin, codes)
 
     def reshaped(self, shape: Sequence[int]) -> Constant:
@@ -107,7 +123,9 @@ class Constant:
             codes = (
                 None
                 if codes.axis >= 0
-                else Codes(codes.array.reshape(shape), codes.scale, codes.zero_point, -1)
+                else Codes(
+                    codes.array.reshape(shape), codes.scale, codes.zero_point, -1, codes.bits
+                )
             )
         return Constant(self.array.reshape(shape), self.name, self.origin, codes)
 

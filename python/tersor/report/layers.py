@@ -37,7 +37,8 @@ def layer_costs(graph: Any, *, precision: str = "fp32") -> list[LayerCost]:
     Returns
     -------
     list of LayerCost
-        A node whose data input is int8 or uint8 counts as int8.
+        A node whose data input is int8 or uint8 counts as int8, as does a dense layer that
+        quantizes its input in each call.
     """
     edges, costs = graph.edges, []
     for index, node in enumerate(graph.nodes):
@@ -46,16 +47,28 @@ def layer_costs(graph: Any, *, precision: str = "fp32") -> list[LayerCost]:
         weights = [edge for edge in inputs if edge.is_constant]
         outputs = [edges[i] for i in node.outputs]
         quantized = bool(data) and data[0].dtype in ("int8", "uint8")
+        dynamic = bool(node.attributes.get("dynamic"))
         costs.append(
             LayerCost(
                 name=node.name,
                 macs=int(graph.macs_of(index)),
-                weight_bytes=sum(edge_bytes(edge) for edge in weights),
+                weight_bytes=sum(
+                    edge_bytes(edge) if quantized else _executed_bytes(edge, node.op)
+                    for edge in weights
+                ),
                 activation_bytes=sum(edge_bytes(edge) for edge in data + outputs),
-                format="int8" if quantized else precision,
+                format="int8" if quantized or dynamic else precision,
             )
         )
     return costs
+
+
+def _executed_bytes(edge: Any, op: str) -> int:
+    """Bytes of a float layer's constant as it is read: only dense layers work on codes."""
+    if edge.qparams is None or edge.dtype not in ("int8", "uint8"):
+        return edge_bytes(edge)
+    bits = (4 if edge.qparams.bits <= 4 else 8) if op == "dense" else 32
+    return int(math.prod(edge.shape)) * bits // 8
 
 
 def activation_peak_bytes(graph: Any) -> int:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .jsd import JSDLoss
     from .kd import KDLoss, KLLoss
     from .mse import FeatureLoss, MSELogitsLoss
+    from .network_module import NetworkModule, to_torch
     from .qat import finalize, prepare_qat, set_qat_phase
     from .relational import RelationalLoss
     from .separable_conv import SeparableConv, separable_errors, to_depthwise_separable
@@ -26,6 +27,7 @@ _EXPORTS: dict[str, str] = {
     "KDLoss": "kd",
     "KLLoss": "kd",
     "MSELogitsLoss": "mse",
+    "NetworkModule": "network_module",
     "RelationalLoss": "relational",
     "SeparableConv": "separable_conv",
     "finalize": "qat",
@@ -33,6 +35,7 @@ _EXPORTS: dict[str, str] = {
     "separable_errors": "separable_conv",
     "set_qat_phase": "qat",
     "to_depthwise_separable": "separable_conv",
+    "to_torch": "network_module",
 }
 
 
@@ -64,6 +67,7 @@ __all__ = [
     "KDLoss",
     "KLLoss",
     "MSELogitsLoss",
+    "NetworkModule",
     "RelationalLoss",
     "SeparableConv",
     "finalize",
@@ -71,4 +75,5 @@ __all__ = [
     "separable_errors",
     "set_qat_phase",
     "to_depthwise_separable",
+    "to_torch",
 ]

@@ -1,0 +1,111 @@
+"""Formats of float layers: stored narrow, or weights as codes.
+
+Native half: ``cpp/tersor/graph/weight_codes.h``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import _core
+from .layer_format import LayerFormat
+from .recipe import Recipe
+
+_WEIGHTED = {"conv", "conv_transpose", "dense", "matmul"}
+_STORAGE = {"fp16": "float16", "bf16": "bfloat16"}
+
+
+def layer_formats(graph: Any, recipe: Recipe) -> dict[str, LayerFormat]:
+    """What a recipe makes of each node.
+
+    Parameters
+    ----------
+    graph : Graph
+        Canonical.
+    recipe : Recipe
+        Not of values "keep".
+
+    Returns
+    -------
+    dict of str to LayerFormat
+        By name, every node.
+
+    Raises
+    ------
+    ValueError
+        If a pattern of the recipe matches no layer.
+    """
+    formats = list(recipe.layers.values())
+    chosen = _core.graph.match_layers(graph, list(recipe.layers))
+    return {
+        node.name: recipe.format if i < 0 else formats[i]
+        for node, i in zip(graph.nodes, chosen, strict=True)
+    }
+
+
+def placement_rules(recipe: Recipe) -> list[tuple[str, str]]:
+    """The recipe as rules for ``place_quantizers``: int8 activations or not."""
+    rules = [] if recipe.format.activations == "int8" else [("*", "fp32")]
+    for pattern, layer in recipe.layers.items():
+        rules.append((pattern, "int8" if layer.activations == "int8" else "fp32"))
+    return rules
+
+
+def low_weight_bits(formats: dict[str, LayerFormat]) -> dict[str, int]:
+    """Bits of the weights of int8 layers where they are not 8, by name."""
+    return {
+        name: layer.bits
+        for name, layer in formats.items()
+        if layer.activations == "int8" and layer.bits is not None and layer.bits != 8
+    }
+
+
+def store_float_layers(
+    graph: Any, formats: dict[str, LayerFormat], *, least_squares: bool = False
+) -> dict[str, str]:
+    """Give the float layers of a graph the formats of their weights, in place.
+
+    Parameters
+    ----------
+    graph : Graph
+        Float, or with some int8 layers, which are left alone.
+    formats : dict of str to LayerFormat
+        By node, from `layer_formats`.
+    least_squares : bool, default False
+        Search ranges by squared error.
+
+    Returns
+    -------
+    dict of str to str
+        Layers that stay as they are though they should not, and why.
+    """
+    edges, codes = graph.edges, {}
+    narrow: dict[str, list[str]] = {dtype: [] for dtype in _STORAGE.values()}
+    for node in graph.nodes:
+        layer = formats.get(node.name)
+        if layer is None or node.op not in _WEIGHTED or not edges[node.inputs[1]].is_constant:
+            continue
+        if edges[node.inputs[0]].dtype != "float32" or edges[node.inputs[1]].dtype != "float32":
+            continue
+        if layer.values in _STORAGE:
+            narrow[_STORAGE[layer.values]].append(node.name)
+        elif layer.weight_only or layer.activations == "dynamic":
+            codes[node.name] = _native_format(layer, node.op, least_squares)
+    for dtype, names in narrow.items():
+        if names:
+            graph.narrow_weights(dtype, names)
+    left: dict[str, str] = graph.quantize_weights_only(codes)
+    return left
+
+
+def _native_format(layer: LayerFormat, op: str, least_squares: bool) -> Any:
+    return _core.graph.WeightFormat(
+        bits=layer.bits or 8,
+        group_size=layer.group_size or 0,
+        float_zero_point=layer.float_zero_point,
+        least_squares=least_squares,
+        dynamic=layer.activations == "dynamic" and op == "dense",
+    )
+
+
+__all__ = ["layer_formats", "low_weight_bits", "placement_rules", "store_float_layers"]
