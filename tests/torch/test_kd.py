@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -247,6 +249,10 @@ def test_fake_tensors_and_traced_graphs():
     z, t, y = (x.detach() for x in batch(4, 5))
     graph = make_fx(KDLoss())(z, t, y)
     assert graph(z + 1, t * 2, y) == KDLoss()(z + 1, t * 2, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(KDLoss(), (z, t, y))
+    assert traced(z + 1, t * 2, y) == KDLoss()(z + 1, t * 2, y)
 
 
 def test_function_transforms():

@@ -195,6 +195,8 @@ def test_errors():
         to_depthwise_separable(np.zeros(3))
     with pytest.raises(ValueError, match="depth_multiplier must be at least 1, got 0"):
         to_depthwise_separable(conv, depth_multiplier=0)
+    with pytest.raises(TypeError, match=r"depth_multiplier must be an integer, got 1\.5"):
+        to_depthwise_separable(conv, depth_multiplier=1.5)
     with pytest.raises(ValueError, match=r"module must have a convolution .*, got Linear"):
         to_depthwise_separable(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="exclude must name layers, got 'stam'"):

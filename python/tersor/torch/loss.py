@@ -16,6 +16,7 @@ Kernel = Callable[
 _KERNELS: dict[str, Kernel] = {}
 _modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
 _is_transformed: Callable[[], bool] = torch._C._are_functorch_transforms_active
+_is_traced: Callable[[], bool] = torch._C._is_tracing
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
@@ -29,7 +30,7 @@ def surroundings(
     "eager"
         They have: kernels may run.
     "graph"
-        torch.compile, make_fx, a FakeTensorMode or the like wants an operator.
+        torch.compile, make_fx, torch.jit.trace, a FakeTensorMode or the like wants an operator.
     "transform"
         torch.func differentiates or vectorises: only PyTorch's operations have rules for that.
     """
@@ -37,7 +38,9 @@ def surroundings(
         return "graph"
     if _is_transformed():
         return "transform"
-    if _modes() or type(student) not in _PLAIN or type(teacher) not in _PLAIN:
+    if _modes() or _is_traced():
+        return "graph"
+    if type(student) not in _PLAIN or type(teacher) not in _PLAIN:
         return "graph"
     return "eager" if labels is None or type(labels) in _PLAIN else "graph"
 

@@ -95,7 +95,7 @@ def to_depthwise_separable(
         layer is parametrized, pruned or has hooks, it shares its weight with a layer that stays, or
         weights are not finite.
     TypeError
-        If `module` is no module.
+        If `module` is no module or the multiplier is no integer.
 
     References
     ----------
@@ -114,6 +114,10 @@ def to_depthwise_separable(
     if not isinstance(module, nn.Module):
         raise TypeError(
             f"to_depthwise_separable: module must be a torch.nn.Module, got {type(module).__name__}"
+        )
+    if isinstance(depth_multiplier, bool) or not isinstance(depth_multiplier, int):
+        raise TypeError(
+            f"to_depthwise_separable: depth_multiplier must be an integer, got {depth_multiplier!r}"
         )
     if depth_multiplier < 1:
         raise ValueError(
