@@ -25,6 +25,16 @@ def test_file(run, tmp_path):
     assert "section" in run("inspect", path).out
 
 
+def test_quantized_weights(run, tmp_path):
+    path = tmp_path / "n.tersor"
+    tersor.compress(load_digits_network(), recipe="w4a32").save(path)
+    document = run("inspect", path, "--json").json()
+    weight = document["layers"][0]["weights"][0]
+    assert (weight["bits"], weight["group_size"], weight["float_zero_point"]) == (4, 32, False)
+    assert document["recipe"]["values"] == "w4a32"
+    assert "int4 group 32" in run("inspect", path).out
+
+
 def test_damaged_file(run, tmp_path):
     path = tmp_path / "n.tersor"
     tersor.artifact.save(path, load_digits_network())
