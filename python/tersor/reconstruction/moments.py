@@ -187,7 +187,7 @@ def _window(
     dilations: Sequence[int] | None,
     pads: Sequence[int] | None,
     transposed: bool,
-) -> tuple[list[int], ...]:
+) -> tuple[list[int], list[int], list[int], list[int], list[int]]:
     """Output, kernel, strides, dilations and leading pads, one entry per axis."""
     rank = len(kernel)
     steps = list(strides or [1] * rank)
