@@ -28,7 +28,7 @@ def what_helps(recipe: Recipe, not_equalized: Sequence[str] = ()) -> str:
         tips.append("set equalize: true, which evens out the channels of neighbouring layers")
     elif not recipe.equalize_relu6 and any("relu6 stands" in why for why in not_equalized):
         tips.append("try equalize_relu6: true")
-    if not getattr(recipe, "conv_per_channel", True):
+    if not recipe.conv_per_channel:
         tips.append("set conv_per_channel: true")
     tips.append("keep such layers in fp32 (layers: in the recipe)")
     tips.append("give samples closer to real ones")

@@ -26,7 +26,7 @@ from .model import CompressedModel
 from .post_training import quantize_post_training
 from .progress import reporter
 from .recipe import Recipe
-from .weight_formats import layer_formats, store_float_layers
+from .weight_only import quantize_weights
 
 
 def compress(
@@ -171,27 +171,44 @@ def _apply(
             time_budget=time_budget,
             progress=report,
         )
-        agreement = check_agreement(
-            graph,
-            done.graph,
-            done.first_batch,
-            equalized=done.equalized_graph,
-            advice=what_helps(recipe, done.not_equalized),
-        )
         notes: dict[str, Any] = {"samples": done.samples, "float_layers": done.float_layers}
         if done.relu6_db is not None:
             before, after = done.relu6_db
             notes["equalize_relu6"] = {"kept": after >= before, "db": [before, after]}
-        found = agreement.to_dict() | {"advice": what_helps(recipe, done.not_equalized)}
-        return CompressedModel(done.graph, recipe, {}, notes, {"agreement": found})
-    copy: Any = graph.clone()
+        tips = what_helps(recipe, done.not_equalized)
+        found = check_agreement(
+            graph, done.graph, done.first_batch, equalized=done.equalized_graph, advice=tips
+        )
+        provenance = {"agreement": found.to_dict() | {"advice": tips}}
+        return CompressedModel(done.graph, recipe, {}, notes, provenance)
     if recipe.values == "keep":
-        return CompressedModel(copy, recipe, {})
-    copy.canonicalize()
-    left = store_float_layers(
-        copy, layer_formats(copy, recipe), least_squares=recipe.weights.method == "mse"
+        return CompressedModel(graph.clone(), recipe, {})
+    return _apply_to_weights(graph, recipe, calibration, preprocess, seed, report)
+
+
+def _apply_to_weights(
+    graph: Graph,
+    recipe: Recipe,
+    calibration: Any,
+    preprocess: Preprocess | None,
+    seed: int,
+    report: Progress,
+) -> CompressedModel:
+    """Activations stay in float."""
+    done = quantize_weights(
+        graph, calibration, recipe, preprocess=preprocess, seed=seed, progress=report
     )
-    return CompressedModel(copy, recipe, {}, {"float_layers": left} if left else {})
+    notes: dict[str, Any] = {}
+    if done.samples:
+        notes["samples"] = done.samples
+    if done.float_layers:
+        notes["float_layers"] = done.float_layers
+    provenance = {}
+    if done.first_batch:
+        tips = what_helps(recipe)
+        found = check_agreement(graph, done.graph, done.first_batch, advice=tips)
+        provenance["agreement"] = found.to_dict() | {"advice": tips}
+    return CompressedModel(done.graph, recipe, {}, notes, provenance)
 
 
 def _check_arguments(graph: object, seed: object, time_budget: object) -> None:

@@ -14,7 +14,9 @@ from .agreement import output_ratio_db
 from .calibrate import Calibration, Progress, calibrate
 from .layer_format import LayerFormat
 from .recipe import Recipe
+from .repair import RepairedLayer, set_float_weights, set_int8_codes, set_weight_codes, weight_grids
 from .weight_formats import layer_formats, low_weight_bits, placement_rules, store_float_layers
+from .weight_only import repaired_layers
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,10 @@ def quantize_post_training(
     plain: Any = graph.clone()
     plain.canonicalize()
     formats = layer_formats(plain, recipe)
-    # A generator gives its batches once, and both attempts must see the same.
-    taken = data if hasattr(data, "__len__") or not recipe.equalize_relu6 else list(data)
+    # A generator gives its batches once, and every pass must see the same.
+    grids = weight_grids(formats, recipe.rounding)
+    once = not recipe.equalize_relu6 and not grids
+    taken = data if hasattr(data, "__len__") or once else list(data)
 
     def attempt(through_relu6: bool) -> QuantizedGraph:
         native, pairs, left = plain, [], []
@@ -118,7 +122,12 @@ def quantize_post_training(
             time_budget=time_budget,
             progress=progress,
         )
-        return _apply(graph, native, recipe, formats, seen, pairs, left)
+        repaired: dict[str, RepairedLayer] = {}
+        if grids:
+            repaired, _ = repaired_layers(
+                native, grids, taken, recipe.samples, preprocess, seed, progress
+            )
+        return _apply(graph, native, recipe, formats, repaired, seen, pairs, left)
 
     exact = attempt(through_relu6=False)
     if not (recipe.equalize_relu6 and any("relu6 stands" in why for why in exact.not_equalized)):
@@ -135,6 +144,7 @@ def _apply(
     native: Any,
     recipe: Recipe,
     formats: dict[str, LayerFormat],
+    repaired: dict[str, RepairedLayer],
     seen: Calibration,
     pairs: list[dict[str, Any]],
     left: list[str],
@@ -148,7 +158,12 @@ def _apply(
     corrected = native
     if recipe.correct_bias:
         corrected = seen.observed.correct_biases(native, placement, qparams, *weights)
+    if repaired:  # their biases are right already
+        corrected = corrected.clone()
+        set_float_weights(corrected, repaired)
     quantized = Graph(_core.graph.apply_quantization(corrected, placement, qparams, *weights))
+    set_int8_codes(quantized, repaired)
+    set_weight_codes(quantized, _in_float(quantized, repaired))
     quantized.preprocess = dict(source.preprocess)
     # The rule that stands in front of all others where the recipe's own format is float.
     unsaid = "" if recipe.format.activations == "int8" else "the recipe says so (*)"
@@ -167,6 +182,13 @@ def _apply(
         first_batch=seen.first_batch,
         equalized_graph=Graph(native),
     )
+
+
+def _in_float(graph: Any, layers: dict[str, RepairedLayer]) -> dict[str, RepairedLayer]:
+    """Return those of the layers whose input is float."""
+    edges = graph.edges
+    names = {n.name for n in graph.nodes if n.inputs and edges[n.inputs[0]].dtype == "float32"}
+    return {name: layer for name, layer in layers.items() if name in names}
 
 
 __all__ = ["QuantizedGraph", "quantize_post_training"]

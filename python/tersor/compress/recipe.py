@@ -89,6 +89,12 @@ class Recipe:
         samples does not rise. Takes twice the time.
     correct_bias : bool, default True
         Give back to the biases the mean that rounding the weights takes away.
+    rounding : {"gptq", "nearest"}, optional
+        How weights of fewer than 8 bits are rounded: "gptq" makes each layer's output change least
+        (:mod:`tersor.reconstruction`), which needs calibration samples. By default that, or
+        "nearest" where no samples are given.
+    conv_per_channel : bool, default True
+        A scale per output of int8 convolutions; one for the layer otherwise.
     samples : int, default 512
         Calibration samples used at most.
 
@@ -110,6 +116,8 @@ class Recipe:
     equalize: bool = True
     equalize_relu6: bool = False
     correct_bias: bool = True
+    rounding: str | None = None
+    conv_per_channel: bool = True
     samples: int = 512
 
     def __post_init__(self) -> None:
@@ -129,6 +137,8 @@ class Recipe:
             raise ValueError("recipe: group_size and float_zero_point need other values than keep")
         if self.values != "keep":
             self.format  # noqa: B018 - checks group_size and float_zero_point
+        if self.rounding is not None:
+            check_choice(self.rounding, ("gptq", "nearest"), "recipe rounding")
         if self.samples < 1:
             raise ValueError(f"recipe: samples must be an integer >= 1, got {self.samples!r}")
 
@@ -224,6 +234,8 @@ class Recipe:
             document["group_size"] = self.group_size
         if self.float_zero_point:
             document["float_zero_point"] = True
+        if self.rounding is not None:
+            document["rounding"] = self.rounding
         layers = {pattern: layer.to_plain() for pattern, layer in self.layers.items()}
         if self.needs_calibration:
             document |= {
@@ -236,8 +248,14 @@ class Recipe:
                 "correct_bias": self.correct_bias,
                 "samples": self.samples,
             }
+            if not self.conv_per_channel:
+                document["conv_per_channel"] = False
         elif layers or (self.values != "keep" and self.format.bits is not None):
-            document |= {"layers": layers, "weights": self.weights.to_dict()}
+            document |= {
+                "layers": layers,
+                "weights": self.weights.to_dict(),
+                "samples": self.samples,
+            }
         return document
 
     def to_yaml(self) -> str:
@@ -266,6 +284,7 @@ _TYPES: tuple[tuple[str, type, str], ...] = (
     ("equalize", bool, "true or false"),
     ("equalize_relu6", bool, "true or false"),
     ("correct_bias", bool, "true or false"),
+    ("conv_per_channel", bool, "true or false"),
     ("samples", Integral, "an integer >= 1"),
 )
 
