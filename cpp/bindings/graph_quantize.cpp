@@ -141,29 +141,30 @@ void bind_graph_quantize(py::module_& m, GraphClass& graph) {
   m.def(
       "apply_quantization",
       [](const tg::Graph& g, const tg::Placement& p, const std::vector<tg::QParams>& qparams,
-         bool dense_per_channel, bool search_weight_range, const WeightBits& weight_bits) {
+         bool dense_per_channel, bool search_weight_range, const WeightBits& weight_bits,
+         bool conv_per_tensor) {
         const py::gil_scoped_release release;
         return std::make_shared<tg::Graph>(tg::apply_quantization(
-            g, p, qparams, {dense_per_channel, search_weight_range, weight_bits}));
+            g, p, qparams, {dense_per_channel, search_weight_range, weight_bits, conv_per_tensor}));
       },
       py::arg("graph"), py::arg("placement"), py::arg("qparams"),
       py::arg("dense_per_channel") = false, py::arg("search_weight_range") = false,
-      py::arg("weight_bits") = WeightBits{});
+      py::arg("weight_bits") = WeightBits{}, py::arg("conv_per_tensor") = false);
   m.def(
       "correct_biases",
       [](const tg::Graph& g, const tg::Placement& p, const std::vector<tg::QParams>& qparams,
          const std::map<tg::EdgeId, py::array>& means, bool dense_per_channel,
-         bool search_weight_range, const WeightBits& weight_bits) {
+         bool search_weight_range, const WeightBits& weight_bits, bool conv_per_tensor) {
         std::map<tg::EdgeId, Tensor> tensors;
         for (const auto& [edge, mean] : means) tensors.emplace(edge, tensor_from_array(mean));
         auto out = std::make_shared<tg::Graph>(g);
         tg::correct_biases(*out, p, qparams, tensors,
-                           {dense_per_channel, search_weight_range, weight_bits});
+                           {dense_per_channel, search_weight_range, weight_bits, conv_per_tensor});
         return out;
       },
       py::arg("graph"), py::arg("placement"), py::arg("qparams"), py::arg("means"),
       py::arg("dense_per_channel") = false, py::arg("search_weight_range") = false,
-      py::arg("weight_bits") = WeightBits{},
+      py::arg("weight_bits") = WeightBits{}, py::arg("conv_per_tensor") = false,
       "A copy of the graph with corrected biases; edge ids stay valid.");
 }
 

@@ -57,15 +57,18 @@ void bind_calibrate(py::module_& m) {
           "correct_biases",
           [](const tr::Calibrator& c, const tg::Graph& g, const tg::Placement& placement,
              const std::vector<tg::QParams>& qparams, bool dense_per_channel,
-             bool search_weight_range, const std::map<std::string, int>& weight_bits) {
+             bool search_weight_range, const std::map<std::string, int>& weight_bits,
+             bool conv_per_tensor) {
             const py::gil_scoped_release release;
             auto out = std::make_shared<tg::Graph>(g);
-            tg::correct_biases(*out, placement, qparams, c.means(),
-                               {dense_per_channel, search_weight_range, weight_bits});
+            tg::correct_biases(
+                *out, placement, qparams, c.means(),
+                {dense_per_channel, search_weight_range, weight_bits, conv_per_tensor});
             return out;
           },
           py::arg("graph"), py::arg("placement"), py::arg("qparams"), py::arg("dense_per_channel"),
           py::arg("search_weight_range"), py::arg("weight_bits") = std::map<std::string, int>{},
+          py::arg("conv_per_tensor") = false,
           "A copy of the graph with corrected biases; edge ids stay valid.");
 }
 

@@ -20,6 +20,7 @@ struct QuantizeOptions {
   bool search_weight_range = false;  // least squared error instead of the largest magnitude
   // Weights of 2 to 7 bits by node name: symmetric, narrow, a scale for each output channel.
   std::map<std::string, int> weight_bits = {};
+  bool conv_per_tensor = false;  // one scale for a convolution too
 };
 
 // Parameters of every group: activations int8, asymmetric, per tensor. `ranges` has one entry per

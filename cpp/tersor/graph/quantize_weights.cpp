@@ -143,8 +143,9 @@ QParams weight_qparams(const Graph& graph, const Node& node, float input_scale,
   const bool low_bits = bits != options.weight_bits.end();
   QuantScheme scheme = kWeights;
   if (low_bits) scheme.bits = bits->second;
-  const bool one_scale =
-      node.op == Op::dense ? !options.dense_per_channel && !low_bits : is_grouped_transpose(node);
+  const bool one_scale = node.op == Op::dense
+                             ? !options.dense_per_channel && !low_bits
+                             : (options.conv_per_tensor && !low_bits) || is_grouped_transpose(node);
   const int axis = one_scale ? -1 : weight_axis(node);
   const RangeMethod method = options.search_weight_range ? RangeMethod::mse : RangeMethod::minmax;
   QParams q =

@@ -154,7 +154,12 @@ def _apply(
     ranges = seen.observed.ranges(placement, search.method, search.percentile)
     qparams = _core.graph.group_qparams(native, placement, ranges)
     least_squares = recipe.weights.method == "mse"
-    weights = (recipe.dense_per_channel, least_squares, low_weight_bits(formats))
+    weights = (
+        recipe.dense_per_channel,
+        least_squares,
+        low_weight_bits(formats),
+        not recipe.conv_per_channel,
+    )
     corrected = native
     if recipe.correct_bias:
         corrected = seen.observed.correct_biases(native, placement, qparams, *weights)
