@@ -23,15 +23,15 @@ using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::Ro
 using Matrix = Eigen::MatrixXd;
 }  // namespace
 
-void solve_symmetric(const double* h, size_t n, double* x, size_t rows) {
+bool solve_symmetric(const double* h, size_t n, double* x, size_t rows) {
   const auto size = static_cast<Eigen::Index>(n);
   const Eigen::Map<const RowMajor> matrix(h, size, size);
   const Eigen::LLT<Matrix> factor(matrix);
-  TERSOR_CHECK(factor.info() == Eigen::Success,
-               "reconstruction: hessian must be positive definite, got one that is not");
+  if (factor.info() != Eigen::Success) return false;
   Eigen::Map<RowMajor> values(x, static_cast<Eigen::Index>(rows), size);
   const Matrix solved = factor.solve(values.transpose());
   values = solved.transpose();
+  return true;
 }
 
 bool inverse_factor(const double* h, size_t n, std::vector<double>& u) {
@@ -58,7 +58,7 @@ namespace {
 }
 }  // namespace
 
-void solve_symmetric(const double*, size_t, double*, size_t) { refuse(); }
+bool solve_symmetric(const double*, size_t, double*, size_t) { refuse(); }
 bool inverse_factor(const double*, size_t, std::vector<double>&) { refuse(); }
 
 #endif

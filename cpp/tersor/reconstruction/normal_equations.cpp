@@ -1,5 +1,6 @@
 #include "tersor/reconstruction/normal_equations.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "tersor/base/error.h"
@@ -54,13 +55,8 @@ NormalEquations normal_equations(const Moments& moments, size_t group, const flo
     }
   }
   out.target.assign(weights, weights + outputs * d);
-  if (!has_targets) return out;
-  const double ridge = options.ridge * mean_diagonal(out.hessian.data(), d);
-  if (ridge <= 0) return out;  // nothing varies, so nothing can be told
-  std::vector<double> damped = out.hessian;
-  for (size_t i = 0; i < d; ++i) damped[i * d + i] += ridge;
   // (target - w) (H + ridge) = cross - w H: the solution of least change.
-  for (size_t o = 0; o < outputs; ++o) {
+  for (size_t o = 0; has_targets && o < outputs; ++o) {
     for (size_t j = 0; j < d; ++j) {
       double sum = 0;
       for (size_t k = 0; k < d; ++k)
@@ -68,8 +64,21 @@ NormalEquations normal_equations(const Moments& moments, size_t group, const flo
       cross[o * d + j] -= sum;
     }
   }
-  solve_symmetric(damped.data(), d, cross.data(), outputs);
-  for (size_t i = 0; i < outputs * d; ++i) out.target[i] += cross[i];
+  // Products were rounded to float32: where the mean dwarfs the variance, what is left of the
+  // difference may be anything of that size, and no row of H must sum to less than 0.
+  const double rounding = 0x1p-23 * static_cast<double>(d);
+  for (size_t i = 0; i < d; ++i) {
+    out.hessian[i * d + i] += rounding * share * moments.xx()[group * d * d + i * d + i];
+  }
+  if (!has_targets) return out;
+  for (double part = options.ridge; part <= 1e3; part = std::max(1e-9, part * 10)) {
+    std::vector<double> damped = out.hessian, change = cross;
+    const double ridge = part * mean_diagonal(out.hessian.data(), d);
+    for (size_t i = 0; i < d; ++i) damped[i * d + i] += ridge;
+    if (!solve_symmetric(damped.data(), d, change.data(), outputs)) continue;
+    for (size_t i = 0; i < outputs * d; ++i) out.target[i] += change[i];
+    break;  // without any solution nothing can be told, and the weights stay
+  }
   return out;
 }
 

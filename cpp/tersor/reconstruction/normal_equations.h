@@ -15,7 +15,9 @@ namespace tersor::reconstruction {
 // is therefore the same as centred inputs.
 struct NormalEquations {
   size_t outputs = 0, columns = 0;
-  std::vector<double> hessian;      // [columns][columns]: H, or mean x x^T where not centred
+  // [columns][columns]: H, or mean x x^T where not centred; with columns * 2^-23 of mean x_i^2 on
+  // the diagonal, below which float32 products tell nothing.
+  std::vector<double> hessian;
   std::vector<double> target;       // [outputs][columns]
   std::vector<double> input_mean;   // [columns]
   std::vector<double> target_mean;  // [outputs]: mean t
@@ -24,7 +26,7 @@ struct NormalEquations {
 struct NormalOptions {
   bool centred = true;  // a bias follows (best_bias)
   // Ridge towards `weights`, as a share of H's mean diagonal: directions that the samples do not
-  // show keep the weights they had.
+  // show keep the weights they had. Raised tenfold while there is no solution.
   double ridge = 1e-3;
 };
 
