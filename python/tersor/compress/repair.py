@@ -193,10 +193,15 @@ def _repair_layer(
 
 
 def _fits_half(w: NDArray[np.float32], bits: int) -> bool:
-    """Whether scales of float16 lose nothing but precision: none is subnormal or too large."""
-    most = np.abs(w.reshape(len(w), -1)).max(axis=1) / (1 << (bits - 1))
-    most = most[most > 0]
-    return most.size == 0 or bool(most.min() > 2.0**-12 and most.max() < 2.0**14)
+    """Whether scales of float16 are fine enough (``fit_half`` in graph/weight_codes.cpp)."""
+    scale = np.abs(w.reshape(len(w), -1)).max(axis=1) / (1 << (bits - 1))
+    most = float(scale.max(initial=0))
+    # float16 has 11 bits from 2^-14 on, 7 from 2^-18 on; channels 2^12 smaller count for nothing.
+    least = 2.0**-18 if bits <= 4 else 2.0**-14
+    if most == 0:
+        return True
+    fine = (scale >= least) | (scale < most * 2.0**-12)
+    return 2.0**-14 <= most <= 2.0**14 and bool(fine.all())
 
 
 def _round(
