@@ -201,6 +201,7 @@ def apply_quantization(
     dense_per_channel: bool = False,
     search_weight_range: bool = False,
     weight_bits: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex] = {},
+    conv_per_tensor: bool = False,
 ) -> Graph: ...
 def calibration_edges(graph: Graph, placement: Placement) -> list[int]: ...
 def correct_biases(
@@ -214,6 +215,7 @@ def correct_biases(
     dense_per_channel: bool = False,
     search_weight_range: bool = False,
     weight_bits: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex] = {},
+    conv_per_tensor: bool = False,
 ) -> Graph:
     """A copy of the graph with corrected biases; edge ids stay valid."""
 

@@ -86,6 +86,7 @@ class Calibrator:
         dense_per_channel: bool,
         search_weight_range: bool,
         weight_bits: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex] = {},
+        conv_per_tensor: bool = False,
     ) -> tersor._core.graph.Graph:
         """A copy of the graph with corrected biases; edge ids stay valid."""
     def mean(
