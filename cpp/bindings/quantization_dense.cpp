@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <optional>
+#include <string>
 
 #include "arrays.h"
 #include "tersor/base/memory.h"
@@ -21,6 +22,7 @@ namespace {
 using tersor::quantization::DenseCodes;
 using tersor::quantization::DenseCodesWeights;
 using tersor::quantization::DenseDynamic;
+using tersor::quantization::DenseDynamicAlgorithm;
 using tersor::quantization::DenseDynamicWeights;
 
 std::unique_ptr<DenseCodes> make_dense_codes(const Array<std::int8_t>& codes,
@@ -53,7 +55,7 @@ std::unique_ptr<DenseCodes> make_dense_codes(const Array<std::int8_t>& codes,
 std::unique_ptr<DenseDynamic> make_dense_dynamic(const Array<std::int8_t>& codes,
                                                  const Array<float>& scale,
                                                  const std::optional<Array<float>>& bias, float low,
-                                                 float high) {
+                                                 float high, const std::string& algorithm) {
   TERSOR_CHECK(codes.ndim() == 2, "dense_dynamic: codes must have 2 dimensions, got ",
                codes.ndim());
   DenseDynamicWeights w;
@@ -68,7 +70,12 @@ std::unique_ptr<DenseDynamic> make_dense_dynamic(const Array<std::int8_t>& codes
   w.bias = bias ? bias->data() : nullptr;
   w.low = low;
   w.high = high;
-  return std::make_unique<DenseDynamic>(w);
+  TERSOR_CHECK(algorithm == "automatic" || algorithm == "pairs" || algorithm == "bytes",
+               "dense_dynamic: algorithm must be automatic, pairs or bytes, got ", algorithm);
+  const auto chosen = algorithm == "pairs"   ? DenseDynamicAlgorithm::pairs
+                      : algorithm == "bytes" ? DenseDynamicAlgorithm::bytes
+                                             : DenseDynamicAlgorithm::automatic;
+  return std::make_unique<DenseDynamic>(w, chosen);
 }
 
 template <class Dense>
@@ -103,6 +110,6 @@ void tersor::bindings::bind_dense(py::module_& m) {
   py::class_<DenseDynamic> dynamic(m, "DenseDynamic");
   dynamic.def(py::init(&make_dense_dynamic), py::arg("codes").noconvert(),
               py::arg("scale").noconvert(), py::arg("bias").noconvert(), py::arg("low"),
-              py::arg("high"));
+              py::arg("high"), py::arg("algorithm"));
   bind_layer(dynamic);
 }

@@ -39,9 +39,11 @@ def layer(outputs, inputs, rows, seed=0):
 
 @pytest.mark.parametrize("rows", [0, 1, 5, 6, 7, 13, 200])
 @pytest.mark.parametrize(("outputs", "inputs"), [(1, 1), (10, 64), (16, 17), (33, 576), (300, 31)])
-def test_bit_for_bit(isa, rows, outputs, inputs):
+@pytest.mark.parametrize("algorithm", ["automatic", "pairs", "bytes"])
+def test_bit_for_bit(isa, rows, outputs, inputs, algorithm):
     w, scale, bias, x = layer(outputs, inputs, rows)
-    np.testing.assert_array_equal(DenseDynamic(w, scale, bias)(x), expected(x, w, scale, bias))
+    got = DenseDynamic(w, scale, bias, algorithm=algorithm)(x)
+    np.testing.assert_array_equal(got, expected(x, w, scale, bias))
 
 
 @settings(max_examples=30, deadline=None)
@@ -69,20 +71,23 @@ def test_threads_and_rows_change_nothing(isa):
     np.testing.assert_array_equal(dense(x[7:9]), results[0][7:9])
 
 
-def test_extreme_sums(isa):
+@pytest.mark.parametrize("algorithm", ["pairs", "bytes"])
+def test_extreme_sums(isa, algorithm):
     inputs = 2048
     for sign in (1, -1):
         w = np.full((3, inputs), 127 * sign, np.int8)
         x = np.ones((2, inputs), F)
         x[0] = -1
-        np.testing.assert_array_equal(DenseDynamic(w, 1.0)(x), expected(x, w, np.ones(3, F)))
+        got = DenseDynamic(w, 1.0, algorithm=algorithm)(x)
+        np.testing.assert_array_equal(got, expected(x, w, np.ones(3, F)))
 
 
-def test_rows_without_a_range(isa):
+@pytest.mark.parametrize("algorithm", ["pairs", "bytes"])
+def test_rows_without_a_range(isa, algorithm):
     w, scale, bias, x = layer(9, 40, 6)
     x[0], x[1, 3], x[2, 4], x[3, :2] = 0, np.nan, np.inf, (3e38, -3e38)
     x[4] = -5
-    y = DenseDynamic(w, scale, bias, low=0.0)(x)
+    y = DenseDynamic(w, scale, bias, low=0.0, algorithm=algorithm)(x)
     np.testing.assert_array_equal(y, expected(x, w, scale, bias, low=0))
     np.testing.assert_array_equal(y[0], np.maximum(bias, 0))
     assert np.isnan(y[1:4]).all()
@@ -117,3 +122,5 @@ def test_mistakes():
         DenseDynamic(np.zeros((2, 4), np.int8), 1.0, [0.0])
     with pytest.raises(ValueError, match=r"inputs must be in \[1, 65793\], got 65794"):
         DenseDynamic(np.zeros((1, 65794), np.int8), 1.0)
+    with pytest.raises(ValueError, match="algorithm must be automatic, pairs or bytes, got quads"):
+        DenseDynamic(np.zeros((2, 4), np.int8), 1.0, algorithm="quads")

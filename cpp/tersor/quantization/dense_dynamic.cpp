@@ -67,7 +67,8 @@ void DenseDynamic::State::pack(const DenseDynamicWeights& w) {
   }
 }
 
-DenseDynamic::DenseDynamic(const DenseDynamicWeights& w) : state_(std::make_unique<State>()) {
+DenseDynamic::DenseDynamic(const DenseDynamicWeights& w, DenseDynamicAlgorithm algorithm)
+    : state_(std::make_unique<State>()) {
   TERSOR_CHECK(0 < w.outputs && w.outputs < (int64_t{1} << 31),
                "dense_dynamic: outputs must be in [1, 2^31), got ", w.outputs);
   TERSOR_CHECK(0 < w.inputs && w.inputs <= kMostDynamicInputs,
@@ -78,7 +79,9 @@ DenseDynamic::DenseDynamic(const DenseDynamicWeights& w) : state_(std::make_uniq
   s.padded_outputs = round_up(w.outputs, 16);
   s.low = w.low;
   s.high = w.high;
-  s.bytes = conv_u8s8_table.row(conv_u8s8_table.active_row()).needed != Feature::none;
+  const bool vnni = conv_u8s8_table.row(conv_u8s8_table.active_row()).needed != Feature::none;
+  s.bytes = algorithm == DenseDynamicAlgorithm::bytes ||
+            (algorithm == DenseDynamicAlgorithm::automatic && vnni);
   const int64_t width = s.bytes ? 4 : 2;
   s.groups = (w.inputs + width - 1) / width;
   s.pitch = s.groups * width;

@@ -30,13 +30,21 @@ struct DenseDynamicWeights {
   float high = std::numeric_limits<float>::infinity();
 };
 
+enum class DenseDynamicAlgorithm : uint8_t {
+  automatic,
+  pairs,  // int16 pairs
+  bytes,  // uint8 x int8 quads: the choice where the CPU has VNNI
+};
+
 // Beyond this 255 * 128 * inputs could leave int32.
 inline constexpr int64_t kMostDynamicInputs = (int64_t{1} << 31) / (255 * 128);
 
 class TERSOR_API DenseDynamic {
  public:
   // Packs. ValueError if a size is not positive or inputs are more than kMostDynamicInputs.
-  explicit DenseDynamic(const DenseDynamicWeights& weights);
+  // Only time depends on the algorithm.
+  explicit DenseDynamic(const DenseDynamicWeights& weights,
+                        DenseDynamicAlgorithm algorithm = DenseDynamicAlgorithm::automatic);
   ~DenseDynamic();
   DenseDynamic(DenseDynamic&&) noexcept;
 

@@ -196,6 +196,7 @@ class DenseDynamic:
         bias: numpy.typing.NDArray[numpy.float32] | None,
         low: typing.SupportsFloat | typing.SupportsIndex,
         high: typing.SupportsFloat | typing.SupportsIndex,
+        algorithm: str,
     ) -> None: ...
     def run(
         self, x: numpy.typing.NDArray[numpy.float32], out: typing.Any
