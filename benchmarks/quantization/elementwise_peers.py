@@ -66,7 +66,6 @@ def compiled(function: Callable[..., Any], *arguments: Any) -> Call | None:
     """Return a call of the compiled function, or None where torch cannot compile it."""
     import torch
 
-    torch._dynamo.reset()
     fast = torch.compile(function, dynamic=False)
     try:
         fast(*arguments)

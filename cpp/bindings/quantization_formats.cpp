@@ -16,9 +16,13 @@ namespace {
 using quantization::FloatFormat;
 using quantization::QParams;
 
+// Looked up once: a look-up in ml_dtypes takes 4 us. Never freed, as the interpreter may end first.
 py::dtype dtype_of(FloatFormat format) {
   static const char* const kNames[] = {"float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"};
-  return dtype_named(kNames[static_cast<int>(format)]);
+  static const py::dtype* known[4] = {};
+  const auto index = static_cast<std::size_t>(format);
+  if (!known[index]) known[index] = new py::dtype(dtype_named(kNames[index]));
+  return *known[index];
 }
 
 void bind_casts(py::module_& m) {
