@@ -15,6 +15,7 @@ from tersor.torch.fake_quantize import (
     fake_quantize,
     learned_fake_quantize,
 )
+from tersor.torch.native_quantizer import native_quantizer
 
 
 def truth(x, scale, zero, low, high):
@@ -142,3 +143,32 @@ def test_refusals():
         ActivationQuantizer(momentum=0)
     with pytest.raises(RuntimeError, match="a range is needed"):
         ActivationQuantizer().qparams()
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("channels", [False, True])
+@pytest.mark.parametrize("last", [False, True])
+def test_kernels_agree_with_the_formula(learned, channels, last):
+    """The kernels take dense float32 on the CPU; float64 and gaps in memory take the formula."""
+    torch.manual_seed(3)
+    x = torch.randn(6, 5, 4, 3) * 2
+    x = x.to(memory_format=torch.channels_last) if last else x
+    scale = torch.rand(6, 1, 1, 1) + 0.1 if channels else torch.tensor(0.2)
+    dy = torch.randn(6, 5, 4, 3)
+    function = learned_fake_quantize if learned else fake_quantize
+    results = []
+    for gaps in (False, True):
+        t = torch.stack([x, x], -1)[..., 0] if gaps else x.clone()
+        assert (native_quantizer(t, scale, torch.tensor(1.0), -8, 7) is None) == gaps
+        t.requires_grad_()
+        s = scale.clone().requires_grad_(learned)
+        z = torch.tensor(1.0, requires_grad=learned)
+        y = function(t, s, z, -8, 7)
+        (y * dy).sum().backward()
+        results.append((y.detach(), t.grad, s.grad, z.grad))
+    (y, dx, ds, dz), (y2, dx2, ds2, dz2) = results
+    assert torch.equal(y, y2)
+    assert torch.equal(dx, dx2)
+    if learned:
+        torch.testing.assert_close(ds, ds2, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(dz, dz2, rtol=1e-4, atol=1e-5)

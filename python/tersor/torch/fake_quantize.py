@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from .. import _core
+from .native_quantizer import native_quantizer, pass_gradient
 
 LEAST_SCALE = 2.0**-126  # the smallest normal float, as in quantization/qparams.cpp
 # Scales tried on each side of the largest magnitude when a learned scale starts.
@@ -30,15 +31,31 @@ class _StraightThrough(torch.autograd.Function):
     """Rounded in the forward pass; the gradient passes where the code was not clamped."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, *arguments: Any) -> torch.Tensor:
-        y, inside = _round(x, *arguments)
-        ctx.save_for_backward(inside)
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        scale: torch.Tensor,
+        zero_point: torch.Tensor,
+        low: int,
+        high: int,
+    ) -> torch.Tensor:
+        quantizer = native_quantizer(x, scale, zero_point, low, high)
+        ctx.format = None if quantizer is None else quantizer.format
+        if quantizer is None:
+            y, mask = _round(x, scale, zero_point, low, high)
+        else:
+            needed = ctx.needs_input_grad[0]
+            mask = torch.empty((x.numel() + 7) // 8 if needed else 0, dtype=torch.uint8)
+            y = quantizer.round(x, mask if needed else None)
+        ctx.save_for_backward(mask)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        (inside,) = ctx.saved_tensors
-        return gradient * inside, None, None, None, None
+        (mask,) = ctx.saved_tensors
+        if ctx.format is None:
+            return gradient * mask, None, None, None, None
+        return pass_gradient(gradient, mask, ctx.format), None, None, None, None
 
 
 def _learned_gradients(
@@ -74,14 +91,24 @@ class _LearnedSteps(torch.autograd.Function):
         low: int,
         high: int,
     ) -> torch.Tensor:
-        zero = torch.round(zero_point).clamp(low, high)
-        ctx.save_for_backward(x, scale, zero)
+        ctx.save_for_backward(x, scale, zero_point)
         ctx.limits = low, high
-        return _round(x, scale, zero, low, high)[0]
+        quantizer = native_quantizer(x, scale, zero_point, low, high)
+        if quantizer is not None:
+            return quantizer.round(x, None)
+        return _round(x, scale, torch.round(zero_point).clamp(low, high), low, high)[0]
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        return *_learned_gradients(gradient, *ctx.saved_tensors, *ctx.limits), None, None
+        x, scale, zero_point = ctx.saved_tensors
+        low, high = ctx.limits
+        quantizer = native_quantizer(x, scale, zero_point, low, high)
+        if quantizer is not None and gradient.dtype == torch.float32:
+            d_x, d_scale, d_zero = quantizer.gradients(gradient, x)
+            d_zero = d_zero.reshape(scale.shape).sum_to_size(zero_point.shape)
+            return d_x, d_scale.reshape(scale.shape), d_zero, None, None
+        zero = torch.round(zero_point).clamp(low, high)
+        return *_learned_gradients(gradient, x, scale, zero, low, high), None, None
 
 
 def _sum_to(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
