@@ -109,6 +109,11 @@ class FakeQuantize(keras.layers.Layer):  # type: ignore[misc]
         if not self.quantizing:
             return x
         scale, zero = self.parameters_of_codes()
+        if keras.backend.backend() == "torch" and _has_values(x):
+            from . import torch_backend
+
+            if torch_backend.can_round(x):
+                return torch_backend.fake_quantize(x, float(scale), int(zero))
         return ops.cast(fake_quantize(narrow(x), scale, zero, self.low, self.high), x.dtype)
 
     def parameters_of_codes(self) -> tuple[Any, Any]:
@@ -184,6 +189,11 @@ def _without_zeros(scale: Any) -> Any:
     median = ops.take(ordered, ops.maximum((count - 1) // 2, 0))
     median = ops.where(median >= largest, ops.ones_like(median), median)
     return narrow(ops.where(scale > 0, ops.maximum(scale, LEAST_SCALE), median))
+
+
+def _has_values(x: Any) -> bool:
+    """Whether a tensor of the torch backend is there, not just its shape."""
+    return not isinstance(x, keras.KerasTensor) and x.device.type == "cpu"
 
 
 def as_array(x: Any) -> Any:
