@@ -265,12 +265,15 @@ def test_learned_scales_are_trained_and_deployed(plain):
 
 
 def test_layers_of_a_recipe_stay_in_float(plain):
-    network = prepare_qat(plain, {"layers": {"stem*": "fp32"}}, images(2, 0))
+    network = prepare_qat(
+        plain, {"layers": {"stem*": "fp32", "last*": {"values": "w4a8", "bits": 6}}}, images(2, 0)
+    )
     trained(network, 2)
     x = images(16, 7)
     graph = tersor.from_torch(network.eval(), images(2))
     stem = next(e for e in graph.edges if e.origin == "stem.weight")
     assert stem.dtype == "float32"
+    assert next(e for e in graph.edges if e.origin == "last.weight").qparams.bits == 6
     np.testing.assert_allclose(tersor.Session(graph)(x.numpy()), run(network, x), atol=0.05)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .layer_format import LayerFormat
 from .recipe import Recipe
 
 # Values of a recipe that round activations to int8 -> bits of its weights.
@@ -23,7 +24,8 @@ class Scheme:
         Of weights.
     layers : mapping of str to int
         Bits of the layers that a pattern names; 0 leaves them in float. The last one counts.
-    dense_per_channel : bool
+    dense_per_channel, conv_per_channel : bool
+        A scale per output of such layers with 8-bit weights.
     learned_scales : bool
     momentum : float
         Of the activations' ranges.
@@ -32,6 +34,7 @@ class Scheme:
     bits: int = 8
     layers: Mapping[str, int] = field(default_factory=dict)
     dense_per_channel: bool = False
+    conv_per_channel: bool = True
     learned_scales: bool = False
     momentum: float = 0.05
 
@@ -60,8 +63,6 @@ class Scheme:
         ValueError
             If the recipe does not quantize activations to int8.
         """
-        if isinstance(recipe, str) and recipe in _WEIGHT_BITS:
-            return cls(_WEIGHT_BITS[recipe], {}, False, bool(learned_scales), float(momentum))
         parsed = Recipe.parse(recipe)
         layers = {pattern: _bits(values) for pattern, values in parsed.layers.items()}
         if parsed.values == "fp32" and any(layers.values()):
@@ -70,7 +71,14 @@ class Scheme:
             if parsed.values not in _WEIGHT_BITS:
                 raise ValueError(f"prepare_qat: recipe must be int8 or w4a8, got {parsed.values!r}")
             bits = _WEIGHT_BITS[parsed.values]
-        return cls(bits, layers, parsed.dense_per_channel, bool(learned_scales), float(momentum))
+        return cls(
+            bits,
+            layers,
+            parsed.dense_per_channel,
+            parsed.conv_per_channel,
+            bool(learned_scales),
+            float(momentum),
+        )
 
     @property
     def rules(self) -> list[tuple[str, str]]:
@@ -79,15 +87,14 @@ class Scheme:
         return rules if self.bits else [("*", "fp32"), *rules]
 
 
-def _bits(values: Any) -> int:
-    name = values if isinstance(values, str) else getattr(values, "values", values)
-    if isinstance(name, Mapping):
-        name = name.get("values")
-    if name == "fp32":
+def _bits(format: LayerFormat) -> int:
+    if format.values == "fp32":
         return 0
-    if name not in _WEIGHT_BITS:
-        raise ValueError(f"prepare_qat: recipe must give layers int8, w4a8 or fp32, got {name!r}")
-    return _WEIGHT_BITS[name]
+    if format.values not in _WEIGHT_BITS:
+        raise ValueError(
+            f"prepare_qat: recipe must give layers int8, w4a8 or fp32, got {format.values!r}"
+        )
+    return format.bits or _WEIGHT_BITS[format.values]
 
 
 __all__ = ["Scheme"]

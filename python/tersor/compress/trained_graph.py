@@ -160,7 +160,8 @@ def weight_form(graph: Graph, node: Any, scheme: Scheme) -> tuple[int, int | Non
             bits = chosen
     grouped = node.op == "conv_transpose" and node.attributes["groups"] != 1
     # TFLite's scheme has one scale for a dense layer of 8 bits; 4 bits need them per channel.
-    one = grouped or (node.op == "dense" and not scheme.dense_per_channel and bits == 8)
+    each = scheme.dense_per_channel if node.op == "dense" else scheme.conv_per_channel
+    one = grouped or (bits == 8 and not each)
     axis = 1 if node.op == "conv_transpose" else 0
     return bits, None if one else int(edges[node.inputs[1]].shape[axis]), axis
 

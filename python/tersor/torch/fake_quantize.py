@@ -395,8 +395,8 @@ class ActivationQuantizer(FakeQuantize):
     def _learned_parameters(self) -> tuple[torch.Tensor, torch.Tensor]:
         # A step may carry the parameter through zero; half of the observed scale is far enough.
         least = torch.clamp((self.hi - self.lo) / (64 * (self.high - self.low)), min=LEAST_SCALE)
-        # A copy: the parameter itself may follow the range between two uses of one quantizer.
-        return torch.maximum(self.scale.clone(), least), self.zero_point
+        # Copies: the parameters may follow the range between two uses of one quantizer.
+        return torch.maximum(self.scale.clone(), least), self.zero_point.clone()
 
     @torch.no_grad()
     def _observed_parameters(self) -> tuple[torch.Tensor, torch.Tensor]:
