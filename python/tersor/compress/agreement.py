@@ -41,7 +41,7 @@ class Agreement:
         Points of top-1 accuracy that the difference is expected to cost; None where the output is
         no row of classes.
     layers : list of (str, float)
-        Up to three layers after which most of the signal is lost, with the ratio behind them.
+        Up to three layers that add most noise, with the signal-to-noise ratio behind them.
     """
 
     ratio_db: float
@@ -96,7 +96,7 @@ def check_agreement(
     Warns
     -----
     UserWarning
-        Naming the expected loss and the three layers after which most of the signal is lost.
+        Naming the expected loss and the three layers that add most noise.
     """
     inputs = [x[:_MOST_SAMPLES] for x in batch]
     wanted = _first(Session(graph, get_threads())(*inputs))
@@ -141,8 +141,8 @@ def expected_loss(wanted: NDArray[Any], got: NDArray[Any]) -> float | None:
     --------
     >>> import numpy as np
     >>> sure = np.array([[9.0, 0.0], [0.0, 9.0]])
-    >>> round(expected_loss(sure, sure[::-1]))
-    100
+    >>> round(expected_loss(sure, sure[::-1]), -1)
+    100.0
     """
     if wanted.ndim != 2 or wanted.shape[1] < 2 or len(wanted) == 0:
         return None
@@ -255,7 +255,7 @@ def _first(output: Any) -> NDArray[Any]:
 
 
 def _steepest(graph: Any, compressed: Any, inputs: list[NDArray[Any]]) -> list[tuple[str, float]]:
-    """Return the three layers with the largest fall of the ratio from input to output."""
+    """Return the three layers that add most noise, as a share of their output's power."""
     theirs = {e.name: e for e in compressed.edges if not e.is_constant}
     hidden = _read_by_flat_functions(graph) if _has_codes(theirs.values()) else set()
     names = [
@@ -286,6 +286,10 @@ def _steepest(graph: Any, compressed: Any, inputs: list[NDArray[Any]]) -> list[t
             falls.append((node.name, ratio[out], before - ratio[out]))
     falls.sort(key=lambda row: -row[2])
     return [(name, db) for name, db, _ in falls[:3]]
+
+
+def _noise(ratio_db: float) -> float:
+    return float(10 ** (-ratio_db / 10))
 
 
 def _has_codes(edges: Any) -> bool:

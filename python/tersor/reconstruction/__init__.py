@@ -1,5 +1,11 @@
 """Reconstruction: layer-wise repair of compressed weights from unlabeled samples."""
 
+from .bias import (
+    absorb_bias,
+    absorbable_bias,
+    analytic_bias_correction,
+    clipped_normal_mean,
+)
 from .moments import Moments
 from .normal_equations import NormalEquations, normal_equations
 from .rounding import RoundedMatrix, round_matrix
@@ -8,6 +14,10 @@ __all__ = [
     "Moments",
     "NormalEquations",
     "RoundedMatrix",
+    "absorb_bias",
+    "absorbable_bias",
+    "analytic_bias_correction",
+    "clipped_normal_mean",
     "normal_equations",
     "round_matrix",
 ]
