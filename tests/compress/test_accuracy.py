@@ -76,6 +76,42 @@ def test_resnet8_keeps_its_accuracy(cifar10_test):
     assert mean_top1(graph, raw, 5, cifar10_test) >= 75.35
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "least"),
+    [
+        ({"values": "w4a32"}, 87.4),
+        ({"values": "w4a32", "group_size": 0}, 86.5),
+        ({"values": "w3a32"}, 86.6),
+        ({"values": "w4a8"}, 87.2),
+    ],
+)
+def test_resnet20_keeps_its_accuracy_at_few_bits(resnet20, cifar10_test, recipe, least):
+    train = datasets.cifar10("train")
+    x = train.x[np.random.default_rng(0).choice(len(train.y), 512, replace=False)]
+    model = tersor.compress(resnet20, recipe=recipe, calibration=normalised(x))
+    assert top1(model, cifar10_test, normalised) >= least
+
+
+def test_resnet20_at_four_bits_on_a_tenth_of_the_images(resnet20, cifar10_test):
+    images = every(cifar10_test, 10)
+    model = tersor.compress(resnet20, recipe="w4a32", calibration=normalised(calibration(0)))
+    session, exact = tersor.Session(model), tersor.Session(resnet20)
+    x = normalised(images.x)
+    wanted = exact(x)
+    # 27 dB and 98.3 % of the classes; rounding to nearest gives 15 dB and 94.4 %.
+    noise = np.square(session(x) - wanted).sum() / np.square(wanted).sum()
+    assert 10 * np.log10(noise) < -23
+    assert (session(x).argmax(1) == wanted.argmax(1)).mean() > 0.965
+
+
+@pytest.mark.slow
+def test_mobilenetv2_keeps_its_accuracy(cifar10_test):
+    graph = tersor.load(datasets.find("models/mobilenetv2-cifar10.onnx"))
+    model = tersor.compress(graph, calibration=normalised(calibration(0)))
+    assert top1(model, cifar10_test, normalised) >= 82.31 - 0.5
+
+
 def test_uneven_channels_do_not_collapse(resnet20, cifar10_test):
     # The inner channels of each block are scaled by 1/32 to 32, and back by the next layer.
     graph = resnet20.clone()
