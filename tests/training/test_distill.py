@@ -210,7 +210,7 @@ def test_resume_is_exact_with_logits_in_memory(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [{"temperature": 9.0}, {"alpha": 0.9}, {"loss": distillation_loss}, "teacher", "data", "fit"],
-    ids=str,
+    ids=["temperature", "alpha", "loss", "teacher", "data", "fit"],
 )
 def test_a_checkpoint_is_for_the_same_distillation(tmp_path, change):
     options = interrupted(tmp_path, network(5))
