@@ -113,3 +113,30 @@ def test_outputs_must_have_one_shape(networks):
     other.preprocess = networks["fp32"].preprocess
     with pytest.raises(DataError, match=r"baseline's shape \(602, 10\)"):
         compare({**networks, "other": other}, data=load_digits_data(), **FAST)
+
+
+def test_a_quantized_network_names_its_worst_layers():
+    data = load_digits_data()
+    graph = load_digits_network()
+    int8 = tersor.compress(graph, calibration=data.x[:64])
+    report = compare({"fp32": graph, "int8": int8}, **FAST)
+    assert report["fp32"].losses is None
+    losses = report["int8"].losses
+    assert 1 <= len(losses.worst_layers) <= 3
+    assert set(losses.worst_layers) <= {node.name for node in graph.nodes}
+    text, html = str(report), report.to_html()
+    for name in losses.worst_layers:
+        assert name in text
+        assert name in html
+    assert "what would help" in html
+    assert report.to_dict()["variants"][1]["losses"]["advice"] == losses.advice != ""
+
+
+@pytest.mark.parametrize(
+    "noted",
+    [None, {}, {"worst_layers": 3}, {"worst_layers": {"a": "b"}}, {"worst_layers": {"a": np.inf}}],
+)
+def test_provenance_from_a_file_may_hold_anything(noted):
+    int8 = tersor.compress(load_digits_network(), calibration=load_digits_data().x[:64])
+    int8.provenance["agreement"] = noted
+    assert compare({"int8": int8}, **FAST)["int8"].losses is None

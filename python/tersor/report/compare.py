@@ -21,6 +21,7 @@ from ..targets.target import Target
 from .environment import describe_environment
 from .evaluate import accuracy, prepare_dataset, run_batches, signal_to_noise_db, top1
 from .inputs import random_inputs
+from .losses import losses_of
 from .measure import COUNTED_RUNS, WARMUP_RUNS, measure_latency
 from .model import file_bytes, graph_of, open_session, parameters_of, recipe_name
 from .on_target import target_figures
@@ -167,6 +168,7 @@ def _measure(name: str, model: Any, session: Session, warmup: int, runs: int) ->
         latency=latency,
         throughput=throughput,
         peak_memory_bytes=peak,
+        losses=losses_of(model),
     )
 
 

@@ -17,7 +17,7 @@ from .svg import (
     bar_chart,
     scatter_chart,
 )
-from .table import TextTable, measured_table, target_table
+from .table import TextTable, losses_table, measured_table, target_table
 
 if TYPE_CHECKING:
     from .report import Report
@@ -227,7 +227,7 @@ def _card(title: str, chart: str) -> str:
 
 
 def _tables(report: Report) -> str:
-    tables = [measured_table(report), target_table(report)]
+    tables = [measured_table(report), target_table(report), losses_table(report)]
     return "".join(_table(table) for table in tables if table is not None)
 
 

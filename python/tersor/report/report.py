@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..base.error import BudgetError
 from ..base.schema import check_path
 from .html import render_html
-from .table import measured_table, target_table
+from .table import losses_table, measured_table, target_table
 from .variant import Variant
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class Report:
     def __rich__(self) -> Group:
         from rich.console import Group
 
-        tables = [measured_table(self), target_table(self)]
+        tables = [measured_table(self), target_table(self), losses_table(self)]
         return Group(*(table.to_rich() for table in tables if table is not None))
 
     def __str__(self) -> str:

@@ -143,6 +143,36 @@ def target_table(report: Report) -> TextTable | None:
     return TextTable(f"{report.title}: on the targets", note, columns, tuple(rows))
 
 
+def losses_table(report: Report) -> TextTable | None:
+    """Return which layers lose most, None where no variant noted it.
+
+    Parameters
+    ----------
+    report : Report
+
+    Returns
+    -------
+    TextTable or None
+    """
+    rows = []
+    for variant in report.variants:
+        losses = variant.losses
+        if losses is None:
+            continue
+        layers = ", ".join(f"{name} ({db:.1f} dB)" for name, db in losses.worst_layers.items())
+        points = losses.expected_points
+        cost = ABSENT if points is None else f"{points:.1f} points"
+        rows.append((variant.name, layers, cost, losses.advice))
+    if not rows:
+        return None
+    columns = ("variant", "most is lost at", "expected loss", "what would help")
+    note = (
+        "noted at compression, from calibration samples without labels: dB of signal to noise "
+        "behind a layer; points of top-1"
+    )
+    return TextTable(f"{report.title}: where accuracy is lost", note, columns, tuple(rows))
+
+
 def _marked(text: str, source: str) -> str:
     return text if source == "measured" else f"~ {text}"
 
@@ -156,4 +186,4 @@ def _verdict(variant: Variant) -> str:
     return "missed: " + ", ".join(miss.line for miss in figures.misses)
 
 
-__all__ = ["TextTable", "measured_table", "target_table"]
+__all__ = ["TextTable", "losses_table", "measured_table", "target_table"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..targets.budget import Budget, Miss
+from .losses import Losses
 from .measure import Latency
 
 
@@ -107,6 +108,8 @@ class Variant:
     sqnr_db : float or None
         Signal-to-noise ratio of the outputs against the baseline's; None for the baseline itself.
     on_target : TargetFigures or None
+    losses : Losses or None
+        Which layers lose most; None where nothing was noted.
     """
 
     name: str
@@ -121,6 +124,7 @@ class Variant:
     agreement: float | None = None
     sqnr_db: float | None = None
     on_target: TargetFigures | None = None
+    losses: Losses | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data as in the JSON schema of reports.
@@ -143,6 +147,7 @@ class Variant:
             "agreement": self.agreement,
             "sqnr_db": self.sqnr_db if finite else None,
             "on_target": None if self.on_target is None else self.on_target.to_dict(),
+            "losses": None if self.losses is None else self.losses.to_dict(),
         }
 
 
