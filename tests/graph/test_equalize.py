@@ -139,6 +139,7 @@ def test_channels_reach_equally_far(name):
         first, second = nodes[pair["first"]], nodes[pair["second"]]
         made = equalized.edge(first.inputs[1]).constant
         made = np.abs(made).reshape(len(made), -1).max(1)
+        made = np.maximum(made, np.abs(equalized.edge(first.inputs[2]).constant) / 8)
         read = np.abs(equalized.edge(second.inputs[1]).constant)
         if second.attributes.get("groups", 1) > 1:
             read = read.reshape(len(made), -1).max(1)
@@ -217,3 +218,26 @@ def test_relu6_only_on_request():
     assert pairs[0]["replaced_relu6"]
     assert equalized.nodes[0].attributes["activation"] == "relu"
     assert graph.nodes[0].attributes["activation"] == "relu6"
+
+
+@pytest.mark.parametrize("least", [1.0, 1e-3, 1e-5, 1e-7, 0.0])
+def test_a_channel_that_is_its_bias_is_not_enlarged(least):
+    # What a BatchNorm whose gamma decayed leaves: hardly any weight, and the bias of the others.
+    w1, w2 = RNG(1).normal(size=(8, 6)), RNG(2).normal(size=(4, 8))
+    w1[0] *= least
+    graph = tersor.Graph()
+    x = graph.add_input("x", "float32", (None, 6))
+    constants = (w1, np.full(8, 0.5), w2, np.zeros(4))
+    a, b, c, d = (
+        graph.add_constant(name, np.asarray(value, np.float32))
+        for name, value in zip("abcd", constants, strict=True)
+    )
+    x = graph.add_node("dense", [x, a, b], {"activation": "relu"}, "first")
+    graph.set_outputs([graph.add_node("dense", [x, c, d], {}, "second")])
+    equal, pairs, _ = _core.graph.equalize(graph, False)
+    assert len(pairs) == 1
+    assert np.abs(equal.edge("b").constant).max() < 4
+    samples = RNG(3).normal(size=(256, 6)).astype(np.float32)
+    wanted = tersor.Session(graph)(samples)
+    got = tersor.Session(tersor.compress(graph, calibration=samples))(samples)
+    assert np.square(wanted).sum() > 1000 * np.square(wanted - got).sum()

@@ -172,3 +172,13 @@ def test_kernels_agree_with_the_formula(learned, channels, last):
     if learned:
         torch.testing.assert_close(ds, ds2, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(dz, dz2, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan")])
+def test_an_overflow_does_not_stay_in_the_range(bad):
+    quantizer = ActivationQuantizer(8)
+    quantizer.observe(torch.tensor([1.0, bad]))
+    assert not quantizer.is_calibrated
+    quantizer.observe(torch.tensor([-1.0, 3.0]))
+    quantizer.observe(torch.tensor([-5.0, bad]))
+    assert (float(quantizer.lo), float(quantizer.hi)) == (-1.0, 3.0)

@@ -11,6 +11,9 @@ namespace {
 constexpr int kMostRounds = 40;  // a chain of three layers settles in about 15
 constexpr double kSettled = 1e-3;
 constexpr double kLeast = 0x1p-30, kMost = 0x1p30;  // of one step: keeps factors normal floats
+// Of a bias that counts as reach beside weights. Folded BatchNorm leaves biases of a few times the
+// largest weight in healthy channels; those are balanced by their weights alone.
+constexpr double kBiasShare = 0.125;
 
 bool is_layer(Op op) { return op == Op::conv || op == Op::conv_transpose || op == Op::dense; }
 
@@ -212,6 +215,17 @@ class Equalizer {
       largest = std::max(largest, std::fabs(static_cast<double>(x[i])));
   }
 
+  // A channel with hardly any weight is its bias: enlarged until its weights reach as far as those
+  // of the others, it would take the whole range of the edge for a constant.
+  void widen_by_bias(const Node& first, std::vector<double>& made) const {
+    if (first.inputs.size() < 3 || first.inputs[2] == kNoEdge) return;
+    const float* bias = graph_.edge(first.inputs[2]).constant.as<float>();
+    for (size_t c = 0; c < made.size(); ++c) {
+      if (made[c] == 0) continue;
+      made[c] = std::max(made[c], kBiasShare * std::fabs(static_cast<double>(bias[c])));
+    }
+  }
+
   // One step; returns the largest |log factor|.
   double balance(Pair& pair) {
     const Node &first = graph_.node(pair.first), &second = graph_.node(pair.second);
@@ -225,6 +239,7 @@ class Equalizer {
     for_each_read(second, w2, pair.spread, [&](int64_t c, float* x, int64_t n) {
       widen(read[static_cast<size_t>(c)], x, n);
     });
+    widen_by_bias(first, made);
     double moved = 0;
     for (size_t c = 0; c < channels; ++c) {
       if (made[c] == 0 || read[c] == 0) continue;

@@ -34,8 +34,9 @@ struct Equalization {
 // max and average pooling, spatial mean, resize, zero padding, flattening before a dense layer):
 //   s_c = sqrt(max |w1_c| / max |w2_c|);  w1_c /= s_c, b1_c /= s_c, w2_c *= s_c,
 // repeated over the graph until no factor moves by more than 0.1 %, so that chains settle together.
-// w1_c: weights that make channel c, w2_c: weights that read it. The function is preserved up to
-// rounding in float32. Channels that are all zero on a side keep their factor.
+// w1_c: weights that make channel c, and an eighth of its bias where that is more; w2_c: weights
+// that read it. The function is preserved up to rounding in float32. Channels whose weights are all
+// zero on a side keep their factor.
 TERSOR_API Equalization equalize(Graph& graph, const EqualizeOptions& options = {});
 
 }  // namespace tersor::graph

@@ -366,10 +366,13 @@ class ActivationQuantizer(FakeQuantize):
         x : torch.Tensor
         """
         lo, hi = torch.aminmax(x.detach())
-        self.batches += 1
-        share = torch.clamp(1 / self.batches, min=self.momentum)
-        self.lo += share * (lo.float() - self.lo)
-        self.hi += share * (hi.float() - self.hi)
+        lo, hi = lo.float(), hi.float()
+        # One overflow, as loss scaling provokes them, must not stay in the average.
+        finite = torch.isfinite(lo) & torch.isfinite(hi)
+        self.batches += finite
+        share = torch.clamp(1 / torch.clamp(self.batches, min=1), min=self.momentum)
+        self.lo += torch.where(finite, share * (lo - self.lo), 0)
+        self.hi += torch.where(finite, share * (hi - self.hi), 0)
         if self.learned:
             # The optimizer takes over when the range is known; no flag, which would have to be
             # read back from the device.
