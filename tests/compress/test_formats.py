@@ -212,3 +212,26 @@ def test_resnet20_w4a8_is_packed(resnet20, recwarn):
     model = tersor.compress(resnet20, recipe="w4a8", calibration=normalised(calibration(0)))
     recwarn.clear()
     assert model.nbytes <= 160_000
+
+
+def one_dense(weight, bias):
+    graph = tersor.Graph()
+    x = graph.add_input("x", "float32", (None, 8))
+    w = graph.add_constant("w", np.asarray(weight, np.float32))
+    b = graph.add_constant("b", np.asarray(bias, np.float32))
+    graph.set_outputs([graph.add_node("dense", [x, w, b], {}, "layer")])
+    return graph, np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [1e6, 1e-8])
+def test_weights_outside_float16_stay_float32(size):
+    graph, x = one_dense(size * np.random.default_rng(1).normal(size=(8, 8)), np.zeros(8))
+    model = tersor.compress(graph, recipe="fp16")
+    np.testing.assert_array_equal(tersor.Session(model)(x), tersor.Session(graph)(x))
+    assert "float16" in model.notes["float_layers"]["layer"]
+
+
+def test_low_bits_beside_a_huge_bias():
+    graph, x = one_dense(1e-4 * np.random.default_rng(1).normal(size=(8, 8)), np.full(8, 1e5))
+    y = tersor.Session(tersor.compress(graph, recipe="w4a8", calibration=x))(x)
+    np.testing.assert_allclose(y, tersor.Session(graph)(x), rtol=0.02)

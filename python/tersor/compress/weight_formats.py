@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import _core
 from .layer_format import LayerFormat
 from .recipe import Recipe
 
 _WEIGHTED = {"conv", "conv_transpose", "dense", "matmul"}
+_LARGEST_HALF, _LEAST_HALF = 65504.0, 2.0**-14  # finite, and with all its digits
 _STORAGE = {"fp16": "float16", "bf16": "bfloat16"}
 
 
@@ -80,6 +83,7 @@ def store_float_layers(
         Layers that stay as they are though they should not, and why.
     """
     edges, codes = graph.edges, {}
+    outside: dict[str, str] = {}
     narrow: dict[str, list[str]] = {dtype: [] for dtype in _STORAGE.values()}
     for node in graph.nodes:
         layer = formats.get(node.name)
@@ -88,14 +92,28 @@ def store_float_layers(
         if edges[node.inputs[0]].dtype != "float32" or edges[node.inputs[1]].dtype != "float32":
             continue
         if layer.values in _STORAGE:
-            narrow[_STORAGE[layer.values]].append(node.name)
+            reason = _outside_float16(edges[node.inputs[1]].constant)
+            if layer.values == "fp16" and reason:
+                outside[node.name] = reason
+            else:
+                narrow[_STORAGE[layer.values]].append(node.name)
         elif layer.weight_only or layer.activations == "dynamic":
             codes[node.name] = _native_format(layer, node.op, least_squares)
     for dtype, names in narrow.items():
         if names:
             graph.narrow_weights(dtype, names)
     left: dict[str, str] = graph.quantize_weights_only(codes)
-    return left
+    return left | outside
+
+
+def _outside_float16(weight: Any) -> str:
+    """Why weights lose more than rounding in float16; empty where they do not."""
+    largest = float(np.abs(weight).max(initial=0))
+    if largest > _LARGEST_HALF:
+        return f"weights reach {largest:.3g}, float16 ends at 65504"
+    if 0 < largest < _LEAST_HALF:
+        return f"weights reach {largest:.3g} only, where float16 has few digits"
+    return ""
 
 
 def _native_format(layer: LayerFormat, op: str, least_squares: bool) -> Any:
