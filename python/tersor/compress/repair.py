@@ -380,25 +380,22 @@ def set_int8_codes(graph: Any, layers: Mapping[str, RepairedLayer]) -> None:
         if node.name not in layers or edges[node.inputs[0]].qparams is None:
             continue
         found = layers[node.name]
-        if len(node.inputs) < 3 or node.inputs[2] < 0:
-            graph.set_constant(node.inputs[1], found.codes)
-            graph.set_qparams(node.inputs[1], found.qparams)
-            continue
-        step = np.float32(edges[node.inputs[0]].qparams.scale[0]) * found.qparams.scale
-        old = edges[node.inputs[2]]
-        bias = found.bias
-        if bias is None:
-            bias = np.asarray(old.constant) * np.asarray(old.qparams.scale, np.float64)
-        bias_codes = np.rint(bias / np.float64(step))
-        if np.abs(bias_codes).max(initial=0) > _MOST_BIAS:
-            continue  # the codes that are there have scales wide enough for the bias
+        if len(node.inputs) > 2 and node.inputs[2] >= 0:
+            step = np.float32(edges[node.inputs[0]].qparams.scale[0]) * found.qparams.scale
+            old = edges[node.inputs[2]]
+            bias = found.bias
+            if bias is None:
+                bias = np.asarray(old.constant) * np.asarray(old.qparams.scale, np.float64)
+            codes = np.rint(bias / np.float64(step))
+            if np.abs(codes).max(initial=0) > _MOST_BIAS:
+                continue  # the weight codes that are there have scales wide enough for the bias
+            graph.set_constant(node.inputs[2], codes.astype(np.int32))
+            graph.set_qparams(
+                node.inputs[2],
+                QParams(scale=step.tolist(), zero_point=[0] * len(step), bits=32, axis=0),
+            )
         graph.set_constant(node.inputs[1], found.codes)
         graph.set_qparams(node.inputs[1], found.qparams)
-        graph.set_constant(node.inputs[2], bias_codes.astype(np.int32))
-        graph.set_qparams(
-            node.inputs[2],
-            QParams(scale=step.tolist(), zero_point=[0] * len(step), bits=32, axis=0),
-        )
 
 
 def _set_bias(graph: Any, node: Any, bias: NDArray[np.float32] | None) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
+from ..base.output_array import check_output_array
 
 
 def as_float(operation: str, x: ArrayLike, keep: bool = False) -> NDArray[Any]:
@@ -63,13 +64,7 @@ def gradient_array(
     if out is None:
         empty: NDArray[Any] = _core.distillation.empty(student.dtype, student.shape)
         return empty
-    if not isinstance(out, np.ndarray) or out.dtype != student.dtype:
-        raise TypeError(f"{operation}: out must be an ndarray of {student.dtype}")
-    if out.shape != student.shape or not (out.flags.c_contiguous and out.flags.writeable):
-        raise ValueError(
-            f"{operation}: out must be C-contiguous, writeable and of shape {student.shape}, "
-            f"got shape {out.shape}"
-        )
+    check_output_array(operation, out, student.shape, student.dtype)
     return out
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
+from ..base.output_array import check_output_array
 
 
 class _Quantizer(NamedTuple):
@@ -263,13 +264,7 @@ def _output(
 ) -> NDArray[np.float32]:
     if out is None:
         return np.empty_like(like)
-    if not isinstance(out, np.ndarray) or out.dtype != np.float32:
-        raise TypeError(f"{operation}: out must be an ndarray of float32")
-    if out.shape != like.shape or not (out.flags.c_contiguous and out.flags.writeable):
-        raise ValueError(
-            f"{operation}: out must be C-contiguous, writeable and of shape {like.shape}, "
-            f"got shape {out.shape}"
-        )
+    check_output_array(operation, out, like.shape, np.float32)
     return out
 
 

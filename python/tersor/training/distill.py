@@ -65,7 +65,7 @@ class DistillationCallback(Callback):
         self._loss: DistillationLoss | None = None if loss is None else _with_labels(loss)
         self._cache_teacher = cache_teacher
         self._cache: LogitCache | None = None
-        self._identity = ""
+        self._identity: str | None = None
 
     def on_fit_begin(self, state: TrainingState) -> None:
         """Place the teacher, choose the loss and whether logits are kept.
@@ -79,14 +79,10 @@ class DistillationCallback(Callback):
                 "distill: label_smoothing must be 0 where loss is given, got "
                 f"{state.options.label_smoothing}"
             )
-        self._identity = self._teacher.identity()
-        self._cache = choose_cache(
-            self._cache_teacher,
-            state.options,
-            state.samples,
-            data=state.data,
-            teacher=self._identity,
-        )
+        self._identity = None
+        if state.options.checkpoint_dir is not None or state.options.resume:
+            self._teacher_identity()  # before training moves weights that it may share
+        self._cache = choose_cache(self._cache_teacher, state, self._teacher_identity)
         self._teacher.begin(state.accelerator.device)
         if self._given_loss is None:
             from ..torch import KDLoss
@@ -113,7 +109,7 @@ class DistillationCallback(Callback):
         -------
         dict
         """
-        settings: dict[str, Any] = {"teacher": self._identity}
+        settings: dict[str, Any] = {"teacher": self._teacher_identity()}
         if self._given_loss is None:
             return settings | {"temperature": self._temperature, "alpha": self._alpha}
         loss = self._given_loss
@@ -188,6 +184,12 @@ class DistillationCallback(Callback):
         assert loss is not None
         logits = outputs.float()
         return batch.mixed(lambda labels: loss(logits, teacher, labels))
+
+    def _teacher_identity(self) -> str:
+        """Weights are read once a run, and only where a cache or a checkpoint needs their name."""
+        if self._identity is None:
+            self._identity = self._teacher.identity()
+        return self._identity
 
     def _logits(self, batch: Batch, state: TrainingState | None) -> torch.Tensor:
         known = None if self._cache is None else self._cache.get(batch)

@@ -22,7 +22,6 @@ from .checkpoint import NAME, check_fingerprint, load_checkpoint, save_checkpoin
 from .ema import Ema
 from .evaluate import check_outputs, evaluation_sums, means
 from .history import History
-from .identity import identity_of_data
 from .memory_format import channels_last, contiguous
 from .optimizer import make_optimizer
 from .precision import Precision
@@ -79,8 +78,7 @@ class Loop:
             options=options,
             accelerator=accelerator,
             precision=Precision(options.precision, self._device),
-            samples=len(batches.inputs.y),
-            data=identity_of_data(batches.inputs.x, batches.inputs.y),
+            inputs=batches.inputs,
             steps_per_epoch=batches.steps_per_epoch,
         )
 

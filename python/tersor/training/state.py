@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from .history import History
+from .identity import identity_of_data
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from .batches import Inputs
     from .ema import Ema
     from .options import Options
     from .precision import Precision
@@ -37,10 +40,8 @@ class TrainingState:
     ema : Ema or None
         Averaged weights.
     history : History
-    samples : int
-        Of the training set.
-    data : str
-        Identity of the training set.
+    inputs : Inputs
+        The training set.
     steps_per_epoch : int
     epoch, step : int
         Numbers of the present epoch and of the step within it, from 0.
@@ -64,8 +65,7 @@ class TrainingState:
     options: Options
     accelerator: Accelerator
     precision: Precision
-    samples: int
-    data: str
+    inputs: Inputs
     steps_per_epoch: int
     history: History = field(default_factory=History)
     optimizer: torch.optim.Optimizer | None = None
@@ -79,6 +79,16 @@ class TrainingState:
     seconds: float = 0.0
     skipped_steps: int = 0
     stop_reason: str | None = None
+
+    @property
+    def samples(self) -> int:
+        """Size of the training set."""
+        return len(self.inputs.y)
+
+    @cached_property
+    def data(self) -> str:
+        """Identity of the training set; reads some of its samples when first asked."""
+        return identity_of_data(self.inputs.x, self.inputs.y)
 
     @property
     def global_step(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from .identity import identity_of_model
 from .memory_format import channels_last, contiguous
 from .options import Options
 from .precision import Precision
+from .state import TrainingState
 
 # Beyond this, logits are kept only where the user asks for it: they are in every checkpoint.
 _CACHE_BYTES = 64 << 20
@@ -312,7 +314,7 @@ def versions_of(options: Options) -> int:
 
 
 def choose_cache(
-    wanted: bool | str | Path | None, options: Options, samples: int, *, data: str, teacher: str
+    wanted: bool | str | Path | None, state: TrainingState, teacher: Callable[[], str]
 ) -> LogitCache | None:
     """Return a cache where logits repeat.
 
@@ -320,10 +322,9 @@ def choose_cache(
     ----------
     wanted : bool, str, Path or None
         None keeps them where they repeat and take little memory.
-    options : Options
-    samples : int
-    data, teacher : str
-        Identities of what the logits come from.
+    state : TrainingState
+    teacher : callable
+        Returns the identity of the teacher; asked only where logits are kept.
 
     Returns
     -------
@@ -334,6 +335,7 @@ def choose_cache(
     ValueError
         If a cache is wanted and the images never repeat, or its file is of another run.
     """
+    options = state.options
     versions = versions_of(options)
     if wanted is False or (wanted is None and not 0 < versions < options.epochs):
         return None
@@ -344,7 +346,9 @@ def choose_cache(
         )
     limit = _CACHE_BYTES if wanted is None else None
     where = True if wanted is None else wanted
-    return LogitCache(where, options, samples, data=data, teacher=teacher, limit=limit)
+    return LogitCache(
+        where, options, state.samples, data=state.data, teacher=teacher(), limit=limit
+    )
 
 
 __all__ = ["LogitCache", "Teacher", "choose_cache", "versions_of"]
