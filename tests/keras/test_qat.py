@@ -15,6 +15,8 @@ layers = pytest.importorskip("keras.layers")
 import tersor  # noqa: E402
 import tersor.keras as tk  # noqa: E402
 from tersor.keras.quantized_layer import QuantizedLayer  # noqa: E402
+from tersor.keras.quantizers import FakeQuantize, learned_rounding  # noqa: E402
+from tersor.quantization import lsq_backward, lsq_forward  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
@@ -124,6 +126,78 @@ def test_phases(plain):
     model(2 * x, training=True)
     for a, b in zip(held, _state(model), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_an_overflow_does_not_stay_in_the_range():
+    quantizer = FakeQuantize()
+    for values in ([1.0, np.inf], [-1.0, 3.0], [-5.0, np.nan], [-np.inf, 9.0]):
+        y = quantizer(keras.ops.convert_to_tensor(np.float32(values)), training=True)
+    assert keras.ops.shape(y) == (2,)
+    found = [float(keras.ops.convert_to_numpy(v.value)) for v in (quantizer.lo, quantizer.hi)]
+    assert (found, int(quantizer.batches)) == ([-1.0, 3.0], 1)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="gradients by torch")
+def test_learned_rounding_is_that_of_the_kernels():
+    """Also at the limits, where the gradient goes to the scale alone."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    scale = np.float32(2.0 ** rng.integers(-4, 1, 6))  # limits are hit exactly
+    w = rng.normal(size=(9, 6)).astype(np.float32)
+    w[0], w[1] = 7 * scale, -7 * scale
+    dy = rng.normal(size=w.shape).astype(np.float32)
+    t, s = torch.tensor(w, requires_grad=True), torch.tensor(scale, requires_grad=True)
+    y = learned_rounding(t, s, 7.0)
+    y.backward(torch.tensor(dy))
+    options = {"bits": 4, "narrow": True, "axis": 1}
+    dw, ds, _ = lsq_backward(dy, w, scale, gradient_scale=1.0, **options)
+    np.testing.assert_allclose(y.detach().numpy(), lsq_forward(w, scale, **options), rtol=1e-6)
+    np.testing.assert_array_equal(t.grad.numpy(), dw)
+    np.testing.assert_allclose(s.grad.numpy(), ds, rtol=1e-5, atol=1e-5)
+    assert not dw[:2].any()
+
+
+def test_learned_scales_start_where_the_error_is_least_and_move(plain, trained):
+    recipe, model, _ = trained
+    own = [m for m in model.layers if isinstance(m, QuantizedLayer)]
+    assert {m.rounding.learned for m in own} == {recipe == "w4a8"}
+    assert all(m.rounding.learned for m in _quantized(tk.prepare_qat(plain, learned_scales=True)))
+    if recipe == "int8":
+        return
+    assert all(np.any(_value(m.log_scale)) for m in own)
+    fresh = tk.prepare_qat(plain, "w4a8")
+    tk.set_qat_phase(fresh, "observe")
+    fresh.set_weights([1.5 * w if w.ndim > 1 else w for w in fresh.get_weights()])
+    tk.set_qat_phase(fresh, "quantize")
+    for layer in _quantized(fresh):
+        w, scale = _value(layer.inner.kernel), _value(layer.start)
+        full = np.abs(w).max(layer.rounding.axes, keepdims=True) / 7
+        errors = [np.square(np.clip(np.rint(w / s), -7, 7) * s - w).sum() for s in (scale, full)]
+        assert errors[0] < errors[1]
+        assert np.all(scale > 0.3 * full)
+        layer.log_scale.assign(np.full(scale.shape, 0.25, np.float32))
+    tk.set_qat_phase(fresh, "observe")
+    tk.set_qat_phase(fresh, "quantize")  # resumed: what was learned stays
+    assert all(np.all(_value(m.log_scale) == 0.25) for m in _quantized(fresh))
+
+
+def test_learned_scales_follow_the_normalisation(plain):
+    """Codes stay while the moving variance, and with it the folded weight, changes."""
+    model = tk.prepare_qat(plain, "w4a8")
+    model(samples(1)[0], training=True)
+    layer = next(m for m in _quantized(model) if m.norm is not None)
+    before = layer.integers(*layer.folded())[0]
+    layer.norm.moving_variance.assign(4 * _value(layer.norm.moving_variance))
+    np.testing.assert_array_equal(layer.integers(*layer.folded())[0], before)
+
+
+def _quantized(model):
+    return [m for m in model.layers if isinstance(m, QuantizedLayer)]
+
+
+def _value(variable):
+    return keras.ops.convert_to_numpy(variable.value)
 
 
 def _state(model):

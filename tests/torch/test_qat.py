@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import io
+import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from torch.nn import functional as F
 import tersor
 from tersor import zoo
 from tersor.torch import FakeQuantize, finalize, prepare_qat, set_qat_phase
+from tersor.torch import int8_arithmetic as int8
 from tersor.torch.fake_quantize import ActivationQuantizer, WeightQuantizer
 from tersor.torch.qat_network import network_of
 from tersor.torch.quantized_layer import QuantizedLayer
@@ -245,6 +249,49 @@ def test_compiled_network_trains_alike():
     assert isinstance(tersor.from_torch(compiled, x), tersor.Graph)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("training", [False, True])
+def test_compiled_to_machine_code(prepared, training):
+    without_dropout(prepared)
+    trained(prepared, 1)
+    set_qat_phase(prepared, "freeze")
+    prepared.train(training)
+    x = images(8, 3)
+    compiled = torch.compile(copy.deepcopy(prepared), fullgraph=True)
+    found, expected = run(compiled, x), run(prepared, x)
+    if not training:
+        np.testing.assert_array_equal(found, expected)
+    # Convolutions in another order of summation: single values may round to the next code.
+    assert np.abs(found - expected).mean() <= 1e-2 * np.abs(expected).mean()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_integer_arithmetic_is_compiled_to_machine_code():
+    torch.manual_seed(0)
+    output = int8.Codes(*(torch.tensor(v) for v in (0.1, 3.0, -128.0, 127.0)))
+    sums = torch.randint(-30_000, 30_000, (4, 16, 5, 5)).double()
+    multiplier = torch.rand(16, 1, 1, dtype=torch.float64) * 0.01
+    compiled = torch.compile(int8.requantize)(sums, multiplier, output)
+    assert torch.equal(compiled, int8.requantize(sums, multiplier, output))
+
+
+def test_fixed_point_multipliers():
+    rng = np.random.default_rng(0)
+    edge = 2.0 ** np.arange(-40, 20)
+    values = np.concatenate(
+        [rng.random(1000) * 2.0 ** rng.integers(-60, 10, 1000), edge, np.nextafter(edge, 0)]
+    )
+    mantissa, shift = int8._fixed(torch.from_numpy(values))
+    fraction, exponent = np.frexp(values)
+    wanted = np.floor(fraction * 2.0**31 + 0.5)
+    over = wanted == 2.0**31
+    wanted, exponent = np.where(over, 2.0**30, wanted), exponent + over
+    tiny = exponent < -31
+    np.testing.assert_array_equal(mantissa.numpy(), np.where(tiny, 0, wanted))
+    np.testing.assert_array_equal(shift.numpy(), np.where(tiny, 0, exponent))
+
+
 def test_learned_scales_are_trained_and_deployed(plain):
     network = prepare_qat(plain, "w4a8", images(2, 0), learned_scales=True)
     set_qat_phase(network, "observe")
@@ -283,6 +330,86 @@ def test_state_dict_resumes(prepared, prepared_once):
     other.load_state_dict(prepared.state_dict())
     x = images(4, 1)
     np.testing.assert_array_equal(run(other.eval(), x), run(prepared.eval(), x))
+
+
+class Constants(nn.Module):
+    """Tensors of the module itself: a literal, a buffer outside of checkpoints, an unused one."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+        self.register_buffer("shift", torch.randn(3), persistent=False)
+        self.register_buffer("unused", torch.ones(2))
+
+    def forward(self, x):
+        return (torch.sigmoid(self.fc(x)) + self.shift) * torch.tensor([1.0, 2.0, 3.0])
+
+
+def copied(network):
+    return copy.deepcopy(network)
+
+
+def pickled(network):
+    return pickle.loads(pickle.dumps(network))
+
+
+def saved(network):
+    file = io.BytesIO()
+    torch.save(network, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("again", [copied, pickled, saved])
+def test_whole_networks_are_copied_and_saved(deployed, again):
+    network, _, x = deployed
+    other = again(again(network))
+    assert list(other.state_dict()) == list(network.state_dict())
+    np.testing.assert_array_equal(run(other, x), run(network, x))
+    assert torch.equal(finalize(other).stem.weight, network.stem.weight)
+    np.testing.assert_array_equal(
+        tersor.Session(tersor.from_torch(other, images(2)))(x.numpy()), run(network, x)
+    )
+    before = network.stem.weight.detach().clone()
+    set_qat_phase(other, "quantize")
+    trained(other, 1)
+    assert not torch.equal(other.stem.weight, before)
+    assert torch.equal(network.stem.weight, before)
+
+
+@pytest.mark.parametrize("again", [copied, pickled])
+def test_copies_keep_constants_out_of_checkpoints(again):
+    torch.manual_seed(0)
+    module, x = Constants(), torch.randn(8, 4)
+    network = prepare_qat(module, "int8", x)
+    network(x)
+    other = again(network)
+    assert list(other.state_dict()) == list(network.state_dict())
+    assert set(module.state_dict()) <= set(other.state_dict())
+    other.load_state_dict(module.state_dict())
+    np.testing.assert_array_equal(run(other.eval(), x), run(network.eval(), x))
+
+
+def test_batches_are_counted_as_in_the_plain_module():
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=None), nn.ReLU(), nn.Conv2d(4, 2, 3)
+    )
+    x = torch.randn(4, 3, 8, 8)
+    network = prepare_qat(module, "int8", x)
+    set_qat_phase(network, "observe")
+    plain = copy.deepcopy(module)
+    for part in (network.train(), plain.train()):
+        for i in range(3):
+            part(x * (i + 1))
+    final = finalize(network)
+    assert int(final[1].num_batches_tracked) == 3
+    torch.testing.assert_close(final[1].running_mean, plain[1].running_mean)
+    torch.testing.assert_close(final[1].running_var, plain[1].running_var)
+    set_qat_phase(network, "settle")
+    network(x)
+    network.eval()(x)
+    assert int(network.get_buffer("1.num_batches_tracked")) == 3
 
 
 def test_gradients_in_evaluation_mode(deployed):

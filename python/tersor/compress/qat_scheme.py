@@ -26,7 +26,8 @@ class Scheme:
         Bits of the layers that a pattern names; 0 leaves them in float. The last one counts.
     dense_per_channel, conv_per_channel : bool
         A scale per output of such layers with 8-bit weights.
-    learned_scales : bool
+    learned_scales : bool or None
+        None for those of weights of fewer than 8 bits.
     momentum : float
         Of the activations' ranges.
     """
@@ -35,7 +36,7 @@ class Scheme:
     layers: Mapping[str, int] = field(default_factory=dict)
     dense_per_channel: bool = False
     conv_per_channel: bool = True
-    learned_scales: bool = False
+    learned_scales: bool | None = False
     momentum: float = 0.05
 
     @classmethod
@@ -43,7 +44,7 @@ class Scheme:
         cls,
         recipe: Recipe | Mapping[str, Any] | str | Path,
         *,
-        learned_scales: bool,
+        learned_scales: bool | None,
         momentum: float,
     ) -> Scheme:
         """Read a recipe.
@@ -51,7 +52,7 @@ class Scheme:
         Parameters
         ----------
         recipe : Recipe, mapping, str or Path
-        learned_scales : bool
+        learned_scales : bool or None
         momentum : float
 
         Returns
@@ -76,7 +77,7 @@ class Scheme:
             layers,
             parsed.dense_per_channel,
             parsed.conv_per_channel,
-            bool(learned_scales),
+            None if learned_scales is None else bool(learned_scales),
             float(momentum),
         )
 

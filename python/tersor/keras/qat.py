@@ -21,6 +21,7 @@ def prepare_qat(
     model: keras.Model,
     recipe: Recipe | Mapping[str, Any] | str | Path = "int8",
     *,
+    learned_scales: bool | None = None,
     momentum: float = 0.05,
 ) -> keras.Model:
     """Make a model train with the rounding that it will have when it is deployed.
@@ -35,6 +36,9 @@ def prepare_qat(
         Functional or sequential, built; channels last. It is not changed.
     recipe : Recipe, mapping, str or Path, default "int8"
         "int8", or "w4a8" for 4-bit weights; `layers` and `dense_per_channel` count.
+    learned_scales : bool, optional
+        Train the scales of the weights too (LSQ); by default those of weights of fewer than 8 bits.
+        Else they follow the largest weights.
     momentum : float, default 0.05
         Share of a new batch in the ranges of the activations, in (0, 1].
 
@@ -53,6 +57,10 @@ def prepare_qat(
     ValueError
         The recipe does not round activations.
 
+    References
+    ----------
+    Esser et al., "Learned Step Size Quantization", ICLR 2020.
+
     Examples
     --------
     >>> import keras, tersor                                                   # doctest: +SKIP
@@ -65,7 +73,7 @@ def prepare_qat(
         raise TypeError(f"prepare_qat: model must be a keras.Model, got {type(model).__name__}")
     if _network(model) is not None:
         raise ValueError("prepare_qat: model must be a plain model, got a prepared one")
-    scheme = Scheme.parse(recipe, learned_scales=False, momentum=momentum)
+    scheme = Scheme.parse(recipe, learned_scales=learned_scales, momentum=momentum)
     return KerasNetwork.build(model, scheme)
 
 
@@ -105,7 +113,8 @@ def set_qat_phase(model: keras.Model, phase: Phase) -> None:
     model : keras.Model
         From :func:`prepare_qat`.
     phase : {"observe", "quantize", "settle", "freeze"}
-        "observe" only measures ranges, "quantize" rounds while ranges follow, "settle" holds the
+        "observe" only measures ranges; when it ends, learned scales begin where the squared error
+        of the weight is least. "quantize" rounds while ranges follow, "settle" holds the
         statistics of BatchNormalization, which now run, and rounds biases; "freeze" holds the
         ranges too.
 
@@ -124,6 +133,9 @@ def set_qat_phase(model: keras.Model, phase: Phase) -> None:
         )
     if _network(model) is None:
         raise ValueError("set_qat_phase: model must come from prepare_qat, got a plain one")
+    for layer in model.layers if phase != "observe" else ():
+        if isinstance(layer, QuantizedLayer) and not layer.ends.target.quantizing:
+            layer.start_scales()
     for layer in model.layers:
         if isinstance(layer, FakeQuantize):
             layer.observing = phase != "freeze"

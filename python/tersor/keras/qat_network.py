@@ -263,6 +263,8 @@ class _Builder:
     def _quantized(self, name: str) -> QuantizedLayer:
         node, norm, activation, layer = self._layers[name]
         bits, channels, _ = weight_form(self._graph, node, self._network.scheme)
+        learned = self._network.scheme.learned_scales
+        learned = bits < 8 if learned is None else learned
         rank = len(layer.kernel.shape)
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         axes = (0, 1) if depthwise else tuple(range(rank - 1))
@@ -271,7 +273,7 @@ class _Builder:
         own = [type(part).from_config(part.get_config()) for part in parts]
         made = QuantizedLayer(
             own[0],
-            WeightRounding(bits, channels, axes),
+            WeightRounding(bits, channels, axes, learned=learned),
             ends,
             own[1] if norm is not None else None,
             activation,
@@ -281,6 +283,7 @@ class _Builder:
         for source, copy in zip(parts, own, strict=True):
             copy.set_weights(source.get_weights())
             self._network._copied.append((source, copy))
+        made.start_scales(for_good=False)
         self._network._trained[node.name] = made
         return made
 

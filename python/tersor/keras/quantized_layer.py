@@ -7,7 +7,15 @@ from typing import Any
 import keras  # type: ignore[import-untyped]
 from keras import ops
 
-from .quantizers import FakeQuantize, WeightRounding, as_array, narrow, straight_through, wide
+from .quantizers import (
+    FakeQuantize,
+    WeightRounding,
+    as_array,
+    learned_rounding,
+    narrow,
+    straight_through,
+    wide,
+)
 
 _LEAST_FACTOR = 1e-12
 _EXACT_IN_FLOAT = 1 << 24  # integers below are float32 values, and so are their sums
@@ -68,7 +76,34 @@ class QuantizedLayer(keras.layers.Layer):  # type: ignore[misc]
             self.inner.build(input_shape)
         if self.norm is not None and not self.norm.built:
             self.norm.build(self.inner.compute_output_shape(input_shape))
+        if self.rounding.learned:
+            shape = self.rounding.best_scale(as_array(self._kernel())).shape
+            # The scale is start * exp(log_scale): a step of any optimizer is a share of it.
+            self.log_scale = self._state("log_scale", shape, trainable=True)
+            self.start = self._state("start", shape)
+            self.is_started = self._state("is_started", ())
         self.built = True
+
+    def _state(self, name: str, shape: tuple[int, ...], *, trainable: bool = False) -> Any:
+        return self.add_weight(
+            shape=shape, initializer="zeros", trainable=trainable, name=name, dtype="float32"
+        )
+
+    def start_scales(self, *, for_good: bool = True) -> None:
+        """Let learned scales begin where the squared error of the weight is least.
+
+        Parameters
+        ----------
+        for_good : bool, default True
+            They do not begin anew after this.
+        """
+        if not self.rounding.learned or float(as_array(self.is_started)):
+            return
+        per_channel = self.rounding.channels is not None
+        kernel = self._kernel() if per_channel else self.folded()[0]
+        self.start.assign(self.rounding.best_scale(as_array(kernel)))
+        self.log_scale.assign(ops.zeros_like(self.log_scale.value))
+        self.is_started.assign(float(for_good))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the layer's output shape."""
@@ -94,13 +129,15 @@ class QuantizedLayer(keras.layers.Layer):  # type: ignore[misc]
         kernel, bias = self._kernel(), self._bias()
         if not self.ends.target.quantizing:
             y = self._linear(x, kernel, bias)
+            if self.rounding.learned:  # every variable has a gradient
+                y = y + ops.cast(0 * ops.sum(self.log_scale.value), y.dtype)
             return y if self.norm is None else self.norm(y, training=training)
         if training and self.norm is not None and not self.norm_frozen:
             return self._train_norm(x, kernel, bias)
         kernel, bias = self.folded(kernel, bias)
         if training:
             scale, steps = self._steps(kernel, bias)
-            kernel = straight_through(kernel, self._codes(kernel, scale) * scale)
+            kernel = self._rounded(kernel, scale)
             if bias is not None:
                 bias = straight_through(bias, ops.round(bias / steps) * steps)
             return self._linear(x, kernel, bias)
@@ -133,8 +170,7 @@ class QuantizedLayer(keras.layers.Layer):  # type: ignore[misc]
         small = ops.abs(factor) < _LEAST_FACTOR
         factor = self._along(ops.where(small, ops.full_like(factor, _LEAST_FACTOR), factor))
         scale, _ = self._steps(kernel * factor, self.folded(kernel, bias)[1])
-        rounded = self._codes(kernel * factor, scale) * scale / factor
-        y = self._linear(x, straight_through(kernel, rounded), bias)
+        y = self._linear(x, self._rounded(kernel * factor, scale) / factor, bias)
         return self.norm(y, training=True)
 
     def _infer(self, x: Any, kernel: Any, bias: Any) -> Any:
@@ -175,8 +211,23 @@ class QuantizedLayer(keras.layers.Layer):  # type: ignore[misc]
             needed = needed * (1 + 2.0**-22)
             needed = ops.max(needed) if self.rounding.channels is None else self._along(needed)
             least = ops.maximum(least, needed)
-        scale = ops.stop_gradient(self.rounding.scale_of(kernel, least))
-        return scale, self._flat(scale * scale_in)
+        if self.rounding.learned:
+            scale = ops.maximum(self._learned_scale(), least)
+        else:
+            scale = ops.stop_gradient(self.rounding.scale_of(kernel, least))
+        return scale, self._flat(ops.stop_gradient(scale) * scale_in)
+
+    def _learned_scale(self) -> Any:
+        scale = self.start.value * ops.exp(self.log_scale.value)
+        if self.norm is None or self.rounding.channels is None:
+            return scale
+        # Of the kernel itself: the folded one keeps its codes while the moving variance changes.
+        return scale * self._along(ops.maximum(ops.abs(self._factor()), _LEAST_FACTOR))
+
+    def _rounded(self, kernel: Any, scale: Any) -> Any:
+        if self.rounding.learned:
+            return learned_rounding(kernel, scale, self.rounding.high)
+        return straight_through(kernel, self._codes(kernel, scale) * scale)
 
     def _codes(self, kernel: Any, scale: Any) -> Any:
         return ops.stop_gradient(

@@ -7,8 +7,10 @@ from typing import Any
 import keras  # type: ignore[import-untyped]
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from .. import _core
+from ..quantization import choose_qparams
 
 LEAST_SCALE = 2.0**-126  # the smallest normal float, as in quantization/qparams.cpp
 
@@ -101,11 +103,7 @@ class FakeQuantize(keras.layers.Layer):  # type: ignore[misc]
         tensor
         """
         if training and self.observing and self.fixed is None:
-            share = ops.maximum(1 / (self.batches + 1), self.momentum)
-            self.batches.assign_add(1.0)
-            values = ops.stop_gradient(narrow(x))
-            self.lo.assign(self.lo + share * (ops.min(values) - self.lo))
-            self.hi.assign(self.hi + share * (ops.max(values) - self.hi))
+            self._observe(ops.stop_gradient(narrow(x)))
         if not self.quantizing:
             return x
         scale, zero = self.parameters_of_codes()
@@ -115,6 +113,15 @@ class FakeQuantize(keras.layers.Layer):  # type: ignore[misc]
             if torch_backend.can_round(x):
                 return torch_backend.fake_quantize(x, float(scale), int(zero))
         return ops.cast(fake_quantize(narrow(x), scale, zero, self.low, self.high), x.dtype)
+
+    def _observe(self, values: Any) -> None:
+        lo, hi = ops.min(values), ops.max(values)
+        # One overflow must not stay in the average.
+        finite = ops.logical_and(ops.isfinite(lo), ops.isfinite(hi))
+        share = ops.maximum(1 / (self.batches + 1), self.momentum)
+        self.batches.assign_add(narrow(finite))
+        for held, seen in ((self.lo, lo), (self.hi, hi)):
+            held.assign(ops.where(finite, held + share * (seen - held), held.value))
 
     def parameters_of_codes(self) -> tuple[Any, Any]:
         """Return scale and zero point, both float32 of shape ()."""
@@ -163,12 +170,17 @@ class WeightRounding:
         Number of scales; None for one.
     axes : tuple of int
         Of the weight that a scale spans, for a scale per channel.
+    learned : bool, default False
+        The optimizer moves the scales (LSQ); else the largest weights decide.
     """
 
-    def __init__(self, bits: int, channels: int | None, axes: tuple[int, ...]) -> None:
+    def __init__(
+        self, bits: int, channels: int | None, axes: tuple[int, ...], *, learned: bool = False
+    ) -> None:
         self.bits = bits
         self.channels = channels
         self.axes = axes
+        self.learned = learned
         self.high = float(2 ** (bits - 1) - 1)
 
     def scale_of(self, w: Any, least: Any) -> Any:
@@ -177,6 +189,42 @@ class WeightRounding:
         largest = ops.max(ops.abs(ops.stop_gradient(w)), axis=axes, keepdims=True)
         scale = _without_zeros(wide(largest) / self.high)
         return ops.maximum(scale, least)
+
+    def best_scale(self, w: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the scales of least squared error, in a shape that broadcasts against `w`."""
+        w = np.asarray(w, np.float32)
+        kept = tuple(axis for axis in range(w.ndim) if axis not in self.axes)
+        q = choose_qparams(
+            w, bits=self.bits, axis=None if self.channels is None else kept, method="mse"
+        )
+        shape = [n if self.channels and axis in kept else 1 for axis, n in enumerate(w.shape)]
+        return np.asarray(q.scale, np.float32).reshape(shape)
+
+
+def learned_rounding(w: Any, scale: Any, high: float) -> Any:
+    """Round a weight, with gradients for the weight and its scales (LSQ).
+
+    Parameters
+    ----------
+    w : tensor of float32
+    scale : tensor of float32
+        Broadcasts against `w`; > 0.
+    high : float
+        Largest code; the lowest is its negative.
+
+    Returns
+    -------
+    tensor of float32
+
+    References
+    ----------
+    Esser et al., "Learned Step Size Quantization", ICLR 2020.
+    """
+    steps = w / scale
+    limited = ops.stop_gradient(ops.clip(steps, -high, high))
+    inside = ops.abs(ops.stop_gradient(steps)) < high
+    smooth = ops.where(inside, steps, limited)
+    return (smooth + (ops.round(limited) - ops.stop_gradient(smooth))) * scale
 
 
 def _without_zeros(scale: Any) -> Any:
@@ -201,4 +249,13 @@ def as_array(x: Any) -> Any:
     return np.asarray(ops.convert_to_numpy(getattr(x, "value", x)))
 
 
-__all__ = ["FakeQuantize", "WeightRounding", "as_array", "fake_quantize", "narrow", "wide"]
+__all__ = [
+    "FakeQuantize",
+    "WeightRounding",
+    "as_array",
+    "fake_quantize",
+    "learned_rounding",
+    "narrow",
+    "straight_through",
+    "wide",
+]

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
-_Q31 = 2.0**31
+# Of a float64.
+_FRACTION_BITS = 52
+_EXPONENT_BIAS = 1023
 
 
 @dataclass(frozen=True)
@@ -55,19 +57,23 @@ def code_limits(
 
 
 def _fixed(multiplier: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mantissa in [2^30, 2^31) and shift: ``multiplier = mantissa * 2^(shift - 31)``."""
-    fraction, exponent = torch.frexp(multiplier)
-    mantissa = torch.floor(fraction * _Q31 + 0.5)
-    over = mantissa >= _Q31
-    mantissa = torch.where(over, mantissa / 2, mantissa)
-    shift = exponent + over.to(exponent.dtype)
+    """Mantissa in [2^30, 2^31) and shift as int64: ``multiplier = mantissa * 2^(shift - 31)``."""
+    # From the bits of a positive double: compilers of graphs fail at frexp of doubles.
+    bits = multiplier.view(torch.int64)
+    shift = (bits >> _FRACTION_BITS) - _EXPONENT_BIAS + 1
+    fraction = (bits & ((1 << _FRACTION_BITS) - 1)) | (1 << _FRACTION_BITS)
+    spare = _FRACTION_BITS - 30
+    mantissa = (fraction + (1 << (spare - 1))) >> spare
+    over = mantissa >> 31
+    mantissa, shift = mantissa >> over, shift + over
     tiny = shift < -31
-    return torch.where(tiny, 0.0, mantissa), torch.where(tiny, torch.zeros_like(shift), shift)
+    return torch.where(tiny, 0, mantissa), torch.where(tiny, 0, shift)
 
 
 def _offset(shift: torch.Tensor) -> torch.Tensor:
-    half = torch.exp2((shift - 1).double()).float()
-    return torch.where(shift < 0, half, torch.zeros_like(half))
+    # 2^(shift - 1), which is exact in float32 for shift in [-31, -1].
+    half = 1 / (1 << torch.clamp(1 - shift, min=1)).float()
+    return torch.where(shift < 0, half, 0.0)
 
 
 def _round(v: torch.Tensor, output: Codes) -> torch.Tensor:
@@ -124,7 +130,7 @@ def requantize_exactly(
         Integers.
     multiplier : torch.Tensor of float64, shape ()
     output : Codes
-    fixed : pair of torch.Tensor, optional
+    fixed : pair of torch.Tensor of int64, optional
         Mantissa and shift, if they are not the multiplier's.
 
     Returns
@@ -132,7 +138,7 @@ def requantize_exactly(
     torch.Tensor of float32
     """
     mantissa, shift = _fixed(multiplier) if fixed is None else fixed
-    y = _scaled(sums.long(), mantissa.long(), shift.long()).float()
+    y = _scaled(sums.long(), mantissa, shift).float()
     return torch.clamp(y, output.low, output.high)
 
 
@@ -144,7 +150,7 @@ def _requantize_product(
 ) -> torch.Tensor:
     """Requantize where sums often fall on ties: in integers if the multiplier is simple."""
     mantissa, shift = _fixed(multiplier) if fixed is None else fixed
-    often_ties = (shift >= 0) | (mantissa.long() & 0xFFFFF == 0)
+    often_ties = (shift >= 0) | (mantissa & 0xFFFFF == 0)
     v = sums.float() * multiplier.float()
     fast = _round(v + torch.copysign(_offset(shift), v), output)
     return torch.where(often_ties, requantize_exactly(sums, multiplier, output, fixed), fast)
@@ -209,9 +215,9 @@ def mean(x: torch.Tensor, scale: torch.Tensor, axes: list[int], output: Codes) -
     mantissa, shift = _fixed(ratio)
     # The largest power of two not above the count goes into the shift; 31 bits stay.
     spare = torch.clamp(shift + 31, max=min(count.bit_length() - 1, 32))
-    wide = torch.div(mantissa.long() << spare.long(), count, rounding_mode="floor")
+    wide = torch.div(mantissa << spare, count, rounding_mode="floor")
     sums = x.double().sum(axes, keepdim=True)
-    return _requantize_product(sums, ratio / count, output, (wide.double(), shift - spare))
+    return _requantize_product(sums, ratio / count, output, (wide, shift - spare))
 
 
 def average(sums: torch.Tensor, counts: torch.Tensor, zero_point: torch.Tensor) -> torch.Tensor:

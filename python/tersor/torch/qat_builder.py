@@ -14,6 +14,7 @@ from ..base.error import UnsupportedError
 from ..compress.trained_graph import LAYERS, weight_form
 from .captured import Captured, region
 from .fake_quantize import ActivationQuantizer, WeightQuantizer
+from .prepared_module import PreparedModule
 from .qat_network import Network
 from .quantized_layer import Norm, QuantizedLayer
 from .quantized_operator import OPERATORS, QuantizedOperator
@@ -46,6 +47,9 @@ _HARMLESS = {
     "reshape", "flatten", "squeeze", "unsqueeze", "sym_size", "add", "permute", "transpose",
 }  # fmt: skip
 
+_SUMS = {_aten.add.Tensor, _aten.add_.Tensor}  # of tensors, not of sizes
+_OWNERS = ("edges", "layers", "operators", "literals")  # children of the module of quantizers
+
 
 class NormLayer(nn.Module):
     """BatchNorm between float nodes, with its training behaviour.
@@ -66,10 +70,12 @@ class NormLayer(nn.Module):
         bias: torch.Tensor | None,
         mean: torch.Tensor,
         variance: torch.Tensor,
+        count: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Normalise; in training by the batch, whose statistics move `mean` and `variance`."""
+        momentum = self.norm.share_of(count) if self.training else 0.0
         return F.batch_norm(
-            x, mean, variance, weight, bias, self.training, self.norm.momentum, self.norm.epsilon
+            x, mean, variance, weight, bias, self.training, momentum, self.norm.epsilon
         )
 
 
@@ -96,7 +102,7 @@ class Builder:
         self._placement = placement
         self._quantizers: dict[int, ActivationQuantizer] = {}
         self._qat = nn.Module()
-        self._owners = {name: nn.Module() for name in ("edges", "layers", "operators")}
+        self._owners = {name: nn.Module() for name in _OWNERS}
         for name, owner in self._owners.items():
             self._qat.add_module(name, owner)
         self._value: dict[int, fx.Node] = {}  # edge -> its rounded values
@@ -137,7 +143,7 @@ class Builder:
         scheme = self._network.scheme
         quantizer = ActivationQuantizer(
             fixed=None if fixed is None else (float(fixed.scale[0]), int(fixed.zero_point[0])),
-            learned=scheme.learned_scales,
+            learned=bool(scheme.learned_scales),
             momentum=scheme.momentum,
         )
         first = (list(members.sources) or list(members.edges))[0]
@@ -203,13 +209,19 @@ class Builder:
         known = dict(self._program.named_parameters()) | dict(self._program.named_buffers())
         shape = tuple(self._edges[edge].shape)
         if origin not in known or tuple(known[origin].shape) != shape:
-            origin = f"{self._network.root}_constant_{edge}"
             value = torch.from_numpy(self._native.edges[edge].constant.copy())
-            self._program.register_buffer(origin, value, persistent=False)
+            origin = self._literal(f"edge_{edge}", value)
         first = next(iter(self._graph.nodes))
         with self._graph.inserting_before(first):
-            node = self._graph.get_attr(origin)
+            node = self._graph.create_node("get_attr", origin)
         return self._round(edge, node)
+
+    def _literal(self, name: str, value: torch.Tensor) -> str:
+        """Keep a tensor that is no part of the module; returns its name."""
+        literals = self._owners["literals"]
+        own = _identifier(name, literals)
+        literals.register_buffer(own, value.detach(), persistent=False)
+        return f"{self._network.root}.literals.{own}"
 
     def _region(self, node: fx.Node) -> list[fx.Node]:
         return list(region(node, lambda n: n in self._mapped or n.op == "call_module"))
@@ -224,7 +236,7 @@ class Builder:
             for n in within
             if n.target not in _LINEAR | _DROPOUT
             and n.target is not _NORM
-            and _short(n) not in _HARMLESS
+            and (_short(n) not in _HARMLESS or n.target in _SUMS)
         ]
         if len(linear) + bool(norms and not linear) != 1 or len(norms) > 1 or strange:
             what = ", ".join(sorted({_short(n) for n in strange or [*linear, *norms]})) or "nothing"
@@ -236,10 +248,10 @@ class Builder:
         if linear:
             weight = linear[0].args[1]
             bias = linear[0].args[2] if len(linear[0].args) > 2 else None
-        gamma = beta = mean = variance = norm = None
+        gamma = beta = mean = variance = norm = count = None
         if norms:
             gamma, beta, mean, variance = norms[0].args[1:5]
-            norm = _norm(norms[0])
+            norm, count = self._norm(norms[0])
         tensors = (weight, bias, gamma, beta, mean, variance)
         if any(isinstance(t, fx.Node) and t.op != "get_attr" for t in tensors):
             raise UnsupportedError(
@@ -260,12 +272,12 @@ class Builder:
         )
         x = self._operand(node.inputs[0], within)
         with self._graph.inserting_after(out):
-            return self._graph.create_node("call_module", name, (x, *tensors))
+            return self._graph.create_node("call_module", name, (x, *tensors, count))
 
     def _weight_quantizer(self, node: Any) -> WeightQuantizer:
         scheme = self._network.scheme
         bits, channels, axis = weight_form(self._native, node, scheme)
-        return WeightQuantizer(channels, axis=axis, bits=bits, learned=scheme.learned_scales)
+        return WeightQuantizer(channels, axis=axis, bits=bits, learned=bool(scheme.learned_scales))
 
     def _operator(self, node: Any) -> fx.Node:
         out = self._fx(node.outputs[0], "edge")
@@ -283,7 +295,7 @@ class Builder:
         return self._call(node.op, operator, operands, out)
 
     def _call(
-        self, kind: str, operator: nn.Module, operands: Sequence[fx.Node], after: fx.Node
+        self, kind: str, operator: nn.Module, operands: Sequence[Any], after: fx.Node
     ) -> fx.Node:
         operators = self._owners["operators"]
         own = _identifier(kind, operators)
@@ -355,11 +367,26 @@ class Builder:
                     kind = nn.Dropout2d  # type: ignore[assignment]
                 made = self._call("dropout", kind(float(node.args[1])), [node.args[0]], node)
             elif node.target is _NORM:
-                made = self._call("batch_norm", NormLayer(_norm(node)), node.args[:5], node)
+                norm, count = self._norm(node)
+                made = self._call("batch_norm", NormLayer(norm), [*node.args[:5], count], node)
             else:
                 continue
             node.replace_all_uses_with(made)
             self._graph.erase_node(node)
+
+    def _norm(self, node: fx.Node) -> tuple[Norm, fx.Node | None]:
+        """The settings of a BatchNorm, and the buffer that counts its batches."""
+        epsilon, momentum = float(node.args[7]), float(node.args[6])  # type: ignore[arg-type]
+        mean = node.args[3]
+        path = str(mean.target).rpartition(".")[0] if isinstance(mean, fx.Node) else ""
+        owner = self._network.template.get_submodule(path)
+        if not isinstance(getattr(owner, "num_batches_tracked", None), torch.Tensor):
+            return Norm(epsilon, momentum), None
+        with self._graph.inserting_before(next(iter(self._graph.nodes))):
+            name = f"{path}.num_batches_tracked" if path else "num_batches_tracked"
+            count = self._graph.create_node("get_attr", name)
+        # The captured program has 0 for the mean over all batches.
+        return Norm(epsilon, None if getattr(owner, "momentum", 0.0) is None else momentum), count
 
     def _assemble(self) -> fx.GraphModule:
         root = nn.Module()
@@ -380,16 +407,14 @@ class Builder:
             if node.op == "get_attr" and not _has(root, str(node.target)):
                 value = _get(self._program, str(node.target))
                 if isinstance(value, torch.Tensor):
-                    _place(
-                        root,
-                        str(node.target),
-                        lambda m, n, v=value: m.register_buffer(n, v.detach(), persistent=False),
-                    )
+                    node.target = self._literal(str(node.target), value)
                 else:
                     _place(root, str(node.target), lambda m, n, v=value: m.add_module(n, v))
         _call_plainly(self._graph)
         self._graph.lint()
-        prepared = fx.GraphModule(root, self._graph)
+        # Who unpickles a graph module traces its code, which the exporter's tracer cannot.
+        self._graph._tracer_cls = fx.Tracer
+        prepared = PreparedModule(root, self._graph)
         _complete(prepared, root)
         prepared.recompile()
         return prepared
@@ -417,17 +442,17 @@ def _call_plainly(graph: fx.Graph) -> None:
 
 
 def _complete(prepared: fx.GraphModule, root: nn.Module) -> None:
-    """Parameters and buffers that the program does not use keep their names too."""
+    """What the program does not use keeps its name too, and checkpoints hold what they held."""
     for name, parameter in root.named_parameters(remove_duplicate=False):
         if not _has(prepared, name):
             _place(prepared, name, lambda m, n, v=parameter: m.register_parameter(n, v))
     for name, buffer in root.named_buffers(remove_duplicate=False):
-        owner = root.get_submodule(name.rpartition(".")[0])
-        kept = name.rpartition(".")[2] not in owner._non_persistent_buffers_set
         if not _has(prepared, name):
-            _place(
-                prepared, name, lambda m, n, v=buffer, k=kept: m.register_buffer(n, v, persistent=k)
-            )
+            _place(prepared, name, lambda m, n, v=buffer: m.register_buffer(n, v))
+    for path, owner in root.named_modules():
+        if owner._non_persistent_buffers_set:
+            own = prepared.get_submodule(path)._non_persistent_buffers_set
+            own.update(owner._non_persistent_buffers_set)
 
 
 def _copy(parameter: nn.Parameter) -> nn.Parameter:
@@ -467,10 +492,6 @@ def _has(root: nn.Module, name: str) -> bool:
     except AttributeError:
         return False
     return True
-
-
-def _norm(node: fx.Node) -> Norm:
-    return Norm(epsilon=float(node.args[7]), momentum=float(node.args[6]))  # type: ignore[arg-type]
 
 
 def _short(node: fx.Node) -> str:

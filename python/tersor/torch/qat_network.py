@@ -18,9 +18,8 @@ from ..compress.trained_graph import TrainedLayer, trained_graph
 from ..graph.graph import Graph
 from .captured import capture
 from .fake_quantize import ActivationQuantizer
+from .prepared_module import META
 from .quantized_layer import QuantizedLayer
-
-_META = "tersor_qat"
 
 
 @dataclass
@@ -85,7 +84,7 @@ class Network:
             operators=[(node.op, node.name) for node in captured.graph.nodes],
         )
         prepared = Builder(network, captured, placement).run()
-        prepared.meta[_META] = network
+        prepared.meta[META] = network
         prepared.train(module.training)
         _check(prepared, template, examples)
         return prepared
@@ -232,7 +231,7 @@ def network_of(module: nn.Module) -> Network | None:
     Network or None
     """
     meta = getattr(unwrapped(module), "meta", None)
-    found = meta.get(_META) if isinstance(meta, dict) else None
+    found = meta.get(META) if isinstance(meta, dict) else None
     return found if isinstance(found, Network) else None
 
 

@@ -26,11 +26,31 @@ class Norm:
     Attributes
     ----------
     epsilon : float
-    momentum : float
+    momentum : float or None
+        Share of a new batch in the running statistics; None for their mean over all batches.
     """
 
     epsilon: float
-    momentum: float
+    momentum: float | None
+
+    def share_of(self, count: torch.Tensor | None) -> float:
+        """Count a new batch; returns its share in the running statistics.
+
+        Parameters
+        ----------
+        count : torch.Tensor of int64, shape (), optional
+            Batches seen; it grows by one.
+
+        Returns
+        -------
+        float
+        """
+        if count is not None:
+            count.add_(1)
+        if self.momentum is not None:
+            return self.momentum
+        assert count is not None
+        return 1 / float(count)
 
 
 class QuantizedLayer(nn.Module):
@@ -83,6 +103,7 @@ class QuantizedLayer(nn.Module):
         beta: torch.Tensor | None = None,
         mean: torch.Tensor | None = None,
         variance: torch.Tensor | None = None,
+        count: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Run the layer.
 
@@ -91,8 +112,8 @@ class QuantizedLayer(nn.Module):
         x : torch.Tensor
         weight : torch.Tensor or None
             None for a BatchNorm that no layer precedes.
-        bias, gamma, beta, mean, variance : torch.Tensor, optional
-            `mean` and `variance` are moved in training.
+        bias, gamma, beta, mean, variance, count : torch.Tensor, optional
+            `mean`, `variance` and `count`, the number of batches, are moved in training.
 
         Returns
         -------
@@ -100,7 +121,7 @@ class QuantizedLayer(nn.Module):
         """
         tensors = (weight, bias, gamma, beta, mean, variance)
         if self.training or not self.weight_quantizer.quantizing:
-            y = self._train(x, *tensors)
+            y = self._train(x, *tensors, count)
             return _activate(y, self.activation)
         with torch.autocast(x.device.type, enabled=False):
             y = self._infer(x.float(), *tensors)
@@ -164,6 +185,7 @@ class QuantizedLayer(nn.Module):
         beta: torch.Tensor | None,
         mean: torch.Tensor | None,
         variance: torch.Tensor | None,
+        count: torch.Tensor | None,
     ) -> torch.Tensor:
         if self.norm is None or self.norm_frozen or not self.training:
             return self._run_folded(x, weight, bias, gamma, beta, mean, variance)
@@ -180,9 +202,8 @@ class QuantizedLayer(nn.Module):
             least = self._least(shift, self._scale_in(weight))
         weight = self.weight_quantizer(weight * view, least) / view
         y = self._linear(x, weight, bias)
-        return F.batch_norm(
-            y, mean, variance, gamma, beta, True, self.norm.momentum, self.norm.epsilon
-        )
+        momentum = self.norm.share_of(count)
+        return F.batch_norm(y, mean, variance, gamma, beta, True, momentum, self.norm.epsilon)
 
     def _run_folded(self, x: torch.Tensor, *tensors: torch.Tensor | None) -> torch.Tensor:
         weight, bias = self.folded(*tensors)
