@@ -9,6 +9,7 @@
 #include "graph_rewrites.h"
 #include "tensors.h"
 #include "tersor/graph/graph.h"
+#include "tersor/graph/name_pattern.h"
 #include "tersor/graph/passes.h"
 
 namespace py = pybind11;
@@ -231,6 +232,12 @@ void bind_graph(py::module_& m) {
           py::arg("node"))
       .def_property_readonly("constant_bytes",
                              [](const tg::Graph& g) { return tg::constant_bytes(g); });
+  m.def(
+      "matches_pattern",
+      [](const std::string& pattern, const std::string& text) {
+        return tg::matches_pattern(pattern.c_str(), text.c_str());
+      },
+      py::arg("pattern"), py::arg("text"), "Whether a pattern with * and ? matches all of text.");
   tersor::bindings::bind_rewrites(m, graph);
   tersor::bindings::bind_graph_quantize(m, graph);
   tersor::bindings::bind_memory_planner(m);

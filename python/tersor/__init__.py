@@ -53,7 +53,15 @@ _EXPORTS: dict[str, str] = {
 }
 
 # Capabilities and rooms that are part of the public interface.
-_SUBMODULES = ("compress", "distillation", "quantization", "reconstruction", "training", "zoo")
+_SUBMODULES = (
+    "compress",
+    "distillation",
+    "pruning",
+    "quantization",
+    "reconstruction",
+    "training",
+    "zoo",
+)
 
 __all__ = ["__version__", *_EXPORTS, *_SUBMODULES]
 
