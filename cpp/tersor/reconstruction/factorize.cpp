@@ -28,9 +28,19 @@ bool solve_symmetric(const double* h, size_t n, double* x, size_t rows) {
   const Eigen::Map<const RowMajor> matrix(h, size, size);
   const Eigen::LLT<Matrix> factor(matrix);
   if (factor.info() != Eigen::Success) return false;
+  if (rows == 0) return true;
   Eigen::Map<RowMajor> values(x, static_cast<Eigen::Index>(rows), size);
   const Matrix solved = factor.solve(values.transpose());
   values = solved.transpose();
+  return true;
+}
+
+bool invert_symmetric(double* h, size_t n) {
+  const auto size = static_cast<Eigen::Index>(n);
+  Eigen::Map<RowMajor> matrix(h, size, size);
+  const Eigen::LLT<Matrix> factor(matrix);
+  if (factor.info() != Eigen::Success) return false;
+  matrix = factor.solve(Matrix::Identity(size, size));
   return true;
 }
 
@@ -59,6 +69,7 @@ namespace {
 }  // namespace
 
 bool solve_symmetric(const double*, size_t, double*, size_t) { refuse(); }
+bool invert_symmetric(double*, size_t) { refuse(); }
 bool inverse_factor(const double*, size_t, std::vector<double>&) { refuse(); }
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "tersor/base/kernel_table.h"
 #include "tersor/reconstruction/moments.h"
+#include "tersor/reconstruction/obs.h"
 
 #define TERSOR_KERNELS_ROOM reconstruction
 #define TERSOR_KERNELS_INC "tersor/reconstruction/kernels.inc"

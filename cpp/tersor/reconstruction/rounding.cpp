@@ -19,18 +19,6 @@ void check_finite(const double* x, size_t n, const char* name) {
   }
 }
 
-void check_options(const RoundingOptions& o) {
-  TERSOR_CHECK(o.bits >= 2 && o.bits <= 8, "round_matrix: bits must be in [2, 8], got ", o.bits);
-  TERSOR_CHECK(!o.one_scale || o.group_size == 0,
-               "round_matrix: group_size must be 0 where one scale holds for all, got ",
-               o.group_size);
-  TERSOR_CHECK(o.damping >= 0 && o.damping <= 1, "round_matrix: damping must be in [0, 1], got ",
-               o.damping);
-  TERSOR_CHECK(o.candidates >= 1 && o.candidates <= 1000,
-               "round_matrix: candidates must be in [1, 1000], got ", o.candidates);
-  TERSOR_CHECK(o.sweeps >= 0, "round_matrix: sweeps must be >= 0, got ", o.sweeps);
-}
-
 // Columns in the order of rounding: groups stay together.
 std::vector<size_t> rounding_order(const double* h, size_t columns, size_t group, bool reorder) {
   std::vector<size_t> order(columns);
@@ -51,17 +39,18 @@ std::vector<size_t> rounding_order(const double* h, size_t columns, size_t group
   return order;
 }
 
-std::vector<double> permuted(const double* h, const std::vector<size_t>& order) {
+std::vector<double> permuted(const double* h, size_t columns, const std::vector<size_t>& order) {
   const size_t n = order.size();
   std::vector<double> out(n * n);
   for (size_t i = 0; i < n; ++i) {
-    for (size_t j = 0; j < n; ++j) out[i * n + j] = h[order[i] * n + order[j]];
+    for (size_t j = 0; j < n; ++j) out[i * n + j] = h[order[i] * columns + order[j]];
   }
   return out;
 }
 
 // Raises the diagonal until the factorization exists.
-std::vector<double> damped_factor(std::vector<double> h, size_t n, double damping) {
+std::vector<double> damped_factor(const char* operation, std::vector<double> h, size_t n,
+                                  double damping) {
   const double mean = mean_diagonal(h.data(), n);
   std::vector<double> u;
   double added = 0;
@@ -70,11 +59,46 @@ std::vector<double> damped_factor(std::vector<double> h, size_t n, double dampin
     added = share * mean;
     if (inverse_factor(h.data(), n, u)) return u;
   }
-  TERSOR_CHECK(false, "round_matrix: hessian must be positive semidefinite, got one that is not");
+  TERSOR_CHECK(false, operation, ": hessian must be positive semidefinite, got one that is not");
   return u;
 }
 
 }  // namespace
+
+void check_rounding(const char* operation, const RoundingOptions& o) {
+  TERSOR_CHECK(o.bits >= 2 && o.bits <= 8, operation, ": bits must be in [2, 8], got ", o.bits);
+  TERSOR_CHECK(!o.one_scale || o.group_size == 0, operation,
+               ": group_size must be 0 where one scale holds for all, got ", o.group_size);
+  TERSOR_CHECK(o.damping >= 0 && o.damping <= 1, operation, ": damping must be in [0, 1], got ",
+               o.damping);
+  TERSOR_CHECK(o.candidates >= 1 && o.candidates <= 1000, operation,
+               ": candidates must be in [1, 1000], got ", o.candidates);
+  TERSOR_CHECK(o.sweeps >= 0, operation, ": sweeps must be >= 0, got ", o.sweeps);
+}
+
+RowProblem row_problem(const char* operation, const double* hessian, size_t columns,
+                       const uint8_t* mask, const RoundingOptions& options) {
+  const size_t group = options.group_size ? std::min(options.group_size, columns) : columns;
+  RowProblem problem;
+  problem.group = group;
+  for (const size_t j : rounding_order(hessian, columns, group, options.reorder)) {
+    if (!mask || mask[j]) problem.order.push_back(j);
+  }
+  const size_t n = problem.order.size();
+  problem.columns = n;
+  for (size_t i = 0; i < n; ++i) {
+    if (i == 0 || problem.order[i] / group != problem.order[i - 1] / group)
+      problem.starts.push_back(i);
+  }
+  problem.starts.push_back(n);
+  problem.options = options;
+  problem.hessian = permuted(hessian, columns, problem.order);
+  if (n > 0) problem.factor = damped_factor(operation, problem.hessian, n, options.damping);
+  // Directions that the samples do not show must not decide: a trace of the damping stays.
+  problem.ridge = 0.1 * options.damping * mean_diagonal(hessian, columns);
+  for (size_t i = 0; i < n; ++i) problem.hessian[i * n + i] += problem.ridge;
+  return problem;
+}
 
 std::vector<float> RoundedMatrix::values(size_t rows, size_t columns, size_t group_size) const {
   std::vector<float> out(rows * columns);
@@ -90,7 +114,7 @@ std::vector<float> RoundedMatrix::values(size_t rows, size_t columns, size_t gro
 
 RoundedMatrix round_matrix(const double* w, size_t rows, size_t columns, const double* h,
                            const RoundingOptions& options) {
-  check_options(options);
+  check_rounding("round_matrix", options);
   TERSOR_CHECK(rows >= 1 && columns >= 1, "round_matrix: w must not be empty, got ", rows, " x ",
                columns);
   check_finite(w, rows * columns, "w");
@@ -103,21 +127,7 @@ RoundedMatrix round_matrix(const double* w, size_t rows, size_t columns, const d
     for (size_t i = 0; i < columns; ++i) hessian[i * columns + i] = 1;
   }
   const size_t group = options.group_size ? std::min(options.group_size, columns) : columns;
-  RowProblem problem;
-  problem.columns = columns;
-  problem.group = group;
-  problem.order = rounding_order(hessian.data(), columns, group, options.reorder);
-  for (size_t i = 0; i < columns; ++i) {
-    if (i == 0 || problem.order[i] / group != problem.order[i - 1] / group)
-      problem.starts.push_back(i);
-  }
-  problem.starts.push_back(columns);
-  problem.hessian = permuted(hessian.data(), problem.order);
-  problem.factor = damped_factor(problem.hessian, columns, options.damping);
-  problem.options = options;
-  // Directions that the samples do not show must not decide: a trace of the damping stays.
-  problem.ridge = 0.1 * options.damping * mean_diagonal(hessian.data(), columns);
-  for (size_t i = 0; i < columns; ++i) problem.hessian[i * columns + i] += problem.ridge;
+  const RowProblem problem = row_problem("round_matrix", hessian.data(), columns, nullptr, options);
 
   RoundedMatrix out;
   out.groups = (columns + group - 1) / group;

@@ -24,6 +24,14 @@ struct RowProblem {
   double stored(double scale) const;
 };
 
+// ValueError, naming the operation, if an option is out of range.
+void check_rounding(const char* operation, const RoundingOptions& options);
+
+// Of the columns where mask[columns] is not 0, or of all without one. ValueError, naming the
+// operation, if no damping up to 1 makes the hessian positive definite.
+RowProblem row_problem(const char* operation, const double* hessian, size_t columns,
+                       const uint8_t* mask, const RoundingOptions& options);
+
 struct RowResult {
   std::vector<double> codes, scale;  // per column
   double error = 0, nearest_error = 0;

@@ -8,16 +8,20 @@ from .bias import (
 )
 from .moments import Moments
 from .normal_equations import NormalEquations, normal_equations
+from .pruning import PrunedMatrix, prune_matrix, removal_curve
 from .rounding import RoundedMatrix, round_matrix
 
 __all__ = [
     "Moments",
     "NormalEquations",
+    "PrunedMatrix",
     "RoundedMatrix",
     "absorb_bias",
     "absorbable_bias",
     "analytic_bias_correction",
     "clipped_normal_mean",
     "normal_equations",
+    "prune_matrix",
+    "removal_curve",
     "round_matrix",
 ]
