@@ -12,6 +12,7 @@ from .load import load
 from .model import CompressedModel
 from .pipeline import compress
 from .post_training import QuantizedGraph, quantize_post_training
+from .prune import PrunedGraph, prune
 from .recipe import LayerFormat, RangeSearch, Recipe
 
 
@@ -28,11 +29,13 @@ sys.modules[__name__].__class__ = _Room
 __all__ = [
     "CompressedModel",
     "LayerFormat",
+    "PrunedGraph",
     "QuantizedGraph",
     "RangeSearch",
     "Recipe",
     "calibrate",
     "compress",
     "load",
+    "prune",
     "quantize_post_training",
 ]

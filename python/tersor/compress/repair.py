@@ -15,6 +15,7 @@ from ..reconstruction import Moments, RoundedMatrix, normal_equations, round_mat
 from ..runtime import Session
 from .calibrate import Progress
 from .layer_format import LayerFormat
+from .round_kept import round_kept
 from .walk import Walk, most_between
 
 # Most bytes of the activations between two layers that are kept at once, over all samples.
@@ -175,7 +176,10 @@ def _repair_layer(
     error = nearest = 0.0
     for g in range(groups):
         problem = normal_equations(moments, rows[g], group=g, centred=bias is not None)
-        done = _round(problem.target, problem.hessian, grid, sweeps, threads)
+        if rows[g].all():
+            done = _round(problem.target, problem.hessian, grid, sweeps, threads)
+        else:
+            done = round_kept(problem, rows[g] != 0, grid, threads)
         part = slice(g * rows.shape[1], (g + 1) * rows.shape[1])
         values[part] = done.values().reshape(values[part].shape)
         codes[part] = done.codes.reshape(codes[part].shape)
