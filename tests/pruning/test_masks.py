@@ -1,4 +1,4 @@
-"""Masks against sorting in NumPy: exact counts, ties by index, every instruction set."""
+"""Masks (and the kernels of keys) against sorting in NumPy: exact counts, ties by index, every ISA."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Second-order pruning against brute force in float64, and what its contract promises."""
+"""Second-order pruning (prune_matrix, the kernel of obs) against brute force in float64."""
 
 import itertools
 

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from . import artifact, base, distillation, graph, quantization, reconstruction, runtime
+from . import artifact, base, distillation, graph, pruning, quantization, reconstruction, runtime
 
 __all__: list[str] = [
     "artifact",
     "base",
     "distillation",
     "graph",
+    "pruning",
     "quantization",
     "reconstruction",
     "runtime",

@@ -25,6 +25,7 @@ __all__: list[str] = [
     "group_qparams",
     "layer_inputs",
     "match_layers",
+    "matches_pattern",
     "place_quantizers",
     "plan_memory",
 ]
@@ -234,6 +235,9 @@ def group_qparams(
 def layer_inputs(graph: Graph, placement: Placement) -> list[int]: ...
 def match_layers(graph: Graph, patterns: collections.abc.Sequence[str]) -> list[int]:
     """By node: index of the last pattern that matches, -1 where none does."""
+
+def matches_pattern(pattern: str, text: str) -> bool:
+    """Whether a pattern with * and ? matches all of text."""
 
 def place_quantizers(
     graph: Graph, rules: collections.abc.Sequence[tuple[str, str]] = []

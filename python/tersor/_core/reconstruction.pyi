@@ -10,10 +10,43 @@ import numpy.typing
 __all__: list[str] = [
     "Moments",
     "NormalEquations",
+    "PruningOptions",
+    "RoundingOptions",
     "gather_patches",
     "normal_equations",
+    "prune_matrix",
+    "removal_curve",
     "round_matrix",
 ]
+
+class PruningOptions:
+    """What prune_matrix removes."""
+
+    def __init__(
+        self,
+        sparsity: typing.SupportsFloat | typing.SupportsIndex,
+        per_row: bool,
+        n: typing.SupportsInt | typing.SupportsIndex,
+        m: typing.SupportsInt | typing.SupportsIndex,
+        block_rows: typing.SupportsInt | typing.SupportsIndex,
+        block_columns: typing.SupportsInt | typing.SupportsIndex,
+        damping: typing.SupportsFloat | typing.SupportsIndex,
+        swaps: typing.SupportsInt | typing.SupportsIndex,
+        threads: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+
+class RoundingOptions:
+    """How kept weights are rounded."""
+
+    def __init__(
+        self,
+        bits: typing.SupportsInt | typing.SupportsIndex,
+        narrow: bool,
+        group_size: typing.SupportsInt | typing.SupportsIndex,
+        one_scale: bool,
+        half_scales: bool,
+        threads: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
 
 class Moments:
     """Sums of x x^T and t x^T of a linear layer."""
@@ -91,6 +124,22 @@ def normal_equations(
     centred: bool,
     ridge: typing.SupportsFloat | typing.SupportsIndex,
 ) -> NormalEquations: ...
+def prune_matrix(
+    w: numpy.typing.NDArray[numpy.float64],
+    hessian: numpy.typing.NDArray[numpy.float64],
+    options: PruningOptions,
+    rounding: RoundingOptions | None,
+    mask: numpy.typing.NDArray[numpy.bool] | None,
+) -> tuple[typing.Any, ...]:
+    """(mask, values, error, error of the mask alone, codes or None, scale or None)"""
+
+def removal_curve(
+    w: numpy.typing.NDArray[numpy.float64],
+    hessian: numpy.typing.NDArray[numpy.float64],
+    options: PruningOptions,
+) -> numpy.typing.NDArray[numpy.float64]:
+    """Errors after 0, 1, 2 ... removals."""
+
 def round_matrix(
     w: numpy.typing.NDArray[numpy.float64],
     hessian: numpy.typing.NDArray[numpy.float64],

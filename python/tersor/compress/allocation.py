@@ -34,7 +34,7 @@ def allocate_removals(
 
     Examples
     --------
-    >>> allocate_removals({"a": np.array([0, 1, 3]), "b": np.array([0, 2, 9])}, 2, {"a": 1, "b": 1})
+    >>> allocate_removals({"a": np.array([0, 1, 4]), "b": np.array([0, 2, 9])}, 2, {"a": 1, "b": 1})
     {'a': 1, 'b': 1}
     """
     slopes = [_hull_slopes(curve) * weights[name] for name, curve in curves.items()]

@@ -22,7 +22,15 @@ from .allocation import allocate_removals
 from .calibrate import Progress, network_batches
 from .layer_format import check_choice
 from .progress import reporter
-from .prune_layer import Cut, LayerSamples, PrunedLayer, observe_inputs, prune_layer, rescale_layer
+from .prune_layer import (
+    Cut,
+    LayerSamples,
+    PrunedLayer,
+    observe_inputs,
+    own_bias,
+    prune_layer,
+    rescale_layer,
+)
 from .repair import most_samples
 from .walk import Walk
 
@@ -275,15 +283,14 @@ def _shares(
             trials[g], error = done.values, error + done.error
         trial.update_weights(weight.name, trials.reshape(w.shape))
         shift = np.einsum("goc,gc->go", rows - trials, moments.input_mean).reshape(-1)
-        bias = edges[node.inputs[2]] if len(node.inputs) > 2 and node.inputs[2] >= 0 else None
-        own = bias is not None and sum(node.inputs[2] in n.inputs for n in nodes) == 1
-        if own:
+        bias = own_bias(graph, node)
+        if bias is not None:
             trial.update_weights(bias.name, np.float32(np.asarray(bias.constant) + shift))
         got = np.concatenate([trial.run_edges(known, [output])[output] for known in walk.values])
         effect = _difference(wanted, got) / max(error, 1e-30)
         effects |= {(node.name, g): effect for g in range(groups)}
         trial.update_weights(weight.name, w)
-        if own:
+        if bias is not None:
             trial.update_weights(bias.name, bias.constant)
     report("sensitivity", len(todo), len(todo))
     units = {key: len(curve) - 1 for key, curve in curves.items()}

@@ -177,32 +177,46 @@ def rescale_layer(
     if samples.bias is None:
         return layer, 0
     bias = np.asarray(samples.bias.constant) if layer.bias is None else layer.bias
-    node = samples.node
     moved = samples.layer_of(layer.values, bias, threads)
-    axis = -1 if node.op == "dense" else 1
-    sums = np.zeros((5, len(bias)))
-    count = 0
+    sums, count = np.zeros((4, len(bias))), 0
     for x, wanted, beside in samples:
-        t = np.moveaxis(np.asarray(wanted - beside, np.float64), axis, 0).reshape(len(bias), -1)
-        y = np.moveaxis(np.asarray(moved(x), np.float64), axis, 0).reshape(len(bias), -1)
-        sums += [t.sum(1), (t * t).sum(1), y.sum(1), (y * y).sum(1), (t * y).sum(1)]
-        count += t.shape[1]
-    t, tt, y, yy, ty = sums / count
+        t, y = _as_rows(wanted - beside), _as_rows(moved(x))
+        sums += [v.sum(axis=0, dtype=np.float64) for v in (t, t * t, y, y * y)]
+        count += len(t)
+    t, tt, y, yy = sums / count
     t_variance, y_variance = np.maximum(tt - t * t, 0), np.maximum(yy - y * y, 0)
     # At most tenfold: a channel that is nearly constant now would become noise.
     scale = np.sqrt(t_variance / np.maximum(y_variance, 1e-2 * t_variance + 1e-30))
     shift = t - scale * y
-    before = tt - 2 * ty + yy
-    after = tt - 2 * (scale * ty + shift * t) + scale**2 * yy + 2 * scale * shift * y + shift**2
+    before, after = _errors_after_relu(samples, moved, scale, shift)
     chosen = np.isfinite(after) & (y_variance > 0) & (always | (after < before))
     scale, shift = np.where(chosen, scale, 1), np.where(chosen, shift, 0)
     rows = scale.reshape(-1, *[1] * (layer.values.ndim - 1))
+    power = float(np.square(t).sum() + t_variance.sum())
     return replace(
         layer,
         values=np.float32(layer.values * rows),
         bias=np.float32(bias * scale + shift),
-        error=float(np.where(chosen, after, before).sum() / max(t_variance.sum(), 1e-30)),
+        error=layer.error
+        if not chosen.any()
+        else float(np.where(chosen, after, before).sum()) / max(power, 1e-30),
     ), int(chosen.sum())
+
+
+def _errors_after_relu(
+    samples: LayerSamples, moved: Session, scale: NDArray[np.float64], shift: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Squared error of every channel without and with the change."""
+    before, after, count = np.zeros(len(scale)), np.zeros(len(scale)), 0
+    a, b = np.float32(scale), np.float32(shift)
+    for x, wanted, beside in samples:
+        t, y = _as_rows(wanted), _as_rows(moved(x))
+        rest = _as_rows(np.broadcast_to(np.asarray(beside, np.float32), wanted.shape))
+        for sums, values in ((before, y + rest), (after, y * a + b + rest)):
+            lost = np.maximum(values, 0) - np.maximum(t, 0) if samples.relu else values - t
+            sums += np.square(lost).sum(axis=0, dtype=np.float64)
+        count += len(t)
+    return before / count, after / count
 
 
 def observe_inputs(moments: Moments, node: Any, w: NDArray[Any], x: NDArray[Any]) -> None:
@@ -228,6 +242,21 @@ def observe_inputs(moments: Moments, node: Any, w: NDArray[Any], x: NDArray[Any]
         dilations=node.attributes.get("dilations") or None,
         pads=list(node.attributes.get("pads") or [0] * (2 * rank)),
     )
+
+
+def own_bias(graph: Graph, node: Any) -> Any:
+    """Return the edge of a layer's bias, None where it has none that is its alone.
+
+    Parameters
+    ----------
+    graph : Graph
+    node : Node
+
+    Returns
+    -------
+    Edge or None
+    """
+    return _parameters(graph, node)[1]
 
 
 class _ReluFit:
@@ -362,6 +391,7 @@ __all__ = [
     "LayerSamples",
     "PrunedLayer",
     "observe_inputs",
+    "own_bias",
     "prune_layer",
     "rescale_layer",
 ]

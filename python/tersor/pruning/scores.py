@@ -74,7 +74,7 @@ def taylor_scores(w: ArrayLike, gradient: ArrayLike) -> NDArray[np.float32]:
     array([3., 2.], dtype=float32)
     """
     values, slopes = _pair("taylor_scores", w, gradient)
-    return np.abs(values * slopes)
+    return np.asarray(np.abs(values * slopes))
 
 
 def movement_scores(w: ArrayLike, gradient: ArrayLike) -> NDArray[np.float32]:
@@ -105,7 +105,7 @@ def movement_scores(w: ArrayLike, gradient: ArrayLike) -> NDArray[np.float32]:
     array([-3.,  2.], dtype=float32)
     """
     values, slopes = _pair("movement_scores", w, gradient)
-    return -values * slopes
+    return np.asarray(-values * slopes)
 
 
 def weight_activation_scores(w: ArrayLike, input_norm: ArrayLike) -> NDArray[np.float32]:
@@ -150,7 +150,7 @@ def weight_activation_scores(w: ArrayLike, input_norm: ArrayLike) -> NDArray[np.
             f"weight_activation_scores: input_norm must be >= 0, got {float(norm.min())}"
         )
     each = norm if norm.ndim == values.ndim - 1 else norm.reshape(-1, *[1] * (values.ndim - 2))
-    return np.abs(values) * each
+    return np.asarray(np.abs(values) * each)
 
 
 def random_scores(shape: Sequence[int], seed: int = 0) -> NDArray[np.float32]:
