@@ -194,14 +194,32 @@ def test_any_zero_point(x, bits, scale, zero):
     ("arguments", "text"),
     [
         ({"scale": 0.0}, "scale must be finite and > 0, got 0"),
-        ({"scale": [1.0, 2.0]}, "scale must have 1 elements, got 2"),
+        ({"scale": [1.0, 2.0]}, "scale must have 1 element, got 2"),
+        ({"scale": [1.0] * 3, "axis": 0}, "scale must have 1 or 2 elements, got 3"),
         ({"scale": 1.0, "bits": 9}, r"bits must be in \[2, 8\], got 9"),
-        ({"scale": 1.0, "axis": 3}, "axis must be an axis or consecutive axes, got 3"),
-        ({"scale": 1.0, "group_size": 2}, "group_size must be at least 1 and have an axis"),
+        ({"scale": 1.0, "bits": 4.5}, "bits must be an integer, got 4.5"),
+        ({"scale": "a"}, "scale must be numbers, got 'a'"),
+        ({"scale": 1.0, "axis": 3}, "axis must be an axis or consecutive axes of x, which has 2"),
+        (
+            {"scale": 1.0, "group_size": 2},
+            "group_size must be at least 1 and have an axis, got 2 and axis None",
+        ),
         ({"scale": 1.0, "zero_point": np.nan}, r"zero_point must be in \[-2\^21, 2\^21\]"),
         ({"scale": 1.0, "out": np.zeros(3, np.float32)}, "out must be C-contiguous"),
     ],
 )
 def test_errors_name_the_value(arguments, text):
-    with pytest.raises(ValueError, match=text):
+    error = TypeError if "integer" in text or "numbers" in text else ValueError
+    with pytest.raises(error, match=f"lsq_forward: {text}"):
         lsq_forward(np.zeros((2, 2)), **arguments)
+    with pytest.raises(error, match=f"lsq_backward: {text}"):
+        lsq_backward(np.zeros((2, 2)), np.zeros((2, 2)), **arguments)
+
+
+def test_errors_of_the_gradient_name_the_value():
+    with pytest.raises(
+        ValueError, match=r"lsq_backward: dy must have shape \(2,\) like x, got \(3,"
+    ):
+        lsq_backward(np.zeros(3), np.zeros(2), 1.0)
+    with pytest.raises(ValueError, match="lsq_backward: gradient_scale must be finite, got nan"):
+        lsq_backward(np.zeros(2), np.zeros(2), 1.0, gradient_scale=np.nan)

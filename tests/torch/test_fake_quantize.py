@@ -174,6 +174,35 @@ def test_kernels_agree_with_the_formula(learned, channels, last):
         torch.testing.assert_close(dz, dz2, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("zero", [0.0, 3.0, -8.0])
+@pytest.mark.parametrize("learned", [False, True])
+def test_kernels_agree_with_the_formula_at_the_border(learned, zero):
+    """Every half step, so also each limit and where codes begin to be clamped; NaN, infinities."""
+    steps = torch.arange(-60, 61) / 4
+    x = torch.cat([steps * 0.25, torch.tensor([torch.nan, torch.inf, -torch.inf, -0.0, 3e38])])
+    dy = torch.linspace(-1, 2, len(x))
+    results = []
+    for function in (*FORMS[learned],):
+        t = x.clone().requires_grad_()
+        s = torch.tensor(0.25, requires_grad=learned)
+        z = torch.tensor(zero, requires_grad=learned)
+        y = function(t, s, z, -8, 7)
+        y.backward(dy)
+        results.append((y.detach(), t.grad, s.grad, z.grad))
+    native, formula = results
+    assert torch.equal(native[0], formula[0])
+    assert torch.equal(native[1], formula[1])
+    if learned:
+        torch.testing.assert_close(native[2], formula[2], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(native[3], formula[3], rtol=1e-5, atol=1e-5)
+
+
+FORMS = {
+    False: (fake_quantize, lambda *a: torch.ops.tersor.fake_quantize(*a)[0]),
+    True: (learned_fake_quantize, torch.ops.tersor.learned_fake_quantize),
+}
+
+
 @pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan")])
 def test_an_overflow_does_not_stay_in_the_range(bad):
     quantizer = ActivationQuantizer(8)

@@ -460,6 +460,79 @@ def test_networks_without_a_correspondence_are_refused(module, reason):
         prepare_qat(module, "int8", images(2))
 
 
+class GroupNormed(nn.Module):
+    """A node of the module that is several of the int8 network."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3)
+        self.norm = nn.GroupNorm(2, 4)
+        self.second = nn.Conv2d(4, 2, 3)
+
+    def forward(self, x):
+        return self.second(F.relu(self.norm(self.first(x))))
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.last(self.attention(x, x, x, need_weights=False)[0])
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "named", "layers"),
+    [
+        (GroupNormed, (3, 8, 8), r"norm\.weight", 2),
+        (Attention, (5, 8), r"attention\.in_proj_weight", 1),
+    ],
+)
+def test_operators_without_a_correspondence_stay_in_float(module, shape, named, layers):
+    torch.manual_seed(0)
+    x = torch.randn(8, *shape)
+    with pytest.warns(
+        UserWarning, match=f"prepare_qat: {module.__name__} keeps in float .*{named}"
+    ):
+        network = prepare_qat(module(), "int8", x)
+    assert sum(isinstance(m, QuantizedLayer) for m in network.modules()) == layers
+    network(x).square().sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+    set_qat_phase(network, "freeze")
+    network.eval()
+    graph = tersor.from_torch(network, x)
+    np.testing.assert_allclose(tersor.Session(graph)(x.numpy()), run(network, x), atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", ["w4a32", "int8"])
+def test_compressed_networks_are_trained_on(recipe):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 16, 5)).eval()
+    x = torch.randn(16, 3, 6, 6)
+    compressed = tersor.compress(
+        tersor.from_torch(module, x), recipe=recipe, calibration=x.numpy(), progress=False
+    )
+    again = compressed.to_torch()
+    network = prepare_qat(again, "w4a8", x)
+    network(x).square().sum().backward()
+    set_qat_phase(network, "freeze")
+    network.eval()
+    graph = tersor.from_torch(network, x)
+    np.testing.assert_array_equal(tersor.Session(graph)(x.numpy()), run(network, x))
+    assert [graph.edges[i].name for i in graph.input_ids] == again.input_names
+    finalize(network)(x)
+    if recipe == "int8":
+        with pytest.raises(tersor.UnsupportedError, match=r"from_torch: .* rounds_activations"):
+            tersor.from_torch(again, x)
+        again.rounds_activations = False
+    plain = tersor.from_torch(again, x)
+    np.testing.assert_allclose(
+        tersor.Session(plain)(x.numpy()), run(again, x), rtol=1e-4, atol=1e-5
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["resnet20", "resnet8", "mobilenet_v2", "mobilenet_v3_small", "small_cnn_separable"]

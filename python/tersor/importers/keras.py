@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import json
 import os
@@ -12,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..base.error import GraphError, UnsupportedError
+from ..base.error import UnsupportedError
 from ..graph.graph import Graph
 from .errors import ImportFormatError, wrapped
 from .keras_builder import KerasBuilder, Tensor
 from .keras_layers import LAYERS, OPERATIONS
+from .keras_walk import functional, walk
 
 if TYPE_CHECKING:
     import keras  # type: ignore[import-untyped]
@@ -61,17 +63,17 @@ def from_keras(
         return quantized
     graph = Graph()
     graph.description = model.name
-    functional = _functional(model)
+    inner = functional(model, "from_keras")
     builder = KerasBuilder(graph)
-    inputs = [_input(builder, t, shapes or {}) for t in functional.inputs]
-    unknown = set(shapes or {}) - {t.name for t in functional.inputs}
+    inputs = [_input(builder, t, shapes or {}) for t in inner.inputs]
+    unknown = set(shapes or {}) - {t.name for t in inner.inputs}
     if unknown:
         raise ValueError(
-            f"from_keras: shapes must name inputs {[t.name for t in functional.inputs]}, got "
+            f"from_keras: shapes must name inputs {[t.name for t in inner.inputs]}, got "
             f"{sorted(unknown)}"
         )
-    outputs = _walk(builder, functional, inputs)
-    names = list(getattr(functional, "output_names", []))
+    outputs = walk(model, inputs, functools.partial(_convert, builder), "from_keras")
+    names = list(getattr(inner, "output_names", []))
     edges = []
     for i, value in enumerate(outputs):
         name = names[i] if i < len(names) else f"output_{i}"
@@ -208,20 +210,6 @@ def _tolerant_layers(keras_module: Any) -> dict[str, Any]:
     return {name: tolerant(getattr(keras_module.layers, name)) for name in names}
 
 
-def _functional(model: Any) -> Any:
-    """The graph of layers behind a model."""
-    inner = getattr(model, "_functional", None)  # Sequential keeps one once it is built
-    found = inner if inner is not None else model
-    if not hasattr(found, "_nodes_by_depth"):
-        what = (
-            "is not built yet; call it once or give it an Input"
-            if hasattr(model, "layers") and type(model).__name__ == "Sequential"
-            else "is neither functional nor sequential"
-        )
-        raise UnsupportedError(f"from_keras: model {model.name!r} ({type(model).__name__}) {what}")
-    return found
-
-
 def _input(builder: KerasBuilder, tensor: Any, shapes: Shapes) -> Tensor:
     shape = [None if d in (None, -1) else int(d) for d in shapes.get(tensor.name, tensor.shape)]
     if any(d is None for d in shape[1:]):
@@ -239,63 +227,19 @@ def _input(builder: KerasBuilder, tensor: Any, shapes: Shapes) -> Tensor:
     return Tensor(edge, tuple(-1 if d is None else d for d in shape))
 
 
-def _walk(
-    builder: KerasBuilder, model: Any, inputs: list[Tensor], prefix: str = ""
+def _convert(
+    builder: KerasBuilder, layer: Any, name: str, arguments: list[Any], options: dict[str, Any]
 ) -> list[Tensor]:
-    """Convert the nodes of a functional model, sources first."""
-    values: dict[int, Tensor] = {id(t): v for t, v in zip(model.inputs, inputs, strict=True)}
-
-    def resolve(argument: Any) -> Any:
-        if id(argument) in values:
-            return values[id(argument)]
-        if isinstance(argument, (list, tuple)):
-            return type(argument)(resolve(a) for a in argument)
-        if isinstance(argument, dict):
-            return {k: resolve(a) for k, a in argument.items()}
-        if type(argument).__name__ == "KerasTensor":
-            raise GraphError(
-                f"from_keras: tensor {argument.name!r} is made by no layer of model {model.name!r}"
-            )
-        return argument
-
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            if node.is_input or all(id(t) in values for t in node.outputs):
-                continue
-            arguments, options = resolve(node.arguments.args), resolve(node.arguments.kwargs)
-            results = _call(builder, node.operation, list(arguments), dict(options), prefix)
-            for tensor, value in zip(node.outputs, results, strict=True):
-                values[id(tensor)] = value
-    return [values[id(t)] for t in model.outputs]
-
-
-def _call(
-    builder: KerasBuilder,
-    operation: Any,
-    arguments: list[Any],
-    options: dict[str, Any],
-    prefix: str,
-) -> list[Tensor]:
-    name = f"{prefix}{operation.name}"
-    if hasattr(operation, "_nodes_by_depth") or getattr(operation, "_functional", None) is not None:
-        return _walk(builder, _functional(operation), _flat(arguments), f"{name}/")
-    table = OPERATIONS if type(operation).__module__.startswith("keras.src.ops") else LAYERS
-    for base in type(operation).__mro__:
+    table = OPERATIONS if type(layer).__module__.startswith("keras.src.ops") else LAYERS
+    for base in type(layer).__mro__:
         if base.__name__ in table:
             builder.layer = name
-            result = table[base.__name__](builder, operation, *arguments, **options)
+            result = table[base.__name__](builder, layer, *arguments, **options)
             return list(result) if isinstance(result, (list, tuple)) else [result]
     raise UnsupportedError(
-        f"from_keras: layer {name!r} ({type(operation).__name__}) is not supported; "
+        f"from_keras: layer {name!r} ({type(layer).__name__}) is not supported; "
         f"supported layers:\n{wrapped(sorted(LAYERS))}"
     )
-
-
-def _flat(arguments: Any) -> list[Tensor]:
-    if isinstance(arguments, Tensor):
-        return [arguments]
-    items = arguments.values() if isinstance(arguments, dict) else arguments
-    return [t for a in items if isinstance(a, (Tensor, list, tuple, dict)) for t in _flat(a)]
 
 
 def _line(error: BaseException) -> str:

@@ -70,6 +70,12 @@ def from_torch(
             raise ValueError("from_torch: canonicalize must be True for a prepared module")
         graph: Graph = trained.to_graph(module, dynamic_batch=dynamic_batch)
         return graph
+    if any(getattr(part, "rounds_activations", False) for part in module.modules()):
+        raise UnsupportedError(
+            f"from_torch: {type(module).__name__} must have float activations, got a quantized "
+            f"network that rounds them: convert the compressed network itself, or set "
+            f"rounds_activations = False"
+        )
     if not isinstance(example, (torch.Tensor, Sequence)):
         got = type(example).__name__
         raise TypeError(f"from_torch: example must be a tensor or a sequence of tensors, got {got}")
@@ -127,7 +133,7 @@ def _export(
     torch: Any, module: torch.nn.Module, examples: tuple[torch.Tensor, ...], dynamic_batch: bool
 ) -> Any:
     names = _argument_names(module, len(examples))
-    shapes = tuple({0: torch.export.Dim("batch")} for _ in examples) if dynamic_batch else None
+    shapes = open_batch(module, len(examples)) if dynamic_batch else None
     with _eval_mode(torch, module), _quiet():
         try:
             return torch.onnx.export(
@@ -146,15 +152,46 @@ def _export(
             ) from error
 
 
+def open_batch(module: torch.nn.Module, count: int) -> tuple[Any, ...]:
+    """Return what torch.export is told where the batch of every input stays open.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    count : int
+        Number of positional arguments.
+
+    Returns
+    -------
+    tuple
+        A dictionary for each argument; those that ``*arguments`` takes in a tuple of their own.
+    """
+    import torch
+
+    batch = torch.export.Dim("batch")
+    shapes: list[Any] = [{0: batch} for _ in range(count)]
+    for i, parameter in enumerate(_parameters(module)[:count]):
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return (*shapes[:i], tuple(shapes[i:]))
+    return tuple(shapes)
+
+
+def _parameters(module: torch.nn.Module) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(module.forward).parameters.values())
+    except (TypeError, ValueError):
+        return []
+
+
 def _is_fixed(value: Any) -> bool:
     return value.shape is not None and len(value.shape) > 0 and isinstance(value.shape[0], int)
 
 
 def _argument_names(module: torch.nn.Module, count: int) -> list[str] | None:
-    try:
-        parameters = list(inspect.signature(module.forward).parameters.values())
-    except (TypeError, ValueError):
-        return None
+    known = getattr(module, "input_names", None)  # of a network that compress() or a graph gave
+    if isinstance(known, list) and len(known) == count:
+        return [str(name) for name in known]
+    parameters = _parameters(module)
     if any(p.kind is p.VAR_POSITIONAL for p in parameters[:count]) or len(parameters) < count:
         return None
     return [p.name for p in parameters[:count]]
@@ -222,4 +259,4 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-__all__ = ["from_torch"]
+__all__ = ["from_torch", "open_batch"]

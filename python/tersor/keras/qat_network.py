@@ -14,6 +14,7 @@ from ..compress.qat_scheme import Scheme
 from ..compress.trained_graph import LAYERS, TrainedLayer, trained_graph, weight_form
 from ..graph.graph import Graph
 from ..importers.keras import from_keras
+from ..importers.keras_walk import nodes_of
 from ..runtime.session import Session
 from .integer_sums import IntegerSums, Operands
 from .quantized_layer import Ends, QuantizedLayer
@@ -142,7 +143,7 @@ class _Builder:
             )
         self._layer_of = _match(twin, self._graph)  # native edge -> layer's name
         self._users = _users(twin)
-        self._makers = {n.operation.name: n.operation for n in _nodes(self._expanded)}
+        self._makers = {n.operation.name: n.operation for n in nodes_of(self._expanded)}
         self._inputs_of = _inputs(twin)
         self._rounds: dict[str, int] = {}  # layer -> edge whose quantizer comes after it
         self._layers: dict[str, tuple[Any, str | None, str, Any]] = {}
@@ -305,18 +306,12 @@ def _randomise(model: Any) -> None:
         variable.assign(value.astype(np.float32))
 
 
-def _nodes(model: Any) -> list[Any]:
-    inner = getattr(model, "_functional", None) or model
-    depths = sorted(inner._nodes_by_depth, reverse=True)
-    return [node for depth in depths for node in inner._nodes_by_depth[depth]]
-
-
 def _inputs(model: Any) -> dict[str, list[str]]:
     """Names of the layers that a layer's inputs come from."""
-    maker = {id(t): n.operation.name for n in _nodes(model) for t in n.outputs}
+    maker = {id(t): n.operation.name for n in nodes_of(model) for t in n.outputs}
     return {
         n.operation.name: [maker[id(t)] for t in n.input_tensors]
-        for n in _nodes(model)
+        for n in nodes_of(model)
         if not n.is_input
     }
 
@@ -327,7 +322,7 @@ def _users(model: Any) -> dict[str, int]:
         for name in before:
             count[name] = count.get(name, 0) + 1
     inner = getattr(model, "_functional", None) or model
-    maker = {id(t): n.operation.name for n in _nodes(model) for t in n.outputs}
+    maker = {id(t): n.operation.name for n in nodes_of(model) for t in n.outputs}
     for tensor in inner.outputs:
         count[maker[id(tensor)]] = count.get(maker[id(tensor)], 0) + 1
     return count
@@ -337,7 +332,7 @@ def _match(model: Any, graph: Graph) -> dict[int, str]:
     """Native edge -> name of the layer whose output has its values."""
     rng = np.random.default_rng(1)
     inner = getattr(model, "_functional", None) or model
-    nodes = [n for n in _nodes(model) if not n.is_input and len(n.outputs) == 1]
+    nodes = [n for n in nodes_of(model) if not n.is_input and len(n.outputs) == 1]
     probe = keras.Model(inner.inputs, [n.outputs[0] for n in nodes])
     inputs = []
     for tensor in inner.inputs:

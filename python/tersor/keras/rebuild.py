@@ -8,6 +8,7 @@ from typing import Any
 import keras  # type: ignore[import-untyped]
 
 from ..base.error import UnsupportedError
+from ..importers.keras_walk import functional, walk
 
 Call = Callable[[Any, list[Any], dict[str, Any]], Any]
 
@@ -17,29 +18,6 @@ _ACTIVATED = (
     keras.layers.SeparableConv2D,
     keras.layers.Dense,
 )
-
-
-def functional(model: Any, operation: str) -> Any:
-    """Return the graph of layers behind a model.
-
-    Parameters
-    ----------
-    model : keras.Model
-    operation : str
-        For messages.
-
-    Returns
-    -------
-    keras.Model
-    """
-    inner = getattr(model, "_functional", None)  # Sequential keeps one once it is built
-    found = inner if inner is not None else model
-    if not hasattr(found, "_nodes_by_depth"):
-        raise UnsupportedError(
-            f"{operation}: model must be functional or sequential and built, got {model.name!r} "
-            f"({type(model).__name__})"
-        )
-    return found
 
 
 def rebuild(
@@ -67,7 +45,12 @@ def rebuild(
         for t in inner.inputs
     ]
     given = [x if enter is None else enter(i, x) for i, x in enumerate(inputs)]
-    outputs = _walk(inner, given, call)
+
+    def called(layer: Any, _: str, arguments: list[Any], options: dict[str, Any]) -> list[Any]:
+        results = call(layer, arguments, options)
+        return list(results) if isinstance(results, (list, tuple)) else [results]
+
+    outputs = walk(model, given, called, "prepare_qat")
     results = _like(inner, outputs)
     single = isinstance(inner._inputs_struct, keras.KerasTensor) or len(inputs) == 1
     return keras.Model(inputs[0] if single else inputs, results, name=name or model.name)
@@ -80,36 +63,6 @@ def _like(inner: Any, outputs: list[Any]) -> Any:
     if isinstance(struct, (list, tuple)):
         return type(struct)(outputs)
     return outputs[0]
-
-
-def _walk(inner: Any, inputs: list[Any], call: Call) -> list[Any]:
-    values = {id(t): v for t, v in zip(inner.inputs, inputs, strict=True)}
-
-    def resolve(argument: Any) -> Any:
-        if id(argument) in values:
-            return values[id(argument)]
-        if isinstance(argument, (list, tuple)):
-            return type(argument)(resolve(a) for a in argument)
-        if isinstance(argument, dict):
-            return {k: resolve(a) for k, a in argument.items()}
-        return argument
-
-    for depth in sorted(inner._nodes_by_depth, reverse=True):
-        for node in inner._nodes_by_depth[depth]:
-            if node.is_input or all(id(t) in values for t in node.outputs):
-                continue
-            arguments = list(resolve(node.arguments.args))
-            options = dict(resolve(node.arguments.kwargs))
-            operation = node.operation
-            if hasattr(operation, "_nodes_by_depth") or getattr(operation, "_functional", None):
-                flat = list(keras.tree.flatten(arguments))
-                results: Any = _walk(functional(operation, "prepare_qat"), flat, call)
-            else:
-                results = call(operation, arguments, options)
-            listed = results if isinstance(results, (list, tuple)) else [results]
-            for tensor, value in zip(node.outputs, listed, strict=True):
-                values[id(tensor)] = value
-    return [values[id(t)] for t in inner.outputs]
 
 
 class Expansion:
@@ -235,4 +188,4 @@ def _separated(layer: Any, config: dict[str, Any]) -> list[Any]:
     ]
 
 
-__all__ = ["Expansion", "flat_layers", "functional", "rebuild"]
+__all__ = ["Expansion", "flat_layers", "rebuild"]

@@ -38,21 +38,29 @@ def _quantizer(
     group_size: int | None,
     float_zero_point: bool,
 ) -> _Quantizer:
+    if type(bits) is not int and not isinstance(bits, np.integer):
+        raise TypeError(f"{operation}: bits must be an integer, got {bits!r}")
     if not 2 <= bits <= 8:
         raise ValueError(f"{operation}: bits must be in [2, 8], got {bits}")
     layout, count = _layout(operation, shape, axis, group_size)
     block = np.empty((4, count), np.float32)
     for row, name, value in ((0, "scale", scale), (1, "zero_point", zero_point)):
         if type(value) is not float:
-            value = np.asarray(value, np.float32).reshape(-1)
+            value = _numbers(operation, name, value).reshape(-1)
             if value.size not in (1, count):
-                raise ValueError(
-                    f"{operation}: {name} must have {count} elements, got {value.size}"
-                )
+                one = "1 element" if count == 1 else f"1 or {count} elements"
+                raise ValueError(f"{operation}: {name} must have {one}, got {value.size}")
         block[row] = value
     lo = (-(1 << (bits - 1)) + narrow) if signed else 0
     hi = ((1 << (bits - 1)) - 1) if signed else (1 << bits) - 1
     return _Quantizer(layout, block, 2 if float_zero_point else 3, lo, hi)
+
+
+def _numbers(operation: str, name: str, value: ArrayLike) -> NDArray[np.float32]:
+    try:
+        return np.asarray(value, np.float32)
+    except (TypeError, ValueError):
+        raise TypeError(f"{operation}: {name} must be numbers, got {value!r}") from None
 
 
 def _layout(
@@ -63,14 +71,20 @@ def _layout(
 ) -> tuple[tuple[int, int, int, int], int]:
     """Return (outer, channels, inner, group) and the number of scales."""
     if group_size is not None and (group_size < 1 or axis is None):
-        raise ValueError(f"{operation}: group_size must be at least 1 and have an axis")
+        raise ValueError(
+            f"{operation}: group_size must be at least 1 and have an axis, got {group_size} and "
+            f"axis {axis}"
+        )
     if axis is None:
         return (1, 1, math.prod(shape), 0), 1
     ndim = len(shape)
     axes = axis if isinstance(axis, tuple) else (axis,)
     first = axes[0] % ndim if ndim and axes else 0
     if not axes or any(not -ndim <= a < ndim or a % ndim != first + i for i, a in enumerate(axes)):
-        raise ValueError(f"{operation}: axis must be an axis or consecutive axes, got {axis}")
+        raise ValueError(
+            f"{operation}: axis must be an axis or consecutive axes of x, which has {ndim}, got "
+            f"{axis}"
+        )
     outer, inner = math.prod(shape[:first]), math.prod(shape[first + len(axes) :])
     channels = math.prod(shape[first : first + len(axes)])
     if group_size is None:
@@ -120,6 +134,8 @@ def lsq_forward(
 
     Raises
     ------
+    TypeError
+        If an argument has a wrong type.
     ValueError
         If a parameter is out of range or a shape does not match.
 
@@ -135,7 +151,7 @@ def lsq_forward(
     >>> lsq_forward([0.3, 9.0, -0.1], 0.5, bits=4)
     array([0.5, 3.5, 0. ], dtype=float32)
     """
-    values = np.asarray(x, dtype=np.float32, order="C")
+    values = np.asarray(_numbers("lsq_forward", "x", x), order="C")
     q = _quantizer(
         "lsq_forward",
         values.shape,
@@ -150,17 +166,20 @@ def lsq_forward(
     )
     y = _output("lsq_forward", values, out)
     at = q.block.ctypes.data
-    _core.quantization.fake_quantize_at(
-        values.ctypes.data,
-        y.ctypes.data,
-        0,
-        q.layout,
-        at,
-        at + q.block.strides[0],
-        q.kind,
-        q.lo,
-        q.hi,
-    )
+    try:
+        _core.quantization.fake_quantize_at(
+            values.ctypes.data,
+            y.ctypes.data,
+            0,
+            q.layout,
+            at,
+            at + q.block.strides[0],
+            q.kind,
+            q.lo,
+            q.hi,
+        )
+    except ValueError as error:  # the kernel is fake_quantize's
+        raise ValueError(str(error).replace("fake_quantize:", "lsq_forward:", 1)) from None
     return y
 
 
@@ -206,6 +225,8 @@ def lsq_backward(
 
     Raises
     ------
+    TypeError
+        If an argument has a wrong type.
     ValueError
         If a parameter is out of range or a shape does not match.
 
@@ -216,8 +237,8 @@ def lsq_backward(
     >>> dx.tolist(), round(float(dscale), 3), float(dzero)
     ([1.0, 0.0], 7.4, -0.5)
     """
-    values = np.asarray(x, dtype=np.float32, order="C")
-    gradient = np.asarray(dy, dtype=np.float32, order="C")
+    values = np.asarray(_numbers("lsq_backward", "x", x), order="C")
+    gradient = np.asarray(_numbers("lsq_backward", "dy", dy), order="C")
     if gradient.shape != values.shape:
         raise ValueError(
             f"lsq_backward: dy must have shape {values.shape} like x, got {gradient.shape}"
@@ -235,6 +256,8 @@ def lsq_backward(
         float_zero_point,
     )
     count = q.block.shape[1]
+    if gradient_scale is not None and not math.isfinite(gradient_scale):
+        raise ValueError(f"lsq_backward: gradient_scale must be finite, got {gradient_scale}")
     if gradient_scale is None:
         gradient_scale = 1 / math.sqrt(max(1.0, values.size / max(1, count)) * q.hi)
     dx = _output("lsq_backward", gradient, out)

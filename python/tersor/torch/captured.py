@@ -13,7 +13,7 @@ from torch import fx, nn
 
 from ..base.error import UnsupportedError
 from ..graph.graph import Graph
-from ..importers.torch import _eval_mode, _quiet, _root_cause, from_torch
+from ..importers.torch import _eval_mode, _quiet, _root_cause, from_torch, open_batch
 from ..runtime.session import Session
 
 _TOLERANCE = 1e-3  # of a tensor's largest value; folding BatchNorm alone moves it by 1e-5
@@ -99,7 +99,7 @@ def _randomise(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def _export(module: nn.Module, inputs: Sequence[torch.Tensor]) -> fx.GraphModule:
-    shapes = tuple({0: torch.export.Dim("batch")} for _ in inputs)
+    shapes = open_batch(module, len(inputs))
     with _eval_mode(torch, module), _quiet():
         try:
             program = torch.export.export(module, tuple(inputs), dynamic_shapes=shapes)

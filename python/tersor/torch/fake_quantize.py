@@ -21,9 +21,11 @@ _LEADING_BATCHES = 8
 def _round(
     x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, low: int, high: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rounded values, and where the code was not clamped."""
-    codes = torch.round(x / scale) + zero_point
+    """Rounded values, and where the code was not clamped; NaN counts as 0 outside, as in C++."""
+    steps = x / scale
+    codes = torch.round(steps) + zero_point
     inside = (codes >= low) & (codes <= high)
+    codes = torch.where(torch.isnan(steps), zero_point, codes)
     return (codes.clamp_(low, high) - zero_point) * scale, inside
 
 
@@ -54,7 +56,7 @@ class _StraightThrough(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         (mask,) = ctx.saved_tensors
         if ctx.format is None:
-            return gradient * mask, None, None, None, None
+            return torch.where(mask, gradient, 0), None, None, None, None
         return pass_gradient(gradient, mask, ctx.format), None, None, None, None
 
 
@@ -67,16 +69,19 @@ def _learned_gradients(
     high: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of input, scale and zero point."""
-    # Esser et al. 2020, equation 3: round(v) - v inside, the limit outside.
+    # Esser et al. 2020, equation 3: round(v) - v inside, the limit outside and on the border, as in
+    # lsq.h; NaN counts for nothing.
     steps = x / scale
     inside = (steps > low - zero) & (steps < high - zero)
+    ordered = torch.where(torch.isnan(steps), 0, gradient)
+    steps = torch.nan_to_num(steps, nan=0.0, posinf=torch.inf, neginf=-torch.inf)
     limit = torch.minimum(torch.maximum(steps, low - zero), high - zero)
     slope = torch.where(inside, torch.round(steps) - steps, limit)
     count = x.numel() / max(scale.numel(), 1)
     factor = 1 / math.sqrt(max(count * high, 1))
-    d_scale = _sum_to(gradient * slope, scale) * factor
-    d_zero = _sum_to(torch.where(inside, 0.0, -scale) * gradient, zero) * factor
-    return gradient * inside, d_scale, d_zero
+    d_scale = _sum_to(ordered * slope, scale) * factor
+    d_zero = _sum_to(torch.where(inside, 0, -scale * ordered), zero) * factor
+    return torch.where(inside, gradient, 0), d_scale, d_zero
 
 
 class _LearnedSteps(torch.autograd.Function):
@@ -200,7 +205,7 @@ def _keep_mask(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ..
 
 
 def _pass_inside(ctx: Any, gradient: torch.Tensor, _: object) -> tuple[Any, ...]:
-    return gradient * ctx.saved_tensors[0], None, None, None, None
+    return torch.where(ctx.saved_tensors[0], gradient, 0), None, None, None, None
 
 
 _operator.register_autograd(_pass_inside, setup_context=_keep_mask)

@@ -69,6 +69,11 @@ class NetworkModule(nn.Module):
 
     Attributes
     ----------
+    input_names : list of str
+        Of the network; :func:`tersor.from_torch` gives them to its graph.
+    rounds_activations : bool
+        Whether quantized activations are rounded; False makes it the float network with the weights
+        of the quantized one, which :func:`tersor.from_torch` can convert.
     origins : dict of str to str
         Name of each parameter in the source framework, by its name here: the same, with the
         characters that PyTorch does not allow replaced.
@@ -100,6 +105,7 @@ class NetworkModule(nn.Module):
             _Call(n.op, dict(n.attributes), list(n.inputs), n.outputs[0]) for n in graph.nodes
         ]
         self._input_ids, self._output_ids = list(graph.input_ids), list(graph.output_ids)
+        self.input_names = [edges[i].name for i in graph.input_ids]
         self.origins: dict[str, str] = {}
         self._names: dict[int, str] = {}
         for call in self._calls:
@@ -117,6 +123,8 @@ class NetworkModule(nn.Module):
             }
         )
         self._rows = _RowRounding()
+        dynamic = any(call.attributes.get("dynamic") for call in self._calls)
+        self.rounds_activations = bool(self._roundings) or dynamic
 
     def _add_constant(self, index: int, edge: Any, *, trainable: bool) -> None:
         values = np.array(edge.constant)
@@ -173,12 +181,13 @@ class NetworkModule(nn.Module):
             values[index] = operator.attrgetter(name)(self)
         for call in self._calls:
             x = [values[i] if i >= 0 else None for i in call.inputs]
-            if call.attributes.get("dynamic"):
+            if self.rounds_activations and call.attributes.get("dynamic"):
                 x[0] = self._rows(x[0])
             y = OPERATORS[call.op](call.attributes, *x)
             y = ACTIVATIONS[call.attributes.get("activation", "none")](y)
             key = str(call.output)
-            values[call.output] = self._roundings[key](y) if key in self._roundings else y
+            rounds = self.rounds_activations and key in self._roundings
+            values[call.output] = self._roundings[key](y) if rounds else y
         outputs = tuple(values[i] for i in self._output_ids)
         return outputs[0] if len(outputs) == 1 else outputs
 

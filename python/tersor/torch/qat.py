@@ -36,7 +36,7 @@ def prepare_qat(
     Parameters
     ----------
     module : torch.nn.Module
-        It is not changed.
+        It is not changed. Also one from ``compressed.to_torch()``.
     recipe : Recipe, mapping or str, default "int8"
         "int8", or "w4a8" for 4-bit weights; `layers` and `dense_per_channel` count, what concerns
         calibration does not.
@@ -59,9 +59,15 @@ def prepare_qat(
     Raises
     ------
     UnsupportedError
-        The module cannot be captured, or a quantized edge corresponds to none of its values.
+        The module cannot be captured, a layer's weight is computed, or nothing can be quantized.
     TypeError, ValueError
         An argument has a wrong type or value.
+
+    Warns
+    -----
+    UserWarning
+        Operators stay in float because the int8 network would round inside of them (attention,
+        group normalization): no value of the captured module is what is rounded there.
 
     See Also
     --------

@@ -242,7 +242,7 @@ class Builder:
             what = ", ".join(sorted({_short(n) for n in strange or [*linear, *norms]})) or "nothing"
             raise UnsupportedError(
                 f"prepare_qat: layer {node.name} must be one convolution or linear layer with at "
-                f"most a BatchNorm and an activation, got {what}"
+                f"most a BatchNorm and an activation, got {what}; give it fp32 in the recipe"
             )
         weight = bias = None
         if linear:
@@ -256,7 +256,7 @@ class Builder:
         if any(isinstance(t, fx.Node) and t.op != "get_attr" for t in tensors):
             raise UnsupportedError(
                 f"prepare_qat: layer {node.name} must use parameters as they are, got a weight "
-                f"that the module computes"
+                f"that the module computes; give it fp32 in the recipe"
             )
         source, target = self._quantizer(node.inputs[0]), self._quantizer(node.outputs[0])
         layer = QuantizedLayer(

@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from .. import _core
 from ..base.error import UnsupportedError
 from ..compress.qat_scheme import Scheme
 from ..compress.trained_graph import TrainedLayer, trained_graph
 from ..graph.graph import Graph
 from .captured import capture
 from .fake_quantize import ActivationQuantizer
+from .network_module import NetworkModule
 from .prepared_module import META
+from .qat_placement import place
 from .quantized_layer import QuantizedLayer
 
 
@@ -69,13 +70,11 @@ class Network:
         from .qat_builder import Builder
 
         template = copy.deepcopy(module)
-        captured = capture(module, examples)
-        placement = _core.graph.place_quantizers(captured.graph, scheme.rules)
-        if not any(placement.quantized):
-            reasons = sorted({r for r in placement.reasons if r}) or ["it has no layer"]
-            raise UnsupportedError(
-                f"prepare_qat: {type(module).__name__} has nothing to quantize: {reasons[0]}"
-            )
+        for part in template.modules():
+            if isinstance(part, NetworkModule):  # the quantizers take over
+                part.rounds_activations = False
+        captured = capture(template, examples)
+        placement, scheme = place(captured, scheme, type(module).__name__)
         network = cls(
             template,
             tuple(e.detach().clone() for e in examples),
