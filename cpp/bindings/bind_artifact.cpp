@@ -76,7 +76,9 @@ void bind_artifact(py::module_& m) {
         for (const ta::StreamInfo& s : info.streams) {
           streams.append(py::dict(py::arg("edge") = s.edge, py::arg("part") = s.part,
                                   py::arg("coding") = s.coding, py::arg("offset") = s.offset,
-                                  py::arg("length") = s.length));
+                                  py::arg("length") = s.length, py::arg("values") = s.values,
+                                  py::arg("indices") = s.indices,
+                                  py::arg("metadata") = s.metadata));
         }
         return py::dict(py::arg("version") = py::make_tuple(info.version_major, info.version_minor),
                         py::arg("file_bytes") = info.file_bytes, py::arg("sections") = sections,

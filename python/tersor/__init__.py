@@ -59,6 +59,7 @@ _SUBMODULES = (
     "pruning",
     "quantization",
     "reconstruction",
+    "sparse",
     "training",
     "zoo",
 )

@@ -245,7 +245,7 @@ def test_hostile_section_tables(data, field, value):
         (8, "<H", 2, "update tersor"),
         (12, "<I", 2**32 - 1, "there must be 5 sections"),
         (16, "<Q", 2**63, "the file must have"),
-        (24, "<Q", 2, "needs a feature"),
+        (24, "<Q", 4, "needs a feature"),
         (40, "<I", 1, "reserved bytes must be zero"),
     ],
 )

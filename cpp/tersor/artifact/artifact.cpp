@@ -9,7 +9,9 @@
 namespace tersor::artifact {
 namespace {
 
-const char* name_of_coding(Coding coding) { return coding == Coding::packed ? "packed" : "raw"; }
+const char* name_of_coding(Coding coding) {
+  return coding == Coding::sparse ? "sparse" : coding == Coding::packed ? "packed" : "raw";
+}
 
 Artifact decode_frame(const uint8_t* data, size_t size, ArtifactInfo* info) {
   const Frame frame = read_sections(data, size);
@@ -17,7 +19,8 @@ Artifact decode_frame(const uint8_t* data, size_t size, ArtifactInfo* info) {
   const Section& table_section = frame.sections.at(SectionKind::stream_table);
   const Section& data_section = frame.sections.at(SectionKind::stream_data);
   ByteReader table(table_section.data, table_section.size, "stream table");
-  StreamReader streams(table, data_section.data, data_section.size);
+  StreamReader streams(table, data_section.data, data_section.size,
+                       frame.features & kFeatureSparse);
   table.expect_end();
   ByteReader graph_reader(graph_section.data, graph_section.size, "graph");
   std::vector<StreamName> names;
@@ -38,7 +41,9 @@ Artifact decode_frame(const uint8_t* data, size_t size, ArtifactInfo* info) {
     }
     for (size_t i = 0; i < streams.size(); ++i) {
       info->streams.push_back({names[i].edge, names[i].part, name_of_coding(streams[i].coding),
-                               data_section.offset + streams[i].offset, streams[i].length});
+                               data_section.offset + streams[i].offset, streams[i].length,
+                               streams[i].parts.values, streams[i].parts.indices,
+                               streams[i].parts.metadata});
     }
   }
   return artifact;

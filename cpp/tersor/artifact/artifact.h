@@ -36,9 +36,10 @@ struct SectionInfo {
 struct StreamInfo {
   std::string edge;    // whose tensor
   std::string part;    // values, scale, zero_point
-  std::string coding;  // raw, packed
+  std::string coding;  // raw, packed, sparse
   uint64_t offset;     // in the file
-  uint64_t length;
+  uint64_t length;     // values + indices + metadata
+  uint64_t values, indices, metadata;
 };
 
 struct ArtifactInfo {

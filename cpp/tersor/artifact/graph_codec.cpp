@@ -334,7 +334,7 @@ uint64_t write_graph(const Graph& graph, ByteWriter& out, StreamWriter& streams)
     write_shape(edge.shape, out);
     if (edge.qparams) features |= write_qparams(graph, id, out, streams);
     if (edge.is_constant())
-      out.varint(streams.add(edge.constant, edge.qparams ? edge.qparams->bits : 32));
+      out.varint(streams.add(edge.constant, edge.qparams ? edge.qparams->bits : 32, true));
   }
   out.varint(graph.nodes().size());
   for (const Node& node : graph.nodes()) {
@@ -349,6 +349,7 @@ uint64_t write_graph(const Graph& graph, ByteWriter& out, StreamWriter& streams)
   for (const Node& node : graph.nodes()) {
     if (graph::has_weight_codes(graph, node)) features |= kFeatureWeightFormats;
   }
+  if (streams.has_sparse()) features |= kFeatureSparse;
   return features;
 }
 

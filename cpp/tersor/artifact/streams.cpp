@@ -32,16 +32,26 @@ bool packs(DType dtype, int bits) {
 
 }  // namespace
 
-size_t StreamWriter::add(const Tensor& tensor, int bits) {
+size_t StreamWriter::add(const Tensor& tensor, int bits, bool may_be_sparse) {
   Stream s;
   s.coding = packs(tensor.dtype(), bits) ? Coding::packed : Coding::raw;
   s.length = stored_bytes(s.coding, tensor.dtype(), tensor.size(), bits);
+  s.parts.values = s.length;
+  std::vector<uint8_t> sparse;
+  if (may_be_sparse)
+    sparse = encode_sparse_stream(tensor, packs(tensor.dtype(), bits) ? bits : 8, s.length);
+  if (!sparse.empty()) {
+    s.coding = Coding::sparse;
+    s.length = sparse.size();
+  }
   data_.align(alignment_of(s.length));
   s.offset = data_.size();
   std::vector<uint8_t>& bytes = data_.bytes();
   bytes.resize(bytes.size() + s.length);
   uint8_t* to = bytes.data() + s.offset;
-  if (s.coding == Coding::packed) {
+  if (s.coding == Coding::sparse) {
+    std::memcpy(to, sparse.data(), sparse.size());
+  } else if (s.coding == Coding::packed) {
     coding::pack_bits(tensor.as<uint8_t>(), static_cast<size_t>(tensor.size()), bits, to);
   } else if (s.length) {
     std::memcpy(to, tensor.data(), s.length);
@@ -49,6 +59,11 @@ size_t StreamWriter::add(const Tensor& tensor, int bits) {
   s.crc = crc32c(to, s.length);
   streams_.push_back(s);
   return streams_.size() - 1;
+}
+
+bool StreamWriter::has_sparse() const {
+  return std::any_of(streams_.begin(), streams_.end(),
+                     [](const Stream& s) { return s.coding == Coding::sparse; });
 }
 
 void StreamWriter::write_table(ByteWriter& out) const {
@@ -60,12 +75,13 @@ void StreamWriter::write_table(ByteWriter& out) const {
   }
 }
 
-StreamReader::StreamReader(ByteReader& table, const uint8_t* data, size_t size) : data_(data) {
+StreamReader::StreamReader(ByteReader& table, const uint8_t* data, size_t size, bool sparse)
+    : data_(data) {
   const size_t count = table.count(6);
   uint64_t at = 0;
   for (size_t i = 0; i < count; ++i) {
     Stream s;
-    s.coding = static_cast<Coding>(table.varint_below(2, "coding"));
+    s.coding = static_cast<Coding>(table.varint_below(sparse ? 3 : 2, "coding"));
     s.length = table.varint();
     s.crc = table.u32();
     const uint64_t alignment = alignment_of(s.length);
@@ -90,8 +106,19 @@ Tensor StreamReader::take(size_t index, DType dtype, const Shape& shape, int bit
   if (taken_[index]) throw ArtifactError("artifact: two tensors use one stream");
   taken_[index] = true;
   if (shape.size() > kMaxRank) throw ArtifactError("artifact: a tensor has more than 8 dimensions");
-  const Stream& s = streams_[index];
+  Stream& s = streams_[index];
   const int64_t count = element_count(shape);
+  if (s.coding == Coding::sparse) {
+    if (static_cast<uint64_t>(count) > kSparseElementsPerByte * s.length)
+      throw ArtifactError(message("artifact: a stream of ", s.length, " bytes cannot hold the ",
+                                  to_string(shape), " tensor"));
+    Tensor t(dtype, shape);
+    std::memset(t.data(), 0, static_cast<size_t>(count) * size_of(dtype));
+    s.parts = decode_sparse_stream(data_ + s.offset, s.length, packs(dtype, bits) ? bits : 8,
+                                   is_signed, t);
+    return t;
+  }
+  s.parts.values = s.length;
   if ((s.coding == Coding::packed) != packs(dtype, bits) ||
       // Without this an enormous count could wrap around below.
       static_cast<uint64_t>(count) > 8 * (s.length + 1) ||

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tersor/artifact/byte_stream.h"
+#include "tersor/artifact/sparse_stream.h"
 #include "tersor/tensor/tensor.h"
 
 namespace tersor::artifact {
@@ -14,6 +15,7 @@ namespace tersor::artifact {
 enum class Coding : uint8_t {
   raw = 0,     // little-endian elements
   packed = 1,  // codes of `bits` bits (coding/bit_packing.h)
+  sparse = 2,  // a mask and the elements that it keeps (sparse_stream.h); needs kFeatureSparse
 };
 
 struct Stream {
@@ -21,12 +23,15 @@ struct Stream {
   uint64_t offset = 0;  // in the data section
   uint64_t length = 0;
   uint32_t crc = 0;
+  SparseStreamSizes parts;  // of length; known once the stream was taken
 };
 
 class StreamWriter {
  public:
-  // Returns the stream's index. `bits` < 8 with an 8-bit dtype packs.
-  size_t add(const Tensor& tensor, int bits);
+  // Returns the stream's index. `bits` < 8 with an 8-bit dtype packs. With `may_be_sparse`, zeros
+  // are left out where that pays.
+  size_t add(const Tensor& tensor, int bits, bool may_be_sparse = false);
+  bool has_sparse() const;
   void write_table(ByteWriter& out) const;
   std::vector<uint8_t>& data() { return data_.bytes(); }
 
@@ -39,7 +44,8 @@ class StreamReader {
  public:
   // Checks that the streams follow each other without overlap, gaps hold only the zeros of
   // alignment, and every checksum. The data must outlive the reader.
-  StreamReader(ByteReader& table, const uint8_t* data, size_t size);
+  // `sparse`: the file declares kFeatureSparse.
+  StreamReader(ByteReader& table, const uint8_t* data, size_t size, bool sparse);
 
   size_t size() const { return streams_.size(); }
   const Stream& operator[](size_t i) const { return streams_[i]; }

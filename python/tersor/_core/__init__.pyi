@@ -3,7 +3,17 @@
 
 from __future__ import annotations
 
-from . import artifact, base, distillation, graph, pruning, quantization, reconstruction, runtime
+from . import (
+    artifact,
+    base,
+    distillation,
+    graph,
+    pruning,
+    quantization,
+    reconstruction,
+    runtime,
+    sparse,
+)
 
 __all__: list[str] = [
     "artifact",
@@ -14,4 +24,5 @@ __all__: list[str] = [
     "quantization",
     "reconstruction",
     "runtime",
+    "sparse",
 ]

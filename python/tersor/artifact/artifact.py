@@ -160,7 +160,8 @@ def inspect(path: str | os.PathLike[str]) -> dict[str, Any]:
     -------
     dict
         ``version``, ``file_bytes``, ``sections`` (name, offset, length) and ``streams``
-        (edge, part, coding, offset, length); offsets and lengths in bytes.
+        (edge, part, coding, offset, length and its parts values, indices, metadata); offsets and
+        lengths in bytes.
 
     Raises
     ------

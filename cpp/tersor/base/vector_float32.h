@@ -1,6 +1,6 @@
-// The widest float vector of the instruction set that a file is compiled for, for the _simd.cpp
-// files of this room only. Everything is static: two copies compiled with different flags must
-// never be merged.
+// The widest float vector of the instruction set that a file is compiled for, for _simd.cpp
+// files only. Everything is static: two copies compiled with different flags must never be
+// merged.
 #pragma once
 
 #if defined(__AVX2__)
@@ -9,7 +9,7 @@
 #include <arm_neon.h>
 #endif
 
-namespace tersor::runtime {
+namespace tersor {
 namespace {
 
 #if defined(__AVX512F__)
@@ -100,4 +100,4 @@ inline void store_some(float* p, Vec v, int n) noexcept {
 }
 
 }  // namespace
-}  // namespace tersor::runtime
+}  // namespace tersor
