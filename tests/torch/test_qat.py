@@ -57,6 +57,17 @@ def deployed(prepared_once):
     return network, tersor.from_torch(network, images(2, 0)), images(32, 1)
 
 
+def compiles(test):
+    """torch.compile needs a compiler; PyTorch warns about its own code when it loads it."""
+    for mark in (
+        pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++"),
+        pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+        pytest.mark.filterwarnings("ignore::FutureWarning"),
+    ):
+        test = mark(test)
+    return test
+
+
 def run(network, x):
     with torch.no_grad():
         return network(x).numpy()
@@ -250,7 +261,7 @@ def test_compiled_network_trains_alike():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@compiles
 @pytest.mark.parametrize("training", [False, True])
 def test_compiled_to_machine_code(prepared, training):
     without_dropout(prepared)
@@ -266,7 +277,7 @@ def test_compiled_to_machine_code(prepared, training):
     assert np.abs(found - expected).mean() <= 1e-2 * np.abs(expected).mean()
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@compiles
 def test_integer_arithmetic_is_compiled_to_machine_code():
     torch.manual_seed(0)
     output = int8.Codes(*(torch.tensor(v) for v in (0.1, 3.0, -128.0, 127.0)))
@@ -433,6 +444,10 @@ def test_refusals(plain, prepared):
         finalize(plain)
     with pytest.raises(ValueError, match="set_qat_phase: module must come from prepare_qat"):
         set_qat_phase(plain, "freeze")
+    with pytest.raises(ValueError, match=r"float32 parameters .* got torch\.float64 for weight"):
+        prepare_qat(nn.Linear(2, 2).double(), example=torch.ones(2, 2).double())
+    with pytest.raises(ValueError, match=r"example 0 must be float32 or integers, got torch\.fl"):
+        prepare_qat(nn.Linear(2, 2), example=torch.ones(2, 2).double())
     with pytest.raises(RuntimeError, match="FakeQuantize: a range is needed"):
         tersor.from_torch(prepared, images(2))
 

@@ -101,8 +101,23 @@ def prepare_qat(
             "prepare_qat: example must be a tensor or a sequence of tensors, got "
             f"{type(example).__name__}"
         )
+    _check_types(module, examples)
     scheme = Scheme.parse(recipe, learned_scales=learned_scales, momentum=momentum)
     return Network.build(module, tuple(examples), scheme)
+
+
+def _check_types(module: nn.Module, examples: Sequence[torch.Tensor]) -> None:
+    for name, parameter in module.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise ValueError(
+                f"prepare_qat: module must have float32 parameters (train it under autocast), got "
+                f"{parameter.dtype} for {name}"
+            )
+    for i, tensor in enumerate(examples):
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise ValueError(
+                f"prepare_qat: example {i} must be float32 or integers, got {tensor.dtype}"
+            )
 
 
 def is_prepared(module: nn.Module) -> bool:
