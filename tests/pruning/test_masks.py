@@ -1,4 +1,4 @@
-"""Masks (and the kernels of keys) against sorting in NumPy: exact counts, ties by index, every ISA."""
+"""Masks, and the kernels of keys, against sorting in NumPy: exact counts, ties by index."""
 
 import numpy as np
 import pytest

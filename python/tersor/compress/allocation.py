@@ -48,8 +48,10 @@ def allocate_removals(
 
 def _hull_slopes(curve: NDArray[np.float64]) -> NDArray[np.float64]:
     """Slopes, never falling, of the largest convex function below a curve."""
+    # A thousand points tell the shape of a curve; layers have millions of weights.
+    step = max(1, len(curve) // 1000)
     points: list[int] = []
-    for x in range(len(curve)):
+    for x in sorted({*range(0, len(curve), step), len(curve) - 1}):
         while len(points) > 1:
             a, b = points[-2], points[-1]
             if (curve[b] - curve[a]) * (x - b) < (curve[x] - curve[b]) * (b - a):

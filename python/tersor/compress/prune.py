@@ -14,7 +14,13 @@ from .. import _core
 from ..base.threads import get_threads
 from ..data.preprocess import Preprocess
 from ..graph import Graph
-from ..pruning import block_mask, global_masks, nm_mask, select_layers
+from ..pruning import (
+    block_mask,
+    global_masks,
+    nm_mask,
+    select_layers,
+    weight_activation_scores,
+)
 from ..reconstruction import Moments, normal_equations, prune_matrix, removal_curve
 from ..runtime import Session
 from .agreement import kl_divergence
@@ -277,9 +283,10 @@ def _shares(
             problem = normal_equations(moments, rows[g], group=g)
             curve = removal_curve(rows[g], problem.hessian, block=cut.block, threads=threads)
             curves[node.name, g] = curve
-            done = prune_matrix(
-                rows[g], problem.hessian, cut.sparsity, block=cut.block, swaps=0, threads=threads
-            )
+            # Any removal of about that size tells what an error counts; this one needs no search.
+            scores = weight_activation_scores(rows[g], np.sqrt(np.diag(problem.hessian)))
+            kept = block_mask(rows[g], cut.sparsity, cut.block, scores=np.square(scores))
+            done = prune_matrix(rows[g], problem.hessian, mask=kept, threads=threads)
             trials[g], error = done.values, error + done.error
         trial.update_weights(weight.name, trials.reshape(w.shape))
         shift = np.einsum("goc,gc->go", rows - trials, moments.input_mean).reshape(-1)

@@ -6,6 +6,7 @@ from .bias import (
     analytic_bias_correction,
     clipped_normal_mean,
 )
+from .channels import refit_channels
 from .moments import Moments
 from .normal_equations import NormalEquations, normal_equations
 from .pruning import PrunedMatrix, prune_matrix, removal_curve
@@ -22,6 +23,7 @@ __all__ = [
     "clipped_normal_mean",
     "normal_equations",
     "prune_matrix",
+    "refit_channels",
     "removal_curve",
     "round_matrix",
 ]
