@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "graph_channels.h"
 #include "graph_memory.h"
 #include "graph_quantize.h"
 #include "graph_rewrites.h"
@@ -241,6 +242,7 @@ void bind_graph(py::module_& m) {
   tersor::bindings::bind_rewrites(m, graph);
   tersor::bindings::bind_graph_quantize(m, graph);
   tersor::bindings::bind_memory_planner(m);
+  tersor::bindings::bind_channels(m);
 
   py::list operators;
   for (const tg::OperatorSpec& spec : tg::operator_table()) {

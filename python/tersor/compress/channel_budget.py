@@ -1,0 +1,129 @@
+"""How many channels every part of a network keeps under a budget."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..graph import Graph
+from .removal_order import LAYERS, RemovalOrder
+
+
+class RemovalPlan:
+    """A network's units in one order: those first whose absence costs least for what they save.
+
+    Every prefix of it is a network; a longer one is smaller. Units of a class go in chunks, so that
+    a multiple of `multiple` stays.
+
+    Parameters
+    ----------
+    graph : Graph
+    channels : Channels
+    orders : sequence of RemovalOrder
+    multiple : int
+    by : {"macs", "parameters"}
+        What counts as saved.
+    """
+
+    def __init__(
+        self, graph: Graph, channels: Any, orders: Sequence[RemovalOrder], multiple: int, by: str
+    ) -> None:
+        self.units = len(channels.units)
+        self._chunks: list[NDArray[np.int64]] = []
+        costs = _Costs(graph, channels, orders, by)
+        sizes = [_chunk_sizes(len(order.units), multiple) for order in orders]
+        position = [0] * len(orders)  # chunks gone
+        while True:
+            best, price = -1, np.inf
+            saved = costs.saved([s[p] if p < len(s) else 0 for s, p in zip(sizes, position)])
+            for c, order in enumerate(orders):
+                if position[c] >= len(sizes[c]) or saved[c] <= 0:
+                    continue
+                gone = sum(sizes[c][: position[c]])
+                added = order.errors[gone + sizes[c][position[c]]] - order.errors[gone]
+                if added / saved[c] < price:
+                    best, price = c, added / saved[c]
+            if best < 0:
+                break
+            gone, size = sum(sizes[best][: position[best]]), sizes[best][position[best]]
+            self._chunks.append(orders[best].units[gone : gone + size])
+            costs.remove(best, size)
+            position[best] += 1
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def keep(self, steps: int) -> NDArray[np.bool_]:
+        """Return which units stay after a number of steps.
+
+        Parameters
+        ----------
+        steps : int
+
+        Returns
+        -------
+        ndarray of bool, shape (units,)
+        """
+        mask = np.ones(self.units, np.bool_)
+        for chunk in self._chunks[:steps]:
+            mask[chunk] = False
+        return mask
+
+
+def _chunk_sizes(count: int, multiple: int) -> list[int]:
+    """Sizes of the chunks in which `count` units go, so that multiples, and one at least, stay."""
+    rest = count % multiple
+    sizes = [rest] if rest else []
+    whole = (count - rest) // multiple
+    return sizes + [multiple] * (whole - 1) if whole else []
+
+
+class _Costs:
+    """MACs or parameters of the layers as channels go."""
+
+    def __init__(
+        self, graph: Graph, channels: Any, orders: Sequence[RemovalOrder], by: str
+    ) -> None:
+        layers = [n for n, node in enumerate(graph.nodes) if node.op in LAYERS]
+        at = {n: i for i, n in enumerate(layers)}
+        size = len(layers)
+        self._base, self._tied = np.zeros(size), np.zeros(size, np.bool_)
+        self._in, self._out = np.ones(size), np.ones(size)
+        self._reads, self._makes = np.zeros((len(orders), size)), np.zeros((len(orders), size))
+        for n, i in at.items():
+            node, edges = graph.nodes[n], graph.edges
+            weight = edges[node.inputs[1]].shape
+            self._base[i] = graph.macs_of(n) if by == "macs" else np.prod(weight)
+            dense = node.op == "dense"
+            self._in[i] = edges[node.inputs[0]].shape[-1 if dense else 1]
+            self._out[i] = edges[node.outputs[0]].shape[-1 if dense else 1]
+            self._tied[i] = not dense and node.attributes["groups"] == self._in[i] > 1
+        for c, order in enumerate(orders):
+            unit = channels.units[int(order.units[0])]
+            for n, count in Counter(n for n, _ in unit.read).items():
+                self._reads[c, at[n]] = count
+            for n, count in Counter(n for n, _ in unit.made).items():
+                self._makes[c, at[n]] = count
+        self._in0, self._out0 = self._in.copy(), self._out.copy()
+
+    def _total(self, reads: NDArray[Any], makes: NDArray[Any]) -> NDArray[Any]:
+        share = makes / self._out0 * np.where(self._tied, 1.0, reads / self._in0)
+        return np.asarray((self._base * share).sum(axis=-1))
+
+    def saved(self, sizes: Sequence[int]) -> NDArray[np.float64]:
+        """What the next chunk of each class saves."""
+        count = np.asarray(sizes, np.float64)[:, None]
+        after = self._total(self._in - count * self._reads, self._out - count * self._makes)
+        return np.asarray(self._total(self._in, self._out) - after)
+
+    def remove(self, index: int, size: int) -> None:
+        """Take a chunk away."""
+        self._in -= size * self._reads[index]
+        self._out -= size * self._makes[index]
+
+
+__all__ = ["RemovalPlan"]

@@ -1,0 +1,360 @@
+"""``tersor.prune_channels``: a physically smaller network, without training."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.plain_text import plain_text
+from ..base.threads import get_threads
+from ..data.error import DataError
+from ..data.preprocess import Preprocess
+from ..graph import Graph
+from ..graph.channels import find_channels, remove_channels
+from ..runtime import Session
+from .calibrate import Progress, network_batches
+from .channel_budget import RemovalPlan
+from .layer_format import check_choice
+from .progress import reporter
+from .refit import refit_channels
+from .removal_order import (
+    LAYERS,
+    RemovalOrder,
+    orders_by_error,
+    orders_by_norm,
+    orders_by_score,
+    unit_classes,
+    weigh_by_outputs,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+CRITERIA = ("activation", "l1", "l2")
+_FEW = 256  # samples on which the effect of a class on the outputs is measured
+_SECONDS = 0.15  # of one latency measurement; the median of many calls
+
+
+@dataclass(frozen=True)
+class ShrunkNetwork:
+    """A network with fewer channels.
+
+    Attributes
+    ----------
+    graph : Graph
+        Float, run once before it was returned.
+    channels : dict of str to (int, int)
+        By layer whose output shrank: channels kept, channels before.
+    fixed : list of str
+        Layers whose channels had to stay, and why.
+    macs, parameters : (int, int)
+        After and before.
+    latency_ms : (float, float) or None
+        Measured here, batch of one, where latency was the budget.
+    """
+
+    graph: Graph
+    channels: dict[str, tuple[int, int]]
+    fixed: list[str]
+    macs: tuple[int, int]
+    parameters: tuple[int, int]
+    latency_ms: tuple[float, float] | None = None
+
+    def summary(self) -> Table:
+        """Describe what is left in a table.
+
+        Returns
+        -------
+        rich.table.Table
+            Channels of every layer that shrank; totals below.
+        """
+        from rich.table import Table
+
+        rows = [("MACs", self.macs), ("parameters", self.parameters)]
+        totals = [f"{name} {a:,} of {b:,} ({a / b:.0%})" for name, (a, b) in rows]
+        if self.latency_ms is not None:
+            now, before = self.latency_ms
+            totals.append(f"latency {now:.3f} of {before:.3f} ms ({now / before:.0%})")
+        table = Table(caption=plain_text("\n".join(totals), "table.caption"), caption_justify="left")
+        table.add_column("layer")
+        table.add_column("channels", justify="right")
+        table.add_column("before", justify="right")
+        for name, (kept, count) in self.channels.items():
+            table.add_row(plain_text(name), str(kept), str(count))
+        return table
+
+
+def prune_channels(
+    graph: Graph,
+    data: Any = None,
+    *,
+    macs: float | None = None,
+    parameters: float | None = None,
+    latency: float | None = None,
+    keep: float | None = None,
+    criterion: str = "activation",
+    scores: Mapping[str, Any] | None = None,
+    multiple: int = 1,
+    exclude: Sequence[str] = (),
+    refit: bool = True,
+    samples: int = 1024,
+    preprocess: Preprocess | None = None,
+    seed: int = 0,
+    progress: bool | Progress = False,
+) -> ShrunkNetwork:
+    """Remove channels from a network and repair what is left, without training.
+
+    Channels that a residual sum, a gate or a depthwise convolution ties together go together. Which
+    ones go follows from what their absence costs the layers that read them after those made good
+    what they could, measured on the samples, weighed by what that does to the network's output,
+    against what it saves. Then every layer is refitted by least squares to what it gave before.
+
+    Parameters
+    ----------
+    graph : Graph
+        A float network. Not changed.
+    data : array, path, mapping of arrays, or iterable of batches
+        Unlabeled samples, about 1,000; may be None for "l1" and "l2" with ``refit=False``.
+    macs, parameters, latency : float, optional
+        The budget, exactly one: the share of multiply-accumulates, of parameters, or of the time
+        that the session needs for one sample here (measured), in (0, 1).
+    keep : float, optional
+        Instead of a budget: every set of interchangeable channels keeps this share, in (0, 1).
+    criterion : {"activation", "l1", "l2"}
+        What a channel is worth: the squared error that it leaves in the layers that read it, or the
+        norm of its filters.
+    scores : mapping of str to array-like, optional
+        Instead: by layer, a number per output channel, for instance a Taylor criterion or the gamma
+        of the BatchNorm that was folded into it. Low ones go first.
+    multiple : int, default 1
+        Widths that shrink are rounded to it, where the network allows it.
+    exclude : sequence of str
+        Patterns of layers whose output channels stay.
+    refit : bool, default True
+        Repair by least squares; needs data.
+    samples : int, default 1024
+        Used at most.
+    preprocess : Preprocess, optional
+        For raw samples (uint8); by default what the graph carries.
+    seed : int, default 0
+        Draws the samples.
+    progress : bool or callable, default False
+        True shows a bar; a callable gets ``(stage, done, total)``.
+
+    Returns
+    -------
+    ShrunkNetwork
+        `graph` has run once.
+
+    Raises
+    ------
+    ValueError
+        If not exactly one budget is given, one is out of range or cannot be reached, or nothing can
+        be removed.
+    DataError
+        If samples are needed and missing, or do not fit.
+    GraphError
+        If the network is quantized.
+
+    References
+    ----------
+    He et al., "Channel Pruning for Accelerating Very Deep Neural Networks", 2017 (least-squares
+    reconstruction); Liu et al., "Learning Efficient Convolutional Networks through Network
+    Slimming", 2017 (scores from BatchNorm).
+
+    Examples
+    --------
+    >>> small = tersor.prune_channels(graph, images, latency=0.6)              # doctest: +SKIP
+    >>> small.summary()                                                        # doctest: +SKIP
+    """
+    budget = _budget({"macs": macs, "parameters": parameters, "latency": latency, "keep": keep})
+    check_choice("prune_channels", "criterion", criterion, CRITERIA)
+    if isinstance(multiple, bool) or not isinstance(multiple, (int, np.integer)) or multiple < 1:
+        raise ValueError(f"prune_channels: multiple must be an integer >= 1, got {multiple!r}")
+    channels = find_channels(graph, excluded=exclude)
+    if not channels.units:
+        why = "; ".join(channels.fixed[:3]) or "it has no layer"
+        raise ValueError(f"prune_channels: graph must have channels that can go, got none ({why})")
+    threads = get_threads()
+    measured = scores is None and criterion == "activation"
+    batches: list[list[NDArray[Any]]] = []
+    if measured or refit:
+        if data is None:
+            raise DataError(
+                "prune_channels: data must be given for criterion 'activation' and for refit, got "
+                "None"
+            )
+        prepare = preprocess or _preprocess_of(graph)
+        batches = list(network_batches(graph, data, prepare, limit=samples, seed=seed))
+    with reporter(progress) as report:
+        classes = unit_classes(channels)
+        if scores is not None:
+            orders = orders_by_score(graph, channels, classes, scores)
+        elif criterion != "activation":
+            orders = orders_by_norm(graph, channels, classes, int(criterion[1]))
+        else:
+            orders = orders_by_error(
+                graph, channels, classes, batches, threads=threads, progress=report
+            )
+            weigh_by_outputs(graph, orders, _head(batches, _FEW), threads)
+        name, share = budget
+        if name == "keep":
+            mask = _same_share(orders, share, multiple, len(channels.units))
+        else:
+            plan = RemovalPlan(
+                graph, channels, orders, multiple, "parameters" if name == "parameters" else "macs"
+            )
+            mask = _fit(graph, channels, plan, name, share, threads)
+        small = remove_channels(graph, channels, mask)
+        if refit:
+            kept = _kept_places(graph, channels, mask)
+            refit_channels(graph, small, kept, batches, threads=threads, progress=report)
+    return _result(graph, small, channels, mask, name == "latency", threads)
+
+
+def _budget(given: dict[str, float | None]) -> tuple[str, float]:
+    named = {name: value for name, value in given.items() if value is not None}
+    if len(named) != 1:
+        raise ValueError(
+            f"prune_channels: budget must be exactly one of {', '.join(given)}, got "
+            f"{', '.join(named) or 'none'}"
+        )
+    ((name, value),) = named.items()
+    if not 0 < value < 1:
+        raise ValueError(f"prune_channels: {name} must be a share in (0, 1), got {value}")
+    return name, float(value)
+
+
+def _preprocess_of(graph: Graph) -> Preprocess | None:
+    return Preprocess(**graph.preprocess) if graph.preprocess else None
+
+
+def _head(batches: Sequence[Sequence[NDArray[Any]]], count: int) -> list[list[NDArray[Any]]]:
+    out: list[list[NDArray[Any]]] = []
+    for batch in batches:
+        if count <= 0:
+            break
+        out.append([x[:count] for x in batch])
+        count -= len(batch[0])
+    return out
+
+
+def _same_share(
+    orders: Sequence[RemovalOrder], share: float, multiple: int, units: int
+) -> NDArray[np.bool_]:
+    mask = np.ones(units, np.bool_)
+    for order in orders:
+        count = len(order.units)
+        stay = max(min(multiple, count), round(share * count / multiple) * multiple)
+        mask[order.units[: max(0, count - stay)]] = False
+    return mask
+
+
+def _fit(
+    graph: Graph, channels: Any, plan: RemovalPlan, name: str, share: float, threads: int
+) -> NDArray[np.bool_]:
+    """The least removal that meets the budget."""
+
+    def size(steps: int) -> float:
+        small = remove_channels(graph, channels, plan.keep(steps))
+        if name == "latency":
+            return _relative_latency(graph, small, threads)
+        return small.macs / graph.macs if name == "macs" else small.parameters / graph.parameters
+
+    least = size(len(plan))
+    if least > share:
+        raise ValueError(
+            f"prune_channels: {name} must be at least {least:.3f}, which is left when every layer "
+            f"keeps its fewest channels, got {share}"
+        )
+    low, high = 0, len(plan)  # high meets the budget
+    while high - low > 1:
+        middle = (low + high) // 2
+        if size(middle) <= share:
+            high = middle
+        else:
+            low = middle
+    return plan.keep(high)
+
+
+def _relative_latency(graph: Graph, small: Graph, threads: int) -> float:
+    now, before = _latencies([small, graph], threads)
+    return now / before
+
+
+def _latencies(graphs: Sequence[Graph], threads: int) -> list[float]:
+    """Median milliseconds of one sample, measured in turn."""
+    calls: list[Callable[[], Any]] = []
+    for graph in graphs:
+        session = Session(graph, threads)
+        x = [_zeros(edge) for edge in graph.inputs]
+        calls.append(lambda session=session, x=x: session(*x))  # type: ignore[misc]
+    for call in calls * 3:
+        call()
+    times: list[list[float]] = [[] for _ in calls]
+    end = time.perf_counter() + _SECONDS * len(calls)
+    while time.perf_counter() < end or len(times[0]) < 5:
+        for call, taken in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            call()
+            taken.append(1e3 * (time.perf_counter() - start))
+    return [statistics.median(taken) for taken in times]
+
+
+def _zeros(edge: Any) -> NDArray[Any]:
+    return np.zeros([1 if d is None else d for d in edge.shape], edge.dtype)
+
+
+def _kept_places(
+    graph: Graph, channels: Any, mask: NDArray[np.bool_]
+) -> dict[str, tuple[int, NDArray[np.int64]]]:
+    """By edge that shrinks: its axis and the places that stay."""
+    out = {}
+    for edge, axis, units in zip(graph.edges, channels.axes, channels.units_of, strict=True):
+        index = np.asarray(units, np.int64)
+        stays = (index < 0) | mask[index]
+        if axis >= 0 and not stays.all():
+            out[edge.name] = (int(axis), np.flatnonzero(stays))
+    return out
+
+
+def _result(
+    graph: Graph,
+    small: Graph,
+    channels: Any,
+    mask: NDArray[np.bool_],
+    timed: bool,
+    threads: int,
+) -> ShrunkNetwork:
+    outputs = Session(small, threads)(*[_zeros(edge) for edge in small.inputs])
+    for out in outputs if isinstance(outputs, (list, tuple)) else [outputs]:
+        if not np.isfinite(np.asarray(out)).all():
+            raise ValueError("prune_channels: graph must give finite values, got others")
+    kept = _kept_places(graph, channels, mask)
+    layers = {}
+    for node in graph.nodes:
+        edge = graph.edges[node.outputs[0]]
+        if node.op in LAYERS and edge.name in kept:
+            axis, places = kept[edge.name]
+            layers[node.name] = (len(places), int(edge.shape[axis]))
+    latency = None
+    if timed:
+        now, before = _latencies([small, graph], threads)
+        latency = (now, before)
+    return ShrunkNetwork(
+        small,
+        layers,
+        list(channels.fixed),
+        (small.macs, graph.macs),
+        (small.parameters, graph.parameters),
+        latency,
+    )
+
+
+__all__ = ["CRITERIA", "ShrunkNetwork", "prune_channels"]
