@@ -252,7 +252,9 @@ class Finder {
       return;
     }
     const int64_t size = static_cast<int64_t>(in.places.size());
-    const auto bound = [&](int64_t v) { return std::clamp<int64_t>(v < 0 ? v + size : v, 0, size); };
+    const auto bound = [&](int64_t v) {
+      return std::clamp<int64_t>(v < 0 ? v + size : v, 0, size);
+    };
     const int64_t first = bound(node.attributes.integers("starts")[i]);
     const int64_t last = std::max(first, bound(node.attributes.integers("ends")[i]));
     out.places.assign(in.places.begin() + first, in.places.begin() + last);
@@ -295,7 +297,8 @@ class Finder {
       if (spread * channels != y[b] || (channels == 1 && spread == 1)) continue;
       Track& out = track(node.outputs[0]);
       out.axis = static_cast<int>(b);
-      for (int32_t a : in.places) out.places.insert(out.places.end(), static_cast<size_t>(spread), a);
+      for (int32_t a : in.places)
+        out.places.insert(out.places.end(), static_cast<size_t>(spread), a);
       return;
     }
     mix(node);
@@ -376,7 +379,7 @@ class Finder {
     }
   }
 
-  static void list(NodeId n, EdgeId edge, std::vector<LayerChannel> ChannelUnit::* which,
+  static void list(NodeId n, EdgeId edge, std::vector<LayerChannel> ChannelUnit::*which,
                    Channels& result) {
     const auto& units = result.units_of[static_cast<size_t>(edge)];
     for (size_t c = 0; c < units.size(); ++c) {

@@ -25,9 +25,9 @@ struct ChannelUnit {
 
 struct Channels {
   std::vector<ChannelUnit> units;
-  std::vector<std::vector<NodeId>> groups;  // layers (conv, conv_transpose, dense) whose output
-                                            // channels are tied to each other, by first layer
-  std::vector<int> axes;                    // per edge: the axis with channels, -1 where none
+  std::vector<std::vector<NodeId>> groups;     // layers (conv, conv_transpose, dense) whose output
+                                               // channels are tied to each other, by first layer
+  std::vector<int> axes;                       // per edge: the axis with channels, -1 where none
   std::vector<std::vector<int32_t>> units_of;  // per edge and place on that axis: unit, -1: stays
   std::vector<std::string> fixed;              // "<layer>: why its channels stay"
 };

@@ -67,8 +67,9 @@ class Remover {
     const Node& node = graph_.node(n);
     const EdgeId y = node.outputs[0];
     if (axis(y) >= 0 && !units(y).empty() && kept(y).empty())
-      throw ValueError(message("remove_channels: keep must leave every layer a channel, got none in ",
-                               graph_.edge(y).name));
+      throw ValueError(
+          message("remove_channels: keep must leave every layer a channel, got none in ",
+                  graph_.edge(y).name));
     switch (node.op) {
       case Op::conv:
       case Op::conv_transpose:
@@ -115,9 +116,8 @@ class Remover {
     const int64_t groups = node.op == Op::dense ? 1 : node.attributes.integer("groups");
     const bool transposed = node.op == Op::conv_transpose;
     if (node.inputs.size() > 2) cut_constant(n, 2, 0, y);
-    const bool reads = axis(x) == (node.op == Op::dense
-                                       ? static_cast<int>(graph_.edge(x).shape.size()) - 1
-                                       : 1);
+    const bool reads =
+        axis(x) == (node.op == Op::dense ? static_cast<int>(graph_.edge(x).shape.size()) - 1 : 1);
     if (groups == 1) {
       cut_constant(n, 1, transposed ? 1 : 0, y);
       if (reads) cut_constant(n, 1, transposed ? 0 : 1, x);
@@ -161,7 +161,8 @@ class Remover {
     const auto i = static_cast<size_t>(found - axes.begin());
     Ints starts = node.attributes.integers("starts"), ends = node.attributes.integers("ends");
     const auto size = static_cast<int64_t>(units(x).size());
-    const int64_t first = std::clamp<int64_t>(starts[i] < 0 ? starts[i] + size : starts[i], 0, size);
+    const int64_t first =
+        std::clamp<int64_t>(starts[i] < 0 ? starts[i] + size : starts[i], 0, size);
     const auto length = static_cast<int64_t>(units(y).size());
     starts[i] = count_kept(x, 0, first);
     ends[i] = starts[i] + count_kept(x, first, first + length);

@@ -9,6 +9,8 @@ import numpy
 import tersor._core.quantization
 
 __all__: list[str] = [
+    "ChannelUnit",
+    "Channels",
     "Edge",
     "EdgeGroup",
     "Graph",
@@ -22,12 +24,14 @@ __all__: list[str] = [
     "calibration_edges",
     "correct_biases",
     "equalize",
+    "find_channels",
     "group_qparams",
     "layer_inputs",
     "match_layers",
     "matches_pattern",
     "place_quantizers",
     "plan_memory",
+    "remove_channels",
 ]
 
 class Edge:
@@ -195,6 +199,41 @@ class MemoryPlan:
     @property
     def total_bytes(self) -> int: ...
 
+class ChannelUnit:
+    """Channels that can only be removed together."""
+
+    @property
+    def group(self) -> int:
+        """Index of the unit's group."""
+    @property
+    def made(self) -> list[tuple[int, int]]:
+        """(node, output channel) of every layer that makes it."""
+    @property
+    def read(self) -> list[tuple[int, int]]:
+        """(node, input channel) of every layer that reads it."""
+
+class Channels:
+    """What find_channels tells."""
+
+    def __repr__(self) -> str: ...
+    @property
+    def axes(self) -> list[int]:
+        """Axis with channels of every edge, -1: none."""
+    @property
+    def cover(self) -> list[list[int]]:
+        """Sets of units of which at least one has to stay each."""
+    @property
+    def fixed(self) -> list[str]:
+        """Layers whose channels stay, and why."""
+    @property
+    def groups(self) -> list[list[int]]:
+        """Nodes of the layers whose output channels are tied to each other."""
+    @property
+    def units(self) -> list[ChannelUnit]: ...
+    @property
+    def units_of(self) -> list[list[int]]:
+        """Unit of every place on that axis, -1 where it stays."""
+
 def apply_quantization(
     graph: Graph,
     placement: Placement,
@@ -223,6 +262,7 @@ def correct_biases(
 def equalize(graph: Graph, through_relu6: bool = False) -> tuple[typing.Any, ...]:
     """(equalized copy, pairs, reasons why other layers were left)."""
 
+def find_channels(graph: Graph, excluded: collections.abc.Sequence[str]) -> Channels: ...
 def group_qparams(
     graph: Graph,
     placement: Placement,
@@ -256,6 +296,9 @@ def plan_memory(
     ],
     node_limit: typing.SupportsInt | typing.SupportsIndex,
 ) -> MemoryPlan: ...
+def remove_channels(
+    graph: Graph, channels: Channels, keep: collections.abc.Sequence[bool]
+) -> Graph: ...
 
 OPERATORS: list[typing.Any]
 PASSES: list[typing.Any]

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from .calibrate import calibrate
+from .channels import ShrunkNetwork, prune_channels
 from .load import load
 from .model import CompressedModel
 from .pipeline import compress
@@ -33,9 +34,11 @@ __all__ = [
     "QuantizedGraph",
     "RangeSearch",
     "Recipe",
+    "ShrunkNetwork",
     "calibrate",
     "compress",
     "load",
     "prune",
+    "prune_channels",
     "quantize_post_training",
 ]

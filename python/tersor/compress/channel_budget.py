@@ -39,7 +39,9 @@ class RemovalPlan:
         position = [0] * len(orders)  # chunks gone
         while True:
             best, price = -1, np.inf
-            saved = costs.saved([s[p] if p < len(s) else 0 for s, p in zip(sizes, position)])
+            saved = costs.saved(
+                [s[p] if p < len(s) else 0 for s, p in zip(sizes, position, strict=False)]
+            )
             for c, order in enumerate(orders):
                 if position[c] >= len(sizes[c]) or saved[c] <= 0:
                     continue

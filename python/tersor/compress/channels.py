@@ -1,4 +1,4 @@
-"""``tersor.prune_channels``: a physically smaller network, without training."""
+"""``tersor.compress.prune_channels``: a physically smaller network, without training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .calibrate import Progress, network_batches
 from .channel_budget import RemovalPlan
 from .layer_format import check_choice
 from .progress import reporter
-from .refit import refit_channels
+from .refit import refit_network
 from .removal_order import (
     LAYERS,
     RemovalOrder,
@@ -81,7 +81,9 @@ class ShrunkNetwork:
         if self.latency_ms is not None:
             now, before = self.latency_ms
             totals.append(f"latency {now:.3f} of {before:.3f} ms ({now / before:.0%})")
-        table = Table(caption=plain_text("\n".join(totals), "table.caption"), caption_justify="left")
+        table = Table(
+            caption=plain_text("\n".join(totals), "table.caption"), caption_justify="left"
+        )
         table.add_column("layer")
         table.add_column("channels", justify="right")
         table.add_column("before", justify="right")
@@ -170,11 +172,11 @@ def prune_channels(
 
     Examples
     --------
-    >>> small = tersor.prune_channels(graph, images, latency=0.6)              # doctest: +SKIP
+    >>> small = tersor.compress.prune_channels(graph, images, latency=0.6)  # doctest: +SKIP
     >>> small.summary()                                                        # doctest: +SKIP
     """
     budget = _budget({"macs": macs, "parameters": parameters, "latency": latency, "keep": keep})
-    check_choice("prune_channels", "criterion", criterion, CRITERIA)
+    check_choice(criterion, CRITERIA, "prune_channels: criterion")
     if isinstance(multiple, bool) or not isinstance(multiple, (int, np.integer)) or multiple < 1:
         raise ValueError(f"prune_channels: multiple must be an integer >= 1, got {multiple!r}")
     channels = find_channels(graph, excluded=exclude)
@@ -214,7 +216,7 @@ def prune_channels(
         small = remove_channels(graph, channels, mask)
         if refit:
             kept = _kept_places(graph, channels, mask)
-            refit_channels(graph, small, kept, batches, threads=threads, progress=report)
+            refit_network(graph, small, kept, batches, threads=threads, progress=report)
     return _result(graph, small, channels, mask, name == "latency", threads)
 
 

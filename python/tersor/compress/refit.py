@@ -69,7 +69,7 @@ class ShrunkSamples(LayerSamples):
         return session
 
 
-def refit_channels(
+def refit_network(
     whole: Graph,
     small: Graph,
     kept: Kept,
@@ -133,4 +133,4 @@ def _shrank(whole: Graph, small: Graph, index: int) -> bool:
     return bool(before[0 if transposed else 1] != after[0 if transposed else 1])
 
 
-__all__ = ["ShrunkSamples", "refit_channels"]
+__all__ = ["ShrunkSamples", "refit_network"]
