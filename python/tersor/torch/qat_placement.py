@@ -51,7 +51,10 @@ def place(captured: Captured, scheme: Scheme, name: str) -> tuple[Any, Scheme]:
             break
         left += [nodes[n] for n in found]
         outputs = {edges[nodes[n].outputs[0]].name: 0 for n in found}
-        scheme = replace(scheme, layers={**scheme.layers, **outputs})
+        others = {
+            pattern: bits for pattern, bits in scheme.layers.items() if pattern not in outputs
+        }
+        scheme = replace(scheme, layers={**others, **outputs})  # the last rule counts
     left.sort(key=lambda node: node.op not in LAYERS)
     names = ", ".join(_readable(node, edges) for node in left[:_MOST_NAMES])
     names += " and others" if len(left) > _MOST_NAMES else ""
@@ -62,7 +65,7 @@ def place(captured: Captured, scheme: Scheme, name: str) -> tuple[Any, Scheme]:
             f"prepare_qat: {name} has nothing to quantize: {why if left else reasons[0]}"
         )
     if left:
-        warnings.warn(f"prepare_qat: {name} keeps in float {why}", stacklevel=5)
+        warnings.warn(f"prepare_qat: {name} keeps in float {why}", stacklevel=4)
     return placement, scheme
 
 
