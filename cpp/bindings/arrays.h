@@ -120,6 +120,22 @@ Array<T> output_array(const char* op, const py::object& out, const py::array& li
       output_array(op, out, py::dtype::of<T>(), shape_of(like)));
 }
 
+// Refuses memory that an input and an output share: kernels and threads would read what others
+// wrote. `in_place`: the very same bytes are fine, each element being read before it is written.
+enum class Sharing { none, in_place };
+
+inline void check_apart(const char* op, const char* name, const py::array& in, const py::array& out,
+                        Sharing sharing = Sharing::none, const char* result = "out") {
+  const auto* a = static_cast<const char*>(in.data());
+  const auto* b = static_cast<const char*>(out.data());
+  const py::ssize_t bytes = in.nbytes(), others = out.nbytes();
+  if (bytes == 0 || others == 0 || a + bytes <= b || b + others <= a) return;
+  if (sharing == Sharing::in_place && a == b && bytes == others) return;
+  TERSOR_CHECK(false, op, ": ", result, " must not overlap ", name, " in memory",
+               sharing == Sharing::in_place ? message(" unless it is ", name, " itself") : "",
+               ", got arrays that share bytes");
+}
+
 // Runs f without the GIL.
 template <class F>
 decltype(auto) without_gil(F&& f) {

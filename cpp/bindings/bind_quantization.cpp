@@ -15,6 +15,7 @@
 
 namespace py = pybind11;
 using tersor::bindings::Array;
+using tersor::bindings::check_apart;
 using tersor::bindings::output_array;
 using tersor::bindings::without_gil;
 
@@ -38,10 +39,12 @@ tersor::quantization::AffineShape affine_shape(const char* op, const py::array& 
   return s;
 }
 
-// One array in, one of the same shape out; f(in, out) runs without the GIL.
+// One array in, `name` in messages, one of the same shape out; f(in, out) runs without the GIL.
 template <class Out, class In, class F>
-Array<Out> elementwise(const char* op, const Array<In>& x, const py::object& out, const F& f) {
+Array<Out> elementwise(const char* op, const char* name, const Array<In>& x, const py::object& out,
+                       const F& f) {
   Array<Out> y = output_array<Out>(op, out, x);
+  check_apart(op, name, x, y);
   const In* in = x.data();
   Out* result = y.mutable_data();
   without_gil([&] { f(in, result); });
@@ -57,7 +60,7 @@ void bind_affine(py::module_& m) {
       [](const Array<float>& x, float scale, std::int32_t zero_point, int lo, int hi,
          const py::object& out) {
         const AffineShape s{1, 1, static_cast<std::size_t>(x.size())};
-        return elementwise<std::int8_t>("quantize_affine", x, out, [&](auto* in, auto* q) {
+        return elementwise<std::int8_t>("quantize_affine", "x", x, out, [&](auto* in, auto* q) {
           quantization::quantize_affine(in, q, s, &scale, &zero_point, lo, hi);
         });
       },
@@ -69,7 +72,7 @@ void bind_affine(py::module_& m) {
       [](const Array<float>& x, const Array<float>& scale, const Array<std::int32_t>& zero_point,
          int axis, int lo, int hi, const py::object& out) {
         const AffineShape s = affine_shape("quantize_affine", x, axis, scale, zero_point);
-        return elementwise<std::int8_t>("quantize_affine", x, out, [&](auto* in, auto* q) {
+        return elementwise<std::int8_t>("quantize_affine", "x", x, out, [&](auto* in, auto* q) {
           quantization::quantize_affine(in, q, s, scale.data(), zero_point.data(), lo, hi);
         });
       },
@@ -80,7 +83,7 @@ void bind_affine(py::module_& m) {
       "dequantize_affine",
       [](const Array<std::int8_t>& q, float scale, std::int32_t zero_point, const py::object& out) {
         const AffineShape s{1, 1, static_cast<std::size_t>(q.size())};
-        return elementwise<float>("dequantize_affine", q, out, [&](auto* in, auto* y) {
+        return elementwise<float>("dequantize_affine", "q", q, out, [&](auto* in, auto* y) {
           quantization::dequantize_affine(in, y, s, &scale, &zero_point);
         });
       },
@@ -91,7 +94,7 @@ void bind_affine(py::module_& m) {
       [](const Array<std::int8_t>& q, const Array<float>& scale,
          const Array<std::int32_t>& zero_point, int axis, const py::object& out) {
         const AffineShape s = affine_shape("dequantize_affine", q, axis, scale, zero_point);
-        return elementwise<float>("dequantize_affine", q, out, [&](auto* in, auto* y) {
+        return elementwise<float>("dequantize_affine", "q", q, out, [&](auto* in, auto* y) {
           quantization::dequantize_affine(in, y, s, scale.data(), zero_point.data());
         });
       },

@@ -104,15 +104,17 @@ rc::NormalEquations normal_equations(const rc::Moments& m, std::size_t group, co
 }
 
 py::tuple round_matrix(const Array<double>& w, const Array<double>& h, int bits, bool narrow,
-                       std::size_t group_size, bool one_scale, bool half_scales, bool reorder,
-                       double damping, int candidates, int sweeps, int threads) {
+                       std::size_t group_size, bool one_scale, bool half_scales,
+                       bool float_zero_point, bool reorder, double damping, int candidates,
+                       int sweeps, int threads, std::vector<double> least_scale) {
   TERSOR_CHECK(w.ndim() == 2, "round_matrix: w must have 2 dimensions, got shape ",
                shape_text(shape_of(w)));
   TERSOR_CHECK(h.ndim() == 2 && h.shape(0) == w.shape(1) && h.shape(1) == w.shape(1),
                "round_matrix: hessian must have shape (", w.shape(1), ", ", w.shape(1), "), got ",
                shape_text(shape_of(h)));
-  const rc::RoundingOptions options{bits,    narrow,  group_size, one_scale, half_scales,
-                                    reorder, damping, candidates, sweeps,    threads};
+  const rc::RoundingOptions options{
+      bits,    narrow,  group_size, one_scale, half_scales, float_zero_point,
+      reorder, damping, candidates, sweeps,    threads,     std::move(least_scale)};
   const rc::RoundedMatrix done = without_gil([&] {
     return rc::round_matrix(w.data(), size(w.shape(0)), size(w.shape(1)), h.data(), options);
   });
@@ -122,7 +124,13 @@ py::tuple round_matrix(const Array<double>& w, const Array<double>& h, int bits,
   Array<float> scale =
       one_scale ? empty_array<float>({1, 1}) : empty_array<float>({w.shape(0), groups});
   std::copy(done.scale.begin(), done.scale.end(), scale.mutable_data());
-  return py::make_tuple(codes, scale, done.error, done.nearest_error);
+  py::object zero = py::none();
+  if (float_zero_point) {
+    Array<float> zeros = empty_array<float>({w.shape(0), groups});
+    std::copy(done.zero.begin(), done.zero.end(), zeros.mutable_data());
+    zero = zeros;
+  }
+  return py::make_tuple(codes, scale, zero, done.error, done.nearest_error);
 }
 
 }  // namespace
@@ -195,7 +203,7 @@ void bind_reconstruction(py::module_& m) {
         "The rows that add_patches sees, as a matrix.");
   m.def("round_matrix", round_matrix, py::arg("w").noconvert(), py::arg("hessian").noconvert(),
         py::arg("bits"), py::arg("narrow"), py::arg("group_size"), py::arg("one_scale"),
-        py::arg("half_scales"), py::arg("reorder"), py::arg("damping"), py::arg("candidates"),
-        py::arg("sweeps"), py::arg("threads"),
-        "(codes, scale, error, error of rounding to nearest)");
+        py::arg("half_scales"), py::arg("float_zero_point"), py::arg("reorder"), py::arg("damping"),
+        py::arg("candidates"), py::arg("sweeps"), py::arg("threads"), py::arg("least_scale"),
+        "(codes, scale, zero points or None, error, error of rounding to nearest)");
 }

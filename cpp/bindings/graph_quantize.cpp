@@ -4,6 +4,7 @@
 
 #include "tensors.h"
 #include "tersor/graph/equalize.h"
+#include "tersor/graph/name_pattern.h"
 #include "tersor/graph/placement.h"
 #include "tersor/graph/quantize.h"
 #include "tersor/graph/storage.h"
@@ -84,6 +85,14 @@ void bind_weight_codes(py::module_& m, GraphClass& graph) {
            }),
            py::arg("bits"), py::arg("group_size") = 0, py::arg("float_zero_point") = false,
            py::arg("least_squares") = false, py::arg("dynamic") = false);
+  m.def(
+      "layer_names",
+      [](const tg::Graph& g) {
+        std::vector<std::pair<std::string, std::vector<std::string>>> out;
+        for (const tg::Node& n : g.nodes()) out.emplace_back(n.name, tg::names_of(g, n));
+        return out;
+      },
+      py::arg("graph"), "By node: its name, and all names that patterns match.");
   m.def("match_layers", &tg::match_layers, py::arg("graph"), py::arg("patterns"),
         "By node: index of the last pattern that matches, -1 where none does.");
   graph.def(

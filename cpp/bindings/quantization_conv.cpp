@@ -12,7 +12,9 @@
 
 namespace py = pybind11;
 using tersor::bindings::Array;
+using tersor::bindings::check_apart;
 using tersor::bindings::output_array;
+using tersor::bindings::Sharing;
 using tersor::bindings::without_gil;
 
 namespace {
@@ -138,6 +140,8 @@ py::array run(const Layer& layer, const Array<std::int8_t>& x,
                "conv_int8: residual must be given with add, in the shape of the output ",
                tersor::bindings::shape_text(shape));
   py::array y = output_array("conv_int8", out, py::dtype::of<std::int8_t>(), shape);
+  check_apart("conv_int8", "x", x, y);
+  if (residual) check_apart("conv_int8", "residual", *residual, y, Sharing::in_place);
   auto* codes = static_cast<std::int8_t*>(y.mutable_data());
   const int threads = tersor::threads();
   tersor::Buffer scratch(layer.conv->scratch_bytes(threads));
@@ -152,6 +156,7 @@ py::array accumulate(const Layer& layer, const Array<std::int8_t>& x, const py::
   check_input(layer, x);
   py::array y =
       output_array("conv_int8", out, py::dtype::of<std::int32_t>(), output_shape(layer.shape));
+  check_apart("conv_int8", "x", x, y);
   auto* sums = static_cast<std::int32_t*>(y.mutable_data());
   const int threads = tersor::threads();
   tersor::Buffer scratch(layer.conv->scratch_bytes(threads));
@@ -189,6 +194,7 @@ void tersor::bindings::bind_conv_int8(py::module_& m) {
                      " and ", hi);
         const bool exact = is_exact(arithmetic);
         auto y = output_array<std::int8_t>("requantize", out, sums);
+        check_apart("requantize", "sums", sums, y);
         auto* codes = y.mutable_data();
         std::vector<quantization::Requantizer> requantizers;
         for (py::ssize_t c = 0; c < multiplier.size(); ++c) {

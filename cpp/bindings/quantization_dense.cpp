@@ -85,6 +85,7 @@ py::array run_dense(const Dense& dense, const Array<float>& x, const py::object&
                tersor::bindings::shape_text(tersor::bindings::shape_of(x)));
   const std::int64_t rows = x.shape(0);
   py::array y = output_array("dense", out, py::dtype::of<float>(), {rows, dense.outputs()});
+  tersor::bindings::check_apart("dense", "x", x, y);
   auto* to = static_cast<float*>(y.mutable_data());
   const int threads = tersor::threads();
   tersor::Buffer scratch(dense.scratch_bytes(rows));

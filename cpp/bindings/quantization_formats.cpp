@@ -31,6 +31,7 @@ void bind_casts(py::module_& m) {
       [](const Array<float>& x, const std::string& name, const py::object& out) {
         const FloatFormat format = quantization::float_format_from_name(name);
         py::array y = output_array("cast", out, dtype_of(format), shape_of(x));
+        check_apart("cast", "x", x, y);
         void* to = y.mutable_data();
         const auto n = static_cast<std::size_t>(x.size());
         without_gil([&] { quantization::cast_to(x.data(), to, n, format); });
@@ -46,6 +47,7 @@ void bind_casts(py::module_& m) {
                           "cast: x must be a C-contiguous array of ", name, ", got ",
                           dtype_name(x.dtype()));
         Array<float> y = output_array<float>("cast", out, x);
+        check_apart("cast", "x", x, y);
         float* to = y.mutable_data();
         const auto n = static_cast<std::size_t>(x.size());
         without_gil([&] { quantization::cast_from(x.data(), to, n, format); });
@@ -80,6 +82,7 @@ void bind_packing(py::module_& m) {
       [](const Bytes& codes, int bits, const py::object& out) {
         const auto count = static_cast<std::size_t>(codes.size());
         py::array packed = packed_array("pack_bits", out, count, bits);
+        check_apart("pack_bits", "codes", codes, packed);
         auto* to = static_cast<std::uint8_t*>(packed.mutable_data());
         without_gil([&] { coding::pack_bits(codes.data(), count, bits, to); });
         return packed;
@@ -91,6 +94,7 @@ void bind_packing(py::module_& m) {
         const std::size_t count = checked_count("unpack_bits", packed, shape, bits);
         const py::dtype dtype = is_signed ? py::dtype::of<std::int8_t>() : packed.dtype();
         py::array codes = output_array("unpack_bits", out, dtype, shape);
+        check_apart("unpack_bits", "packed", packed, codes);
         auto* to = static_cast<std::uint8_t*>(codes.mutable_data());
         without_gil([&] { coding::unpack_bits(packed.data(), count, bits, is_signed, to); });
         return codes;
@@ -102,6 +106,7 @@ void bind_packing(py::module_& m) {
       [](const Array<float>& x, const QParams& q, const py::object& out) {
         const auto count = static_cast<std::size_t>(x.size());
         py::array packed = packed_array("quantize_packed", out, count, q.bits);
+        check_apart("quantize_packed", "x", x, packed);
         auto* to = static_cast<std::uint8_t*>(packed.mutable_data());
         const tersor::Shape shape(x.shape(), x.shape() + x.ndim());
         without_gil([&] { quantization::quantize_packed(x.data(), shape, q, to); });
@@ -113,6 +118,7 @@ void bind_packing(py::module_& m) {
       [](const Bytes& packed, const QParams& q, const Shape& shape, const py::object& out) {
         checked_count("dequantize_packed", packed, shape, q.bits);
         py::array y = output_array("dequantize_packed", out, py::dtype::of<float>(), shape);
+        check_apart("dequantize_packed", "packed", packed, y);
         auto* to = static_cast<float*>(y.mutable_data());
         const tersor::Shape dimensions(shape.begin(), shape.end());
         without_gil([&] { quantization::dequantize_packed(packed.data(), dimensions, q, to); });

@@ -26,9 +26,58 @@ QuantScheme scheme(int bits, bool is_signed, bool symmetric) {
 
 py::tuple pair(const Range& r) { return py::make_tuple(r.lo, r.hi); }
 
+// Equality, and pickling by a tuple of plain values.
+template <class T, class State, class Make>
+void bind_value(py::class_<T>& type, const State& state, const Make& make) {
+  type.def(py::pickle(state, make)).def("__eq__", [](const T& a, const py::object& b) {
+    return py::isinstance<T>(b) && a == py::cast<const T&>(b);
+  });
+}
+
+py::tuple histogram_state(const HistogramObserver& o) {
+  const Histogram& h = o.histogram();
+  return py::make_tuple(h.empty() ? 0.0f : h.range().lo, h.empty() ? 0.0f : h.range().hi,
+                        h.exponent(), h.first(), h.counts());
+}
+
+HistogramObserver histogram_from(const py::tuple& t) {
+  TERSOR_CHECK(t.size() == 5, "HistogramObserver: state must have 5 parts, got ", t.size());
+  return HistogramObserver(Histogram::from_parts({t[0].cast<float>(), t[1].cast<float>()},
+                                                 t[2].cast<int>(), t[3].cast<int64_t>(),
+                                                 t[4].cast<std::vector<uint64_t>>()));
+}
+
+py::tuple ranges_state(const MinMaxObserver& o) {
+  std::vector<std::pair<float, float>> ranges;
+  if (!o.empty()) {
+    for (const Range& r : o.ranges()) ranges.emplace_back(r.lo, r.hi);
+  }
+  return py::make_tuple(o.axis(), ranges);
+}
+
+MinMaxObserver ranges_from(const py::tuple& t) {
+  TERSOR_CHECK(t.size() == 2, "MinMaxObserver: state must have 2 parts, got ", t.size());
+  std::vector<Range> ranges;
+  for (const auto& [lo, hi] : t[1].cast<std::vector<std::pair<float, float>>>())
+    ranges.push_back({lo, hi});
+  return MinMaxObserver(t[0].cast<int>(), std::move(ranges));
+}
+
+py::tuple average_state(const MovingAverageObserver& o) {
+  const MovingAverageObserver::State& s = o.state();
+  return py::make_tuple(s.momentum, s.empty, s.lo, s.hi);
+}
+
+MovingAverageObserver average_from(const py::tuple& t) {
+  TERSOR_CHECK(t.size() == 4, "MovingAverageObserver: state must have 4 parts, got ", t.size());
+  return MovingAverageObserver(MovingAverageObserver::State{
+      t[0].cast<double>(), t[1].cast<bool>(), t[2].cast<double>(), t[3].cast<double>()});
+}
+
 void bind_histogram(py::module_& m) {
-  py::class_<HistogramObserver>(m, "HistogramObserver")
-      .def(py::init<>())
+  py::class_<HistogramObserver> observer(m, "HistogramObserver");
+  bind_value(observer, &histogram_state, &histogram_from);
+  observer.def(py::init<>())
       .def(
           "observe",
           [](HistogramObserver& o, const Array<float>& x) {
@@ -60,8 +109,9 @@ void bind_histogram(py::module_& m) {
 }
 
 void bind_ranges(py::module_& m) {
-  py::class_<MinMaxObserver>(m, "MinMaxObserver")
-      .def(py::init<int>(), py::arg("axis"))
+  py::class_<MinMaxObserver> min_max(m, "MinMaxObserver");
+  bind_value(min_max, &ranges_state, &ranges_from);
+  min_max.def(py::init<int>(), py::arg("axis"))
       .def(
           "observe",
           [](MinMaxObserver& o, const Array<float>& x) {
@@ -80,8 +130,9 @@ void bind_ranges(py::module_& m) {
         for (const Range& r : o.ranges()) out.append(pair(r));
         return out;
       });
-  py::class_<MovingAverageObserver>(m, "MovingAverageObserver")
-      .def(py::init<double>(), py::arg("momentum"))
+  py::class_<MovingAverageObserver> average(m, "MovingAverageObserver");
+  bind_value(average, &average_state, &average_from);
+  average.def(py::init<double>(), py::arg("momentum"))
       .def(
           "observe",
           [](MovingAverageObserver& o, const Array<float>& x) {

@@ -43,6 +43,24 @@ py::object axes_of(const QParams& q) {
   return axes;
 }
 
+py::tuple state_of(const QParams& q) {
+  return py::make_tuple(q.scale, q.zero_point, q.bits, q.is_signed, q.narrow, q.axis, q.group_size,
+                        q.axis_count, q.zero_point_float);
+}
+
+QParams from_state(const py::tuple& t) {
+  TERSOR_CHECK(t.size() == 9, "QParams: state must have 9 parts, got ", t.size());
+  return {t[0].cast<std::vector<float>>(),
+          t[1].cast<std::vector<int32_t>>(),
+          t[2].cast<int>(),
+          t[3].cast<bool>(),
+          t[4].cast<bool>(),
+          t[5].cast<int>(),
+          t[6].cast<int>(),
+          t[7].cast<int>(),
+          t[8].cast<std::vector<float>>()};
+}
+
 template <class T>
 py::array_t<T> copy_of(const std::vector<T>& values) {
   return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
@@ -58,6 +76,7 @@ void bind_arrays(py::module_& m) {
       [](const Array<float>& x, const QParams& q, const py::object& out) {
         const py::dtype dtype = q.is_signed ? py::dtype::of<int8_t>() : py::dtype::of<uint8_t>();
         py::array codes = output_array("quantize", out, dtype, dimensions(x));
+        check_apart("quantize", "x", x, codes);
         void* to = codes.mutable_data();
         without_gil([&] { quantization::quantize(x.data(), tensor_shape(x), q, to); });
         return codes;
@@ -72,6 +91,7 @@ void bind_arrays(py::module_& m) {
                           "dequantize: xq must be a C-contiguous array of ",
                           q.is_signed ? "int8" : "uint8", ", got ", dtype_name(codes.dtype()));
         Array<float> y = output_array<float>("dequantize", out, codes);
+        check_apart("dequantize", "xq", codes, y);
         float* to = y.mutable_data();
         without_gil([&] { quantization::dequantize(codes.data(), tensor_shape(codes), q, to); });
         return y;
@@ -131,6 +151,7 @@ void bind_qparams(py::module_& m) {
            [](const QParams& a, const py::object& b) {
              return py::isinstance<QParams>(b) && a == py::cast<const QParams&>(b);
            })
+      .def(py::pickle(&state_of, &from_state))
       .def("__repr__", [](const QParams& q) {
         std::string text =
             message("QParams(", q.scale.size(), " scale", q.scale.size() == 1 ? "" : "s",

@@ -47,6 +47,9 @@ void bind_arrays(py::module_& m) {
         const auto bytes = quantization::mask_bytes(static_cast<std::size_t>(x.size()));
         py::array bits = output_array("fake_quantize", mask, py::dtype::of<std::uint8_t>(),
                                       {static_cast<py::ssize_t>(bytes)});
+        check_apart("fake_quantize", "x", x, y, Sharing::in_place);
+        check_apart("fake_quantize", "x", x, bits, Sharing::none, "mask");
+        check_apart("fake_quantize", "out", y, bits, Sharing::none, "mask");
         float* to = y.mutable_data();
         auto* packed = static_cast<std::uint8_t*>(bits.mutable_data());
         const tersor::Shape shape(x.shape(), x.shape() + x.ndim());
@@ -63,6 +66,8 @@ void bind_arrays(py::module_& m) {
                      "fake_quantize_backward: mask must have shape (", bytes, ",), got ",
                      shape_text(shape_of(mask)));
         Array<float> dx = output_array<float>("fake_quantize_backward", out, dy);
+        check_apart("fake_quantize_backward", "dy", dy, dx, Sharing::in_place);
+        check_apart("fake_quantize_backward", "mask", mask, dx);
         float* to = dx.mutable_data();
         without_gil([&] { quantization::fake_quantize_backward(dy.data(), mask.data(), to, n); });
         return dx;

@@ -82,7 +82,7 @@ void bind_pruning_by_moments(py::module_& m) {
            py::arg("threads"));
   py::class_<rc::RoundingOptions>(m, "RoundingOptions", "How kept weights are rounded.")
       .def(py::init([](int bits, bool narrow, std::size_t group_size, bool one_scale,
-                       bool half_scales, int threads) {
+                       bool half_scales, int threads, std::vector<double> least_scale) {
              rc::RoundingOptions o;
              o.bits = bits;
              o.narrow = narrow;
@@ -90,10 +90,11 @@ void bind_pruning_by_moments(py::module_& m) {
              o.one_scale = one_scale;
              o.half_scales = half_scales;
              o.threads = threads;
+             o.least_scale = std::move(least_scale);
              return o;
            }),
            py::arg("bits"), py::arg("narrow"), py::arg("group_size"), py::arg("one_scale"),
-           py::arg("half_scales"), py::arg("threads"));
+           py::arg("half_scales"), py::arg("threads"), py::arg("least_scale"));
   m.def("prune_matrix", prune_matrix, py::arg("w").noconvert(), py::arg("hessian").noconvert(),
         py::arg("options"), py::arg("rounding"), py::arg("mask").noconvert(),
         "(mask, values, error, error of the mask alone, codes or None, scale or None)");

@@ -334,8 +334,33 @@ def test_inspect_accounts_for_every_byte(tmp_path):
     ]
 
 
+# What each golden file's name ends in, the network in it, and the features that it needs.
+GOLDEN_GRAPHS = {"": (small_graph, 0), "-weight-formats": (weight_formats, 1)}
+
+
+def golden_kind(path):
+    return path.stem.removeprefix("version-")[len("1.0") :]
+
+
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.tersor")), ids=lambda p: p.stem)
 def test_golden_files_load_forever(path):
     graph, metadata, _ = artifact.load(path)
     assert metadata["recipe"] == "int8"
-    assert_equal_graphs(graph, small_graph())
+    make, features = GOLDEN_GRAPHS[golden_kind(path)]
+    assert_equal_graphs(graph, make())
+    assert struct.unpack_from("<Q", path.read_bytes(), 24) == (features,)
+
+
+def test_every_feature_has_a_golden_file():
+    assert {golden_kind(path) for path in GOLDEN.glob("*.tersor")} == set(GOLDEN_GRAPHS)
+
+
+@pytest.mark.parametrize("bit", [1, 2, 31, 63])
+def test_a_reader_that_lacks_a_feature_refuses_the_file(bit):
+    """As a reader without weight formats does with such a file: before it reads anything else."""
+    data = bytearray((GOLDEN / "version-1.0-weight-formats.tersor").read_bytes())
+    struct.pack_into("<Q", data, 24, 1 | 1 << bit)
+    data[HEADER_BYTES:] = bytes(len(data) - HEADER_BYTES)  # what it cannot know may be anything
+    struct.pack_into("<I", data, HEADER_BYTES - 4, crc32c(bytes(data[: HEADER_BYTES - 4])))
+    with pytest.raises(ArtifactError, match="needs a feature that this tersor lacks: update"):
+        artifact.decode(bytes(data))

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 import tersor
-from tersor.compress.agreement import expected_loss, kl_divergence, log_probabilities
+from tersor.compress.agreement import (
+    expected_loss,
+    kl_divergence,
+    log_probabilities,
+    signal_to_noise_db,
+)
 from tests.compress.networks import images, residual
 
 
@@ -77,6 +82,68 @@ def test_the_warning_names_layers_loss_and_what_helps():
     summary = str(model)
     assert "most is lost at" in summary
     assert "what would help" in summary
+
+
+def sure_classes(graph):
+    weight, bias = (graph.edges[i] for i in graph.nodes[-1].inputs[1:])
+    graph.set_constant(weight.name, 10 * np.asarray(weight.constant))
+    graph.set_constant(bias.name, 0 * np.asarray(bias.constant))
+    return graph
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    ["int8", "int8-dynamic", "w8a32", "w4a32", "w4a8", "fp16", "bf16",
+     {"values": "w4a32", "rounding": "nearest"}, {"values": "fp32", "layers": {"fc": "w8a32"}}],
+)  # fmt: skip
+def test_every_recipe_that_changes_values_names_its_worst_layers(recipe):
+    graph = residual()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # random classes are never sure
+        model = tersor.compress(graph, recipe=recipe, calibration=images())
+    found = model.provenance["agreement"]
+    assert found["measured_on"] == "samples"
+    assert found["expected_loss"] is not None
+    # 60 dB, the best that 8 bits reach, count as nothing lost.
+    assert (recipe != "fp16") <= len(found["worst_layers"]) <= 3
+    assert set(found["worst_layers"]) <= {node.name for node in model.graph.nodes}
+    assert ("most is lost at" in str(model)) == bool(found["worst_layers"])
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"values": "w4a32", "rounding": "nearest", "bits": 2, "correct_bias": False},
+        {"values": "w8a32", "bits": 2, "rounding": "nearest"},
+    ],
+)
+def test_rounding_to_nearest_warns_of_what_it_costs(recipe):
+    with pytest.warns(UserWarning, match=r"points of top-1 accuracy are lost.*rounding: gptq"):
+        model = tersor.compress(sure_classes(residual()), recipe=recipe, calibration=images())
+    assert model.provenance["agreement"]["expected_loss"] > 1
+
+
+def test_without_samples_the_weights_alone_are_compared():
+    model = tersor.compress(residual(), recipe={"values": "w4a32", "layers": {"fc": "fp32"}})
+    found = model.provenance["agreement"]
+    assert (found["measured_on"], found["expected_loss"]) == ("weights", None)
+    assert set(found["worst_layers"]) == {"stem", "inner", "outer"}
+    graph = residual()
+    q = model.graph.edge("inner.weight").qparams
+    values = tersor.quantization.dequantize(model.graph.edge("inner.weight").constant, q)
+    wanted = signal_to_noise_db(graph.edge("inner.weight").constant, values)
+    assert found["worst_layers"]["inner"] == pytest.approx(wanted, abs=0.01)
+    assert "of the weights alone, without samples" in " ".join(str(model).split())
+    assert "give calibration samples" in found["advice"]
+    report = tersor.compare({"fp32": residual(), "w4": model}, runs=1, warmup=0)
+    assert report["w4"].losses.measured_on == "weights"
+    assert "of the weights alone" in " ".join(str(report).split())
+
+
+def test_nothing_is_said_where_nothing_changed():
+    for calibration in (None, images()):
+        model = tersor.compress(residual(), recipe="fp32", calibration=calibration)
+        assert "agreement" not in model.provenance
 
 
 def test_a_good_network_does_not_warn_but_names_its_layers():

@@ -181,6 +181,21 @@ def test_a_network_without_layers_to_quantize_stays_float():
     np.testing.assert_array_equal(tersor.Session(compressed)(x), np.maximum(x, 0))
 
 
+@pytest.mark.parametrize("recipe", ["int8", "w4a8", "w4a32", "w3a32", "w8a32", "fp16"])
+def test_samples_that_show_nothing_are_refused_by_every_recipe(recipe):
+    graph = tersor.Graph()
+    w = graph.add_constant("w", np.eye(4, dtype=np.float32))
+    graph.set_outputs([graph.add_node("dense", [graph.add_input("x", "float32", (None, 4)), w])])
+    one = np.random.default_rng(0).normal(size=(1, 4)).astype(np.float32)
+    for data, text in (
+        (np.zeros((8, 4), np.float32), "got the same value everywhere"),
+        (np.repeat(one, 70, axis=0), "got the same one 70 times"),
+        ([one, one, one], "got the same one 3 times"),
+    ):
+        with pytest.raises(DataError, match=f"samples must vary, {text}"):
+            tersor.compress(graph, recipe=recipe, calibration=data)
+
+
 def test_constant_calibration_data_are_refused():
     graph = tersor.Graph()
     w = graph.add_constant("w", np.eye(4, dtype=np.float32))

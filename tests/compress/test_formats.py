@@ -172,6 +172,55 @@ def test_mistakes(graph):
     np.testing.assert_array_equal(outputs(kept, images(2)), outputs(model, images(2)))
 
 
+def test_patterns_match_modules_of_the_source():
+    graph = tersor.Graph()
+    x = graph.add_input("x", "float32", (None, 4))
+    for path in ("features.0.0", "classifier"):
+        w = graph.add_constant(f"{path}.weight", random((4, 4), 0), f"{path}.weight")
+        x = graph.add_node("dense", [x, w], {}, "node_linear", "linear")
+    graph.set_outputs([x])
+    names = tersor.compress.layer_names(graph)
+    assert next(iter(names.values())) == [
+        "node_linear", "linear", "features.0.0.weight", "features.0.0"
+    ]  # fmt: skip
+    for pattern, hit in (("classifier", 1), ("features.0.0", 0), ("features.*", 0)):
+        model = tersor.compress(graph, recipe={"values": "w8a32", "layers": {pattern: "fp32"}})
+        types = [model.graph.edges[n.inputs[1]].dtype for n in model.graph.nodes]
+        assert types == ["int8" if i != hit else "float32" for i in (0, 1)]
+    with pytest.raises(ValueError, match="got 'features'; close names: ") as caught:
+        tersor.compress(graph, recipe={"values": "w8a32", "layers": {"features": "fp32"}})
+    assert "'features.0.0'" in str(caught.value)
+    assert "tersor.compress.layer_names(graph) lists all" in str(caught.value)
+    samples = random((32, 4), 1)
+    model = tersor.compress(graph, recipe={"layers": {"classifier": "fp32"}}, calibration=samples)
+    assert "the recipe says so (classifier)" in model.notes["float_layers"].values()
+    with pytest.raises(ValueError, match="got 'clasifier'; close names: 'classifier'"):
+        tersor.compress(graph, recipe={"layers": {"clasifier": "fp32"}}, calibration=samples)
+
+
+def test_a_weight_that_two_dynamic_layers_share():
+    graph = tersor.Graph()
+    x = graph.add_input("x", "float32", (None, 8))
+    w = graph.add_constant("w", random((8, 8), 0))
+    for name in ("one", "two"):
+        x = graph.add_node("dense", [x, w], {}, name)
+    graph.set_outputs([x])
+    model = tersor.compress(graph, recipe="int8-dynamic")
+    assert [n.attributes["dynamic"] for n in model.graph.nodes] == [1, 1]
+
+
+def test_tables_print_as_tables(graph, recwarn):
+    model = tersor.compress(graph, recipe="w8a32")
+    summary = model.summary()
+    assert str(summary) == str(model)
+    for table in (summary, graph.summary(), tersor.Session(graph).profile(images(1)).table()):
+        assert "stem" in str(table)
+        assert "object at" not in str(table)
+        assert "\x1b" not in str(table)
+        assert table._repr_html_().startswith("<pre>")
+        assert "stem" in table._repr_html_()
+
+
 def test_what_stays_in_float_is_noted():
     graph = residual()
     w = np.array(graph.edge("fc.weight").constant)

@@ -1,5 +1,7 @@
 """Recipes are plain data: they come back from YAML, and mistakes are explained."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,9 +19,11 @@ FULL = Recipe(
     activations=RangeSearch("percentile", 0.999),
     weights=RangeSearch("mse"),
     dense_per_channel=True,
-    equalize=False,
     equalize_relu6=True,
+    absorb_bias=True,
     correct_bias=False,
+    conv_per_channel=False,
+    rounding="gptq",
     samples=64,
 )
 
@@ -28,6 +32,107 @@ NAMES = (
     "int8", "int8-dynamic", "fp16", "bf16", "fp32", "w8a32", "w4a32", "w3a32", "w4a8", "keep"
 )  # fmt: skip
 GROUPED = Recipe("w3a32", group_size=16, float_zero_point=True, weights=RangeSearch("mse"))
+
+
+@st.composite
+def recipes(draw):
+    """Any recipe: keys that would mean nothing to it are left out."""
+    values = draw(st.sampled_from(NAMES))
+
+    def formats(values):
+        more = {}
+        if values in ("w8a32", "w4a32", "w3a32"):
+            more["group_size"] = draw(st.none() | st.integers(0, 99))
+            more["float_zero_point"] = draw(st.booleans())
+        if values in ("w8a32", "w4a32", "w3a32", "int8", "w4a8"):
+            more["bits"] = draw(st.none() | st.integers(2, 8))
+        return more
+
+    given = formats(values)
+    if values != "keep":
+        patterns = draw(st.lists(st.text(min_size=1, max_size=5), unique=True, max_size=3))
+        others = [draw(st.sampled_from(NAMES[:-1])) for _ in patterns]
+        layers = {p: LayerFormat(v, **formats(v)) for p, v in zip(patterns, others, strict=True)}
+        given["layers"] = layers
+    search = st.builds(RangeSearch, st.sampled_from(["mse", "minmax", "entropy"])) | st.builds(
+        RangeSearch, st.just("percentile"), st.floats(0.51, 1)
+    )
+    wanted = {
+        "name": st.text(max_size=5),
+        "activations": search,
+        "weights": st.builds(RangeSearch, st.sampled_from(["mse", "minmax"])),
+        "rounding": st.sampled_from([None, "gptq", "nearest"]),
+        "samples": st.integers(1, 9999),
+        **dict.fromkeys(
+            ("dense_per_channel", "equalize", "equalize_relu6", "absorb_bias", "correct_bias",
+             "conv_per_channel"), st.booleans()
+        ),
+    }  # fmt: skip
+    for key, strategy in wanted.items():
+        more = {**given, key: draw(strategy)}
+        with contextlib.suppress(ValueError):  # it would change nothing
+            Recipe(values, **more)
+            given = more
+    return Recipe(values, **given)
+
+
+@given(recipes())
+def test_yaml_holds_everything(recipe):
+    again = Recipe.from_yaml(recipe.to_yaml())
+    assert again == recipe
+    assert list(again.layers) == list(recipe.layers)  # the last pattern that matches counts
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"values": "w4a32", "equalize": False}, "equalize is for layers with int8 activations"),
+        ({"values": "w4a32", "activations": {"method": "minmax"}}, "activations is for layers"),
+        ({"values": "fp16", "rounding": "gptq"}, "rounding is for quantized weights"),
+        ({"values": "fp32", "samples": 9}, "samples is for quantized weights"),
+        ({"values": "bf16", "weights": {"method": "mse"}}, "weights is for quantized weights"),
+        ({"values": "keep", "rounding": "nearest"}, "rounding is for quantized weights"),
+        ({"values": "w4a8", "conv_per_channel": False}, "conv_per_channel is for .* of 8 bits"),
+        ({"values": "w4a8", "dense_per_channel": True}, "dense_per_channel is for .* of 8 bits"),
+        ({"equalize": False, "equalize_relu6": True}, "equalize_relu6 is for equalized layers"),
+        ({"values": "fp16", "bits": 4}, "bits need quantized values, got 'fp16'"),
+        ({"values": "int8-dynamic", "bits": 4}, "bits of 'int8-dynamic' must be 8"),
+        ({"values": "keep", "bits": 4}, "bits, group_size and float_zero_point need other"),
+        ({"activations": {"percentile": 0.9}}, "percentile is for method 'percentile', got .*mse"),
+    ],
+)
+def test_keys_that_would_change_nothing_are_refused(value, text):
+    with pytest.raises(ValueError, match=text):
+        Recipe.parse(value)
+
+
+def test_the_message_lists_the_keys_that_have_an_effect():
+    with pytest.raises(ValueError, match="'w4a32' has not; keys that have an effect: ") as caught:
+        Recipe("w4a32", equalize=False)
+    known = str(caught.value).split("effect: ")[1].split(", ")
+    assert "group_size" in known
+    assert "rounding" in known
+    assert "equalize" not in known
+    assert "conv_per_channel" not in known
+
+
+def test_bits_of_the_network():
+    recipe = Recipe.parse({"values": "w4a32", "bits": 5})
+    assert recipe.format == LayerFormat("w4a32", bits=5)
+    assert recipe.format.group_size == 32
+    assert Recipe("int8", bits=np.int64(6)).format.describe() == "int8 6 bits"
+
+
+def test_patterns_are_text():
+    assert list(Recipe.parse({"layers": {0: "fp32"}}).layers) == ["0"]  # of a Sequential, in YAML
+    for wrong in (None, True, 1.5):
+        with pytest.raises(TypeError, match="layers must have patterns as text"):
+            Recipe.parse({"layers": {wrong: "fp32"}})
+
+
+def test_weights_without_a_method_are_the_default():
+    assert Recipe.parse({"weights": {}}) == Recipe()
 
 
 @pytest.mark.parametrize("recipe", [Recipe(), FULL, GROUPED, *map(Recipe.parse, NAMES)])

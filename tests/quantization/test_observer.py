@@ -1,6 +1,8 @@
 """Observers: exact counts, merging in any order, ranges found over histograms."""
 
+import copy
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from tersor.quantization import (
     HistogramObserver,
     MinMaxObserver,
     MovingAverageObserver,
+    QParams,
     dequantize,
     quantize,
 )
@@ -146,6 +149,90 @@ def test_mse_search_is_never_worse_and_better_with_outliers(symmetric):
         return float(np.square(dequantize(quantize(x, q), q) - x, dtype=np.float64).sum())
 
     assert error("mse") < 0.3 * error("minmax")
+
+
+def copies(value):
+    return [
+        copy.copy(value),
+        copy.deepcopy(value),
+        *(pickle.loads(pickle.dumps(value, protocol=p)) for p in (2, 3, 4, 5)),
+    ]
+
+
+@pytest.mark.parametrize("values", [[], [0.0], [-1.5, 2.0, 3e38], [1e-45, -1e-45]])
+@pytest.mark.parametrize(
+    "make",
+    [
+        MinMaxObserver,
+        lambda: MinMaxObserver(0),
+        lambda: MovingAverageObserver(0.25),
+        HistogramObserver,
+        lambda: HistogramObserver("percentile", 0.9),
+    ],
+)
+def test_observers_travel(make, values):
+    observer = make()
+    assert observer == make()
+    if values:
+        observer.observe(values)
+        assert observer != make()
+    for twin in copies(observer):
+        assert twin == observer
+        more = [[4.0, -7.0, 1.0][: len(values) or 3]]
+        for x in more:
+            twin.observe(x)
+        assert twin != observer  # nothing is shared
+        assert twin == make().observe(values).observe(more[0])
+    assert observer != "observer"
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(observer)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(arrays(np.float32, st.integers(0, 50), elements=FINITE), min_size=1, max_size=4))
+def test_histograms_merge_exactly_after_their_journey(parts):
+    whole, merged = HistogramObserver(), HistogramObserver()
+    for part in parts:
+        whole.observe(part)
+        merged.merge(pickle.loads(pickle.dumps(HistogramObserver().observe(part))))
+    assert merged == whole
+    assert state(merged) == state(whole) if whole.total else merged.total == 0
+    merged = pickle.loads(pickle.dumps(merged))
+    assert merged.observe([1.0]) == whole.observe([1.0])
+
+
+def test_observers_refuse_states_that_cannot_be():
+    native = tersor._core.quantization.HistogramObserver
+    good = HistogramObserver().observe([0.0, 1.0])._native.__getstate__()
+    lo, hi, exponent, first, counts = good
+    for bad in (
+        (lo, hi, exponent, first),
+        (hi, lo - 1, exponent, first, counts),
+        (lo, float("nan"), exponent, first, counts),
+        (lo, hi, exponent - 1, first, counts),
+        (lo, hi, exponent, first + 1, counts),
+        (lo, hi, exponent, first, [*counts, 1]),
+    ):
+        with pytest.raises(ValueError, match=r"HistogramObserver|histogram"):
+            native.__new__(native).__setstate__(bad)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"bits": 4, "narrow": True, "axis": 0},
+        {"bits": 3, "axis": (1, 2), "group_size": 7},
+        {"bits": 2, "signed": False, "axis": 1, "zero_point_float": [0.25, -3.5]},
+    ],
+)
+def test_qparams_travel(more):
+    q = QParams(scale=[0.1, 1e-30], zero_point=[0, 0], **more)
+    for twin in copies(q):
+        assert twin == q
+        assert (twin.axis, twin.group_size, twin.narrow) == (q.axis, q.group_size, q.narrow)
+        assert twin.scale.tolist() == q.scale.tolist()
+    assert copy.deepcopy(q) != QParams(scale=[0.1], zero_point=[0])
 
 
 def test_unknown_method():

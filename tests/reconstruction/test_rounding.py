@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tersor.quantization import QParams, dequantize
 from tersor.reconstruction import round_matrix
 
 
@@ -112,6 +113,68 @@ def test_constant_matrices(value):
     _, h = problem(1, 12)
     done = round_matrix(np.full((2, 12), value), h, 4)
     np.testing.assert_allclose(done.values(), value, rtol=0.1, atol=1e-7)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 5),
+    st.integers(1, 50),
+    st.integers(2, 8),
+    st.sampled_from([None, 1, 7, 16, 100]),
+    st.sampled_from(["float16", "float32"]),
+    st.sampled_from([0.0, 0.3, -20.0]),
+    st.integers(0, 1000),
+)
+def test_float_zero_points_hold_what_they_say(rows, columns, bits, group, dtype, shift, seed):
+    w, h = problem(rows, columns, seed, samples=max(1, columns // 2))
+    w = w + shift
+    done = round_matrix(w, h, bits, group_size=group, float_zero_point=True, scale_dtype=dtype)
+    groups = 1 if group is None else -(-columns // group)
+    assert done.scale.shape == done.zero_point.shape == (rows, groups)
+    assert done.codes.min() >= -(2 ** (bits - 1))
+    assert done.codes.max() <= 2 ** (bits - 1) - 1
+    for values in (done.scale, done.zero_point):
+        np.testing.assert_array_equal(values, values.astype(dtype))
+    q = QParams(
+        scale=done.scale.ravel().tolist(),
+        zero_point=[0] * done.scale.size,
+        bits=bits,
+        axis=0 if group is None else 1,
+        group_size=group or 0,
+        zero_point_float=done.zero_point.ravel().tolist(),
+    )
+    np.testing.assert_allclose(done.values(), dequantize(done.codes, q), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        done.error, loss(w, done.values(), h), rtol=1e-2, atol=1e-6 * (1 + abs(shift) ** 2)
+    )
+    assert done.error <= done.nearest_error * 1.05 + 1e-6
+
+
+def test_float_zero_points_pay_where_weights_are_not_centred():
+    w, h = problem(8, 64)
+    w = w + 0.5
+    plain = round_matrix(w, h, 4, group_size=32)
+    shifted = round_matrix(w, h, 4, group_size=32, float_zero_point=True)
+    assert shifted.error < 0.3 * plain.error
+    with pytest.raises(ValueError, match="float_zero_point must be without narrow and one_scale"):
+        round_matrix(w, h, float_zero_point=True, narrow=True)
+    assert plain.zero_point is None
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("sweeps", [0, 10])
+def test_scales_are_as_wide_as_they_must_be(dtype, sweeps):
+    w, h = problem(4, 20)
+    free = round_matrix(w, h, 4, scale_dtype=dtype, sweeps=sweeps)
+    least = np.float64(free.scale[:, 0]) * [0, 0.5, 1.37, 3.01]
+    done = round_matrix(w, h, 4, least_scale=least, scale_dtype=dtype, sweeps=sweeps)
+    assert (done.scale[:, 0] >= least).all()
+    np.testing.assert_array_equal(done.codes[:2], free.codes[:2])
+    one = round_matrix(w, h, 4, least_scale=least, one_scale=True, scale_dtype=dtype)
+    assert one.scale[0, 0] >= least.max()
+    for wrong in ([1.0], [np.inf] * 4, [-1.0] * 4):
+        with pytest.raises(ValueError, match="least_scale must"):
+            round_matrix(w, h, 4, least_scale=wrong)
 
 
 def test_one_scale_for_the_matrix():

@@ -39,7 +39,7 @@ class Placer {
     }
     for (size_t r = 0; r < rules_.size(); ++r) {
       TERSOR_CHECK(used_[r], "place_quantizers: pattern must match a layer, got '",
-                   rules_[r].pattern, "'");
+                   rules_[r].pattern, "'", hint_for(graph_, rules_[r].pattern));
     }
     drop_islands();
     group_edges();

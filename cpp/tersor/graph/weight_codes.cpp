@@ -148,7 +148,13 @@ std::map<std::string, std::string> quantize_weights_only(
   for (const auto& [name, format] : formats) {
     check(format, name);
     Node& node = find_node(graph, name);
-    if (has_weight_codes(graph, node)) continue;  // shared with a node before
+    if (has_weight_codes(graph, node)) {  // shared with a node before, or chosen elsewhere
+      const QParams& q = *graph.edge(node.inputs[1]).qparams;
+      const bool fits = q.bits == 8 && q.group_size == 0 && !q.has_float_zero();
+      if (format.dynamic && fits && can_be_dynamic(graph, node))
+        node.attributes.set("dynamic", int64_t{1});
+      continue;
+    }
     const std::string reason = reason_to_leave(graph, node);
     if (!reason.empty()) {
       left[name] = reason;
@@ -215,7 +221,8 @@ std::vector<int> match_layers(const Graph& graph, const std::vector<std::string>
       found[n] = static_cast<int>(p);
       used = true;
     }
-    TERSOR_CHECK(used, "recipe: pattern must match a layer, got '", patterns[p], "'");
+    TERSOR_CHECK(used, "recipe: pattern must match a layer, got '", patterns[p], "'",
+                 hint_for(graph, patterns[p]));
   }
   return found;
 }

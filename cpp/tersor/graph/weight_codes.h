@@ -53,8 +53,8 @@ TERSOR_API void set_weight_codes(Graph& graph, const std::string& node, Tensor c
 // Weight codes become float32 weights, dynamic layers float layers. Returns how many.
 TERSOR_API int decode_weights(Graph& graph);
 
-// By node: index of the last pattern (with * and ?) that matches its name, an output or the origin
-// of a constant; -1 where none does. ValueError naming a pattern that matches nothing.
+// By node: index of the last pattern (with * and ?) that matches one of its names (name_pattern.h);
+// -1 where none does. ValueError naming a pattern that matches nothing, and names close to it.
 TERSOR_API std::vector<int> match_layers(const Graph& graph,
                                          const std::vector<std::string>& patterns);
 

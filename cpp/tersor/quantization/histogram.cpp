@@ -96,6 +96,25 @@ void Histogram::merge(const Histogram& other) {
   total_ += other.total_;
 }
 
+Histogram Histogram::from_parts(Range range, int exponent, int64_t first,
+                                std::vector<uint64_t> counts) {
+  Histogram out;
+  if (counts.empty()) return out;
+  TERSOR_CHECK(std::isfinite(range.lo) && std::isfinite(range.hi) && range.lo <= range.hi,
+               "histogram: range must be finite with lo <= hi, got ", range.lo, " and ", range.hi);
+  TERSOR_CHECK(exponent >= least_exponent(range) && exponent < 128,
+               "histogram: exponent must be that of its range or more, got ", exponent);
+  const int64_t bins = bin_of(range.hi, exponent) - bin_of(range.lo, exponent) + 1;
+  TERSOR_CHECK(first == bin_of(range.lo, exponent) && counts.size() == static_cast<size_t>(bins),
+               "histogram: counts must be those of ", bins, " bins, got ", counts.size());
+  out.range_ = range;
+  out.exponent_ = exponent;
+  out.first_ = first;
+  out.counts_ = std::move(counts);
+  for (uint64_t n : out.counts_) out.total_ += n;
+  return out;
+}
+
 Histogram Histogram::clamped(Range range) const {
   TERSOR_CHECK(range.lo <= range.hi, "histogram: clamped needs lo <= hi, got ", range.lo, " and ",
                range.hi);

@@ -29,6 +29,11 @@ class TERSOR_API Histogram {
   // ValueError "<what>: ..." if a value is NaN or infinite; nothing is counted then.
   void add(const float* x, size_t n, const char* what = "histogram");
   void merge(const Histogram& other);
+  bool operator==(const Histogram&) const = default;
+  // The one that has these parts, as another process wrote them down. ValueError unless add and
+  // merge could have made it.
+  static Histogram from_parts(Range range, int exponent, int64_t first,
+                              std::vector<uint64_t> counts);
   // Of the values clamped to `range`, on the same grid (which a range so much narrower would not
   // have got by itself). ValueError unless lo <= hi.
   Histogram clamped(Range range) const;

@@ -37,23 +37,26 @@ const std::vector<Range>& MinMaxObserver::ranges() const {
   return ranges_;
 }
 
-MovingAverageObserver::MovingAverageObserver(double momentum) : momentum_(momentum) {
-  TERSOR_CHECK(0 < momentum && momentum <= 1,
-               "MovingAverageObserver: momentum must be in (0, 1], got ", momentum);
+MovingAverageObserver::MovingAverageObserver(double momentum)
+    : MovingAverageObserver(State{momentum}) {}
+
+MovingAverageObserver::MovingAverageObserver(const State& state) : state_(state) {
+  TERSOR_CHECK(0 < state.momentum && state.momentum <= 1,
+               "MovingAverageObserver: momentum must be in (0, 1], got ", state.momentum);
 }
 
 void MovingAverageObserver::observe(const float* x, size_t n) {
   if (n == 0) return;
   const Range range = min_max(x, n, "MovingAverageObserver");
-  const double step = empty_ ? 1 : momentum_;
-  empty_ = false;
-  lo_ += step * (static_cast<double>(range.lo) - lo_);
-  hi_ += step * (static_cast<double>(range.hi) - hi_);
+  const double step = state_.empty ? 1 : state_.momentum;
+  state_.empty = false;
+  state_.lo += step * (static_cast<double>(range.lo) - state_.lo);
+  state_.hi += step * (static_cast<double>(range.hi) - state_.hi);
 }
 
 Range MovingAverageObserver::range() const {
-  TERSOR_CHECK(!empty_, "MovingAverageObserver: values must have been observed, got none");
-  return {static_cast<float>(lo_), static_cast<float>(hi_)};
+  TERSOR_CHECK(!state_.empty, "MovingAverageObserver: values must have been observed, got none");
+  return {static_cast<float>(state_.lo), static_cast<float>(state_.hi)};
 }
 
 QParams HistogramObserver::qparams(QuantScheme scheme, RangeMethod method,

@@ -4,6 +4,7 @@
 // seen; empty arrays change nothing.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "tersor/base/export.h"
@@ -16,9 +17,14 @@ namespace tersor::quantization {
 class TERSOR_API MinMaxObserver {
  public:
   explicit MinMaxObserver(int axis = -1) : axis_(axis) {}
+  // As another process left it; ranges may be empty.
+  MinMaxObserver(int axis, std::vector<Range> ranges) : axis_(axis), ranges_(std::move(ranges)) {}
+  bool operator==(const MinMaxObserver&) const = default;
   void observe(const float* x, const Shape& shape);
   void merge(const MinMaxObserver& other);
   const std::vector<Range>& ranges() const;
+  int axis() const { return axis_; }
+  bool empty() const { return ranges_.empty(); }
   QParams qparams(QuantScheme scheme) const {
     return choose_qparams(ranges(), scheme, {axis_, 1, 0});
   }
@@ -32,19 +38,30 @@ class TERSOR_API MinMaxObserver {
 class TERSOR_API MovingAverageObserver {
  public:
   explicit MovingAverageObserver(double momentum = 0.01);  // ValueError unless in (0, 1]
+  // What an observer is, all of it.
+  struct State {
+    double momentum = 0.01;
+    bool empty = true;
+    double lo = 0, hi = 0;
+    bool operator==(const State&) const = default;
+  };
+  explicit MovingAverageObserver(const State& state);
+  const State& state() const { return state_; }
+  bool operator==(const MovingAverageObserver&) const = default;
   void observe(const float* x, size_t n);
   Range range() const;
   QParams qparams(QuantScheme scheme) const { return choose_qparams({range()}, scheme); }
 
  private:
-  double momentum_;
-  bool empty_ = true;
-  double lo_ = 0, hi_ = 0;
+  State state_;
 };
 
 // The distribution (histogram.h), and ranges by search over it. Exact; merges in any order.
 class TERSOR_API HistogramObserver {
  public:
+  HistogramObserver() = default;
+  explicit HistogramObserver(Histogram histogram) : histogram_(std::move(histogram)) {}
+  bool operator==(const HistogramObserver&) const = default;
   void observe(const float* x, size_t n) { histogram_.add(x, n, "HistogramObserver"); }
   void merge(const HistogramObserver& other) { histogram_.merge(other.histogram_); }
   const Histogram& histogram() const { return histogram_; }

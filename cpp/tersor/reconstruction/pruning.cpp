@@ -173,7 +173,7 @@ void round_rows(const Matrix& matrix, const RoundingOptions& rounding,
     RowProblem all;
     all.columns = n;
     all.options = rounding;
-    shared = shared_scale(all, wanted.data(), matrix.rows);
+    shared = shared_scale(all, wanted.data(), matrix.rows, rounding.least_of_all());
   }
   parallel_tasks(matrix.rows, matrix.o.threads, [&](size_t r, int) {
     const RowProblem problem =
@@ -181,7 +181,7 @@ void round_rows(const Matrix& matrix, const RoundingOptions& rounding,
     double* scales = &scale[r * out.groups];
     double known = shared;
     if (problem.columns > 0) {
-      const RowResult row = round_row(problem, &wanted[r * n], shared);
+      const RowResult row = round_row(problem, &wanted[r * n], shared, rounding.least_of(r));
       for (size_t i = 0; i < problem.columns; ++i) {
         out.codes[r * n + problem.order[i]] = static_cast<int8_t>(row.codes[i]);
         scales[problem.order[i] / group] = row.scale[i];
@@ -190,7 +190,7 @@ void round_rows(const Matrix& matrix, const RoundingOptions& rounding,
     }
     // Groups of which nothing is kept take the largest scale of their row.
     for (size_t g = 0; g < out.groups; ++g) {
-      if (scales[g] == 0) scales[g] = problem.stored(known > 0 ? known : 1.0);
+      if (scales[g] == 0) scales[g] = problem.stored(known > 0 ? known : 1.0, rounding.least_of(r));
     }
   });
   if (rounding.one_scale) scale.resize(1);
@@ -207,7 +207,11 @@ void round_rows(const Matrix& matrix, const RoundingOptions& rounding,
 PrunedMatrix prune_matrix(const double* w, size_t rows, size_t columns, const double* h,
                           const PruningOptions& options, const RoundingOptions* rounding,
                           const uint8_t* mask) {
-  if (rounding) check_rounding("prune_matrix", *rounding);
+  if (rounding) {
+    check_rounding("prune_matrix", *rounding, rows);
+    TERSOR_CHECK(!rounding->float_zero_point,
+                 "prune_matrix: float_zero_point must be false, as dropped weights are 0");
+  }
   const Matrix matrix("prune_matrix", w, rows, columns, h, options, mask == nullptr);
   PrunedMatrix out;
   out.mask = mask ? std::vector<uint8_t>(mask, mask + rows * columns) : chosen_mask(matrix);

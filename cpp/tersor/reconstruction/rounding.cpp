@@ -65,10 +65,27 @@ std::vector<double> damped_factor(const char* operation, std::vector<double> h, 
 
 }  // namespace
 
-void check_rounding(const char* operation, const RoundingOptions& o) {
+double RoundingOptions::least_of(size_t row) const {
+  return least_scale.empty() ? 0 : least_scale[row];
+}
+
+double RoundingOptions::least_of_all() const {
+  return least_scale.empty() ? 0 : *std::max_element(least_scale.begin(), least_scale.end());
+}
+
+void check_rounding(const char* operation, const RoundingOptions& o, size_t rows) {
   TERSOR_CHECK(o.bits >= 2 && o.bits <= 8, operation, ": bits must be in [2, 8], got ", o.bits);
   TERSOR_CHECK(!o.one_scale || o.group_size == 0, operation,
                ": group_size must be 0 where one scale holds for all, got ", o.group_size);
+  TERSOR_CHECK(!o.float_zero_point || (!o.one_scale && !o.narrow), operation,
+               ": float_zero_point must be without narrow and one_scale, got both");
+  const std::vector<double>& least = o.least_scale;
+  TERSOR_CHECK(least.empty() || least.size() == rows, operation, ": least_scale must have ", rows,
+               " elements, got ", least.size());
+  for (double s : least) {
+    TERSOR_CHECK(std::isfinite(s) && s >= 0, operation,
+                 ": least_scale must be finite and >= 0, got ", s);
+  }
   TERSOR_CHECK(o.damping >= 0 && o.damping <= 1, operation, ": damping must be in [0, 1], got ",
                o.damping);
   TERSOR_CHECK(o.candidates >= 1 && o.candidates <= 1000, operation,
@@ -105,8 +122,9 @@ std::vector<float> RoundedMatrix::values(size_t rows, size_t columns, size_t gro
   const size_t group = group_size ? group_size : std::max<size_t>(1, columns);
   for (size_t r = 0; r < rows; ++r) {
     for (size_t j = 0; j < columns; ++j) {
-      const float s = scale.size() == 1 ? scale[0] : scale[r * groups + j / group];
-      out[r * columns + j] = s * static_cast<float>(codes[r * columns + j]);
+      const size_t at = scale.size() == 1 ? 0 : r * groups + j / group;
+      const float z = zero.empty() ? 0.0f : zero[at];
+      out[r * columns + j] = scale[at] * (static_cast<float>(codes[r * columns + j]) - z);
     }
   }
   return out;
@@ -114,7 +132,7 @@ std::vector<float> RoundedMatrix::values(size_t rows, size_t columns, size_t gro
 
 RoundedMatrix round_matrix(const double* w, size_t rows, size_t columns, const double* h,
                            const RoundingOptions& options) {
-  check_rounding("round_matrix", options);
+  check_rounding("round_matrix", options, rows);
   TERSOR_CHECK(rows >= 1 && columns >= 1, "round_matrix: w must not be empty, got ", rows, " x ",
                columns);
   check_finite(w, rows * columns, "w");
@@ -132,23 +150,25 @@ RoundedMatrix round_matrix(const double* w, size_t rows, size_t columns, const d
   RoundedMatrix out;
   out.groups = (columns + group - 1) / group;
   out.codes.resize(rows * columns);
-  std::vector<double> scale(rows * out.groups), nearest(rows), error(rows);
+  std::vector<double> scale(rows * out.groups), zero(scale.size()), nearest(rows), error(rows);
   double shared = 0;
-  if (options.one_scale) shared = shared_scale(problem, w, rows);
+  if (options.one_scale) shared = shared_scale(problem, w, rows, options.least_of_all());
   parallel_tasks(rows, options.threads, [&](size_t r, int) {
-    RowResult row = round_row(problem, w + r * columns, shared);
+    RowResult row = round_row(problem, w + r * columns, shared, options.least_of(r));
     for (size_t i = 0; i < columns; ++i) {
       out.codes[r * columns + problem.order[i]] = static_cast<int8_t>(row.codes[i]);
     }
     for (size_t g = 0; g < out.groups; ++g) {
       const size_t first = problem.starts[g];
       scale[r * out.groups + problem.order[first] / group] = row.scale[first];
+      zero[r * out.groups + problem.order[first] / group] = row.zero[first];
     }
     error[r] = row.error;
     nearest[r] = row.nearest_error;
   });
   if (options.one_scale) scale.resize(1);
   out.scale.assign(scale.begin(), scale.end());
+  if (options.float_zero_point) out.zero.assign(zero.begin(), zero.end());
   out.error = std::accumulate(error.begin(), error.end(), 0.0);
   out.nearest_error = std::accumulate(nearest.begin(), nearest.end(), 0.0);
   return out;

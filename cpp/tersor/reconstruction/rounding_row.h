@@ -20,12 +20,14 @@ struct RowProblem {
 
   double code_min() const { return -(1 << (options.bits - 1)) + (options.narrow ? 1 : 0); }
   double code_max() const { return (1 << (options.bits - 1)) - 1; }
-  // A usable scale: positive, and a float16 (or float32) value.
-  double stored(double scale) const;
+  // A usable scale: positive, at least `least`, and a float16 (or float32) value.
+  double stored(double scale, double least = 0) const;
+  // A zero point as it is stored.
+  double stored_zero(double zero) const;
 };
 
-// ValueError, naming the operation, if an option is out of range.
-void check_rounding(const char* operation, const RoundingOptions& options);
+// ValueError, naming the operation, if an option is out of range for a matrix of so many rows.
+void check_rounding(const char* operation, const RoundingOptions& options, size_t rows);
 
 // Of the columns where mask[columns] is not 0, or of all without one. ValueError, naming the
 // operation, if no damping up to 1 makes the hessian positive definite.
@@ -33,14 +35,15 @@ RowProblem row_problem(const char* operation, const double* hessian, size_t colu
                        const uint8_t* mask, const RoundingOptions& options);
 
 struct RowResult {
-  std::vector<double> codes, scale;  // per column
+  std::vector<double> codes, scale, zero;  // per column
   double error = 0, nearest_error = 0;
 };
 
-// w: the row in the original order. shared > 0: the scale to use; else one is found per group.
-RowResult round_row(const RowProblem& problem, const double* w, double shared);
+// w: the row in the original order. shared > 0: the scale to use; else one of at least `least` is
+// found per group.
+RowResult round_row(const RowProblem& problem, const double* w, double shared, double least);
 
-// The scale of least squared rounding error for a whole matrix.
-double shared_scale(const RowProblem& problem, const double* w, size_t rows);
+// The scale of least squared rounding error for a whole matrix, at least `least`.
+double shared_scale(const RowProblem& problem, const double* w, size_t rows, double least);
 
 }  // namespace tersor::reconstruction

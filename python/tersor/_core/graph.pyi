@@ -27,6 +27,7 @@ __all__: list[str] = [
     "find_channels",
     "group_qparams",
     "layer_inputs",
+    "layer_names",
     "match_layers",
     "matches_pattern",
     "place_quantizers",
@@ -273,6 +274,9 @@ def group_qparams(
     ],
 ) -> list[tersor._core.quantization.QParams]: ...
 def layer_inputs(graph: Graph, placement: Placement) -> list[int]: ...
+def layer_names(graph: Graph) -> list[tuple[str, list[str]]]:
+    """By node: its name, and all names that patterns match."""
+
 def match_layers(graph: Graph, patterns: collections.abc.Sequence[str]) -> list[int]:
     """By node: index of the last pattern that matches, -1 where none does."""
 

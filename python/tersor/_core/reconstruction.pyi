@@ -148,10 +148,12 @@ def round_matrix(
     group_size: typing.SupportsInt | typing.SupportsIndex,
     one_scale: bool,
     half_scales: bool,
+    float_zero_point: bool,
     reorder: bool,
     damping: typing.SupportsFloat | typing.SupportsIndex,
     candidates: typing.SupportsInt | typing.SupportsIndex,
     sweeps: typing.SupportsInt | typing.SupportsIndex,
     threads: typing.SupportsInt | typing.SupportsIndex,
+    least_scale: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
 ) -> tuple[typing.Any, ...]:
-    """(codes, scale, error, error of rounding to nearest)"""
+    """(codes, scale, zero points or None, error, error of rounding to nearest)"""

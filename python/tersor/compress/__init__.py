@@ -15,6 +15,7 @@ from .pipeline import compress
 from .post_training import QuantizedGraph, quantize_post_training
 from .prune import PrunedGraph, prune
 from .recipe import LayerFormat, RangeSearch, Recipe
+from .weight_formats import layer_names
 
 
 class _Room(ModuleType):
@@ -37,6 +38,7 @@ __all__ = [
     "ShrunkNetwork",
     "calibrate",
     "compress",
+    "layer_names",
     "load",
     "prune",
     "prune_channels",

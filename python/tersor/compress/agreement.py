@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,7 @@ class Agreement:
             "sqnr_db": self.ratio_db,
             "expected_loss": self.expected_loss,
             "worst_layers": {name: round(db, 2) for name, db in self.layers},
+            "measured_on": "samples",
         }
 
 
@@ -67,6 +68,7 @@ def check_agreement(
     batch: list[NDArray[Any]],
     *,
     equalized: Any = None,
+    precision: Literal["fp32", "bf16"] = "fp32",
     advice: str = "keep such layers in fp32 in the recipe, or give samples closer to real ones",
     least_db: float = LEAST_DB,
     most_loss: float = MOST_LOSS,
@@ -81,6 +83,8 @@ def check_agreement(
         One array per input; the first 128 samples are used.
     equalized : Graph, optional
         The float network with the channels scaled as in the quantized one, to compare layers with.
+    precision : {"fp32", "bf16"}
+        What the float layers of the compressed network compute in.
     advice : str, optional
         What would help, for the warning.
     least_db : float, default 17
@@ -100,11 +104,11 @@ def check_agreement(
     """
     inputs = [x[:_MOST_SAMPLES] for x in batch]
     wanted = _first(Session(graph, get_threads())(*inputs))
-    got = _first(Session(compressed, get_threads())(*inputs))
+    got = _first(Session(compressed, get_threads(), precision=precision)(*inputs))
     found = Agreement(
         signal_to_noise_db(wanted, got),
         expected_loss(wanted, got),
-        _steepest(equalized or graph, compressed, [x[:_LAYER_SAMPLES] for x in batch]),
+        _steepest(equalized or graph, compressed, [x[:_LAYER_SAMPLES] for x in batch], precision),
     )
     loss = found.expected_loss
     # A row of numbers need not be classes, so much noise counts there too.
@@ -254,7 +258,9 @@ def _first(output: Any) -> NDArray[Any]:
     return np.asarray(output[0] if isinstance(output, tuple) else output)
 
 
-def _steepest(graph: Any, compressed: Any, inputs: list[NDArray[Any]]) -> list[tuple[str, float]]:
+def _steepest(
+    graph: Any, compressed: Any, inputs: list[NDArray[Any]], precision: Literal["fp32", "bf16"]
+) -> list[tuple[str, float]]:
     """Return the three layers that add most noise, as a share of their output's power."""
     theirs = {e.name: e for e in compressed.edges if not e.is_constant}
     hidden = _read_by_flat_functions(graph) if _has_codes(theirs.values()) else set()
@@ -264,7 +270,7 @@ def _steepest(graph: Any, compressed: Any, inputs: list[NDArray[Any]]) -> list[t
         if not e.is_constant and e.name in theirs and e.name not in hidden
     ]
     wanted = Session(graph).taps(*inputs, edges=names)
-    got = Session(compressed).taps(*inputs, edges=names)
+    got = Session(compressed, precision=precision).taps(*inputs, edges=names)
     ratio = {}
     for name in names:
         q = theirs[name].qparams

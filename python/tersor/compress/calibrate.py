@@ -83,6 +83,43 @@ def network_batches(
         ]
 
 
+class Variety:
+    """Whether samples show anything: a rule for all that learns from them."""
+
+    def __init__(self) -> None:
+        self._first: list[NDArray[Any]] = []
+        self._samples, self._differ, self._varies = 0, False, False
+
+    def see(self, batch: list[NDArray[Any]]) -> None:
+        """Take in a batch, one array per input."""
+        if not all(x.ndim and len(x) for x in batch):
+            return
+        self._first = self._first or [x[:1].copy() for x in batch]
+        self._samples += len(batch[0])
+        self._varies = self._varies or any(x.size and np.min(x) != np.max(x) for x in batch)
+        self._differ = self._differ or any(
+            bool((x != one).any()) for x, one in zip(batch, self._first, strict=True)
+        )
+
+    def check(self) -> None:
+        """Refuse samples that are all alike.
+
+        Raises
+        ------
+        DataError
+            If all values are equal, or several samples are the same.
+        """
+        if not self._varies and any(x.size > 1 for x in self._first):
+            raise DataError(
+                "calibration: samples must vary, got the same value everywhere: use real inputs"
+            )
+        if not self._differ and self._samples > 1:
+            raise DataError(
+                f"calibration: samples must vary, got the same one {self._samples} times: "
+                "use real inputs"
+            )
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What calibration saw.
@@ -154,22 +191,19 @@ def calibrate(
     calibrator = _core.runtime.Calibrator(graph, edges, layers, get_threads())
     end = None if time_budget is None else time.monotonic() + time_budget
     first: list[NDArray[Any]] = []
-    varies = False
+    variety = Variety()
     for batch in network_batches(
         graph, data, preprocess, limit=samples, seed=seed, batch_size=_CHUNK * get_threads()
     ):
         first = _head(graph, first, batch)
-        varies = varies or any(x.size and np.min(x) != np.max(x) for x in batch)
+        variety.see(batch)
         if edges or layers:  # a network without a layer to quantize has nothing to observe
             calibrator.observe(batch)
         if progress is not None:
             progress("calibrate", int(calibrator.samples), None)
         if end is not None and time.monotonic() >= end:
             break
-    if not varies and any(x.size > 1 for x in first):
-        raise DataError(
-            "calibration: samples must vary, got the same value everywhere: use real inputs"
-        )
+    variety.check()
     return Calibration(placement, calibrator, first)
 
 
@@ -202,4 +236,4 @@ def _by_name(batch: dict[str, NDArray[Any]], inputs: list[Any]) -> list[NDArray[
     return [batch[edge.name] for edge in inputs]
 
 
-__all__ = ["Calibration", "Progress", "calibrate", "network_batches"]
+__all__ = ["Calibration", "Progress", "Variety", "calibrate", "network_batches"]

@@ -74,7 +74,7 @@ def check_limits(
     if target is None and not any(line in limits.to_dict() for line in _MEASURED):
         limits.check(known)
         return
-    session = Session(model, precision=model.precision)  # type: ignore[arg-type]
+    session = Session(model, precision=model.precision)
     batch = {
         name: np.zeros([1 if d is None else d for d in edge.shape], edge.dtype)
         for name, edge in zip(session.input_names, model.graph.inputs, strict=True)

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -64,7 +64,7 @@ class CompressedModel:
         return self.graph.preprocess
 
     @property
-    def precision(self) -> str:
+    def precision(self) -> Literal["fp32", "bf16"]:
         """What float layers compute in: "fp32" or "bf16"."""
         return "bf16" if self.recipe.values == "bf16" else "fp32"
 
@@ -149,9 +149,10 @@ class CompressedModel:
         try:
             parts = {name: dict(metadata.get(name) or {}) for name in _PARTS}
             Preprocess.parse(parts["preprocess"] or None)
-            reasons = dict(parts["notes"].get("float_layers") or {})
-            if not all(isinstance(reason, str) for reason in reasons.values()):
-                raise TypeError("float_layers must be a mapping of layers to reasons")
+            for note in ("float_layers", "nearest_layers"):
+                reasons = dict(parts["notes"].get(note) or {})
+                if not all(isinstance(reason, str) for reason in reasons.values()):
+                    raise TypeError(f"{note} must be a mapping of layers to reasons")
             recipe = Recipe.parse(metadata.get("recipe") or "keep")
         except (TypeError, ValueError) as error:
             raise ArtifactError(f"artifact: section metadata is not valid: {error}") from None
@@ -166,9 +167,9 @@ class CompressedModel:
         rich.table.Table
             Columns layer, operator, weights, activations, bytes, and why a layer stays in float.
         """
-        from rich.table import Table
+        from ..base.printed_table import PrintedTable
 
-        table = Table(
+        table = PrintedTable(
             title=plain_text(f"recipe {self.recipe.name}", "table.title"),
             caption=plain_text(self._totals(), "table.caption"),
             caption_justify="left",
@@ -184,7 +185,10 @@ class CompressedModel:
     def _rows(self) -> list[tuple[str, ...]]:
         edges, seen = self.graph.edges, set[int]()
         rows: list[tuple[str, ...]] = []
-        reasons = self.notes.get("float_layers", {})
+        reasons = {
+            name: f"rounded to nearest: {why}"
+            for name, why in self.notes.get("nearest_layers", {}).items()
+        } | self.notes.get("float_layers", {})
         for node in self.graph.nodes:
             constants = [i for i in node.inputs if i >= 0 and edges[i].is_constant]
             if not constants and node.name not in reasons:
@@ -232,12 +236,7 @@ class CompressedModel:
         )
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(width=120)
-        with console.capture() as capture:
-            console.print(self.summary())
-        return capture.get()
+        return str(self.summary())
 
     def _repr_html_(self) -> str:
         from html import escape

@@ -26,6 +26,7 @@ from .model import CompressedModel
 from .post_training import quantize_post_training
 from .progress import reporter
 from .recipe import Recipe
+from .weight_noise import weight_agreement
 from .weight_only import quantize_weights
 
 
@@ -59,8 +60,9 @@ def compress(
         ``"int8"`` (default), ``"w4a8"``, ``"int8-dynamic"``, ``"w8a32"``, ``"w4a32"``, ``"w3a32"``,
         ``"fp16"``, ``"bf16"``, ``"fp32"``, ``"keep"``, or a Recipe.
     calibration : array, path, mapping of arrays, or iterable of batches
-        Unlabeled samples, for "int8" and "w4a8". Bytes (uint8) are raw samples and go through
-        `preprocess`; floats are what the network takes.
+        Unlabeled samples: needed for "int8" and "w4a8", used by every recipe that changes values,
+        to round weights of few bits and to say what is lost. Bytes (uint8) are raw samples and go
+        through `preprocess`; floats are what the network takes.
     evaluate : (x, y), Dataset or callable, optional
         Labeled samples for top-1 accuracy, or a function of a session that returns a score (higher
         is better). Measured before and after.
@@ -159,8 +161,8 @@ def _apply(
     if recipe.needs_calibration:
         if calibration is None:
             raise ValueError(
-                f"compress: calibration must be given for recipe {recipe.values!r}: an array of "
-                "about 128 unlabeled samples, got None"
+                f"compress: calibration must be given for recipe {recipe.name!r}, which has int8 "
+                "activations: an array of about 128 unlabeled samples, got None"
             )
         done = quantize_post_training(
             graph,
@@ -172,6 +174,10 @@ def _apply(
             progress=report,
         )
         notes: dict[str, Any] = {"samples": done.samples, "float_layers": done.float_layers}
+        if done.nearest_layers:
+            notes["nearest_layers"] = done.nearest_layers
+        if done.absorbed:
+            notes["absorbed_biases"] = done.absorbed
         if done.relu6_db is not None:
             before, after = done.relu6_db
             notes["equalize_relu6"] = {"kept": after >= before, "db": [before, after]}
@@ -203,12 +209,30 @@ def _apply_to_weights(
         notes["samples"] = done.samples
     if done.float_layers:
         notes["float_layers"] = done.float_layers
-    provenance = {}
-    if done.first_batch:
-        tips = what_helps(recipe)
-        found = check_agreement(graph, done.graph, done.first_batch, advice=tips)
-        provenance["agreement"] = found.to_dict() | {"advice": tips}
-    return CompressedModel(done.graph, recipe, {}, notes, provenance)
+    if done.nearest_layers:
+        notes["nearest_layers"] = done.nearest_layers
+    model = CompressedModel(done.graph, recipe, {}, notes)
+    tips = what_helps(recipe, samples=bool(done.first_batch))
+    noted: dict[str, Any] = {}
+    if done.first_batch and _changes_values(recipe):
+        found = check_agreement(
+            graph,
+            done.graph,
+            done.first_batch,
+            equalized=done.float_graph,
+            precision=model.precision,
+            advice=tips,
+        )
+        noted = found.to_dict()
+    elif not done.first_batch:
+        noted = weight_agreement(done.float_graph, done.graph)
+    if noted:
+        model.provenance["agreement"] = noted | {"advice": tips}
+    return model
+
+
+def _changes_values(recipe: Recipe) -> bool:
+    return any(f.values != "fp32" for f in (recipe.format, *recipe.layers.values()))
 
 
 def _check_arguments(graph: object, seed: object, time_budget: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from .. import _core
 from ..data.preprocess import Preprocess
 from ..graph import Graph
+from .absorb import absorb_biases
 from .agreement import output_ratio_db
 from .calibrate import Calibration, Progress, calibrate
 from .layer_format import LayerFormat
 from .recipe import Recipe
-from .repair import RepairedLayer, set_float_weights, set_int8_codes, set_weight_codes, weight_grids
+from .repair import RepairedLayer, WeightGrid, set_float_weights, set_int8_codes, set_weight_codes
+from .rounding_plan import RoundingPlan, plan_rounding
 from .weight_formats import layer_formats, low_weight_bits, placement_rules, store_float_layers
 from .weight_only import repaired_layers
 
@@ -29,6 +31,8 @@ class QuantizedGraph:
         With quantized edges.
     float_layers : dict of str to str
         Nodes that stay in float, and why.
+    nearest_layers : dict of str to str
+        Nodes that were rounded to nearest though samples could have told more, and why.
     equalized : list of dict
         Pairs of layers between which channels were evened out, with the factors.
     not_equalized : list of str
@@ -42,6 +46,8 @@ class QuantizedGraph:
     relu6_db : (float, float), optional
         Signal-to-noise ratio of the outputs on the first batch without and with equalization
         through ReLU6, where that was tried; the better one was kept.
+    absorbed : list of str
+        Layers that gave a part of their biases to the next.
     """
 
     graph: Graph
@@ -52,6 +58,8 @@ class QuantizedGraph:
     first_batch: list[NDArray[Any]]
     equalized_graph: Graph
     relu6_db: tuple[float, float] | None = None
+    nearest_layers: dict[str, str] = field(default_factory=dict)
+    absorbed: list[str] = field(default_factory=list)
 
 
 def quantize_post_training(
@@ -104,14 +112,17 @@ def quantize_post_training(
     plain.canonicalize()
     formats = layer_formats(plain, recipe)
     # A generator gives its batches once, and every pass must see the same.
-    grids = weight_grids(formats, recipe.rounding)
-    once = not recipe.equalize_relu6 and not grids
+    plan = plan_rounding(plain, formats, recipe)
+    once = not recipe.equalize_relu6 and not recipe.absorb_bias and not plan
     taken = data if hasattr(data, "__len__") or once else list(data)
 
     def attempt(through_relu6: bool) -> QuantizedGraph:
         native, pairs, left = plain, [], []
         if recipe.equalize:
             native, pairs, left = _core.graph.equalize(plain, through_relu6)
+        absorbed: list[str] = []
+        if recipe.absorb_bias:
+            native, absorbed = absorb_biases(native, taken, preprocess, recipe.samples, seed)
         seen = calibrate(
             native,
             _core.graph.place_quantizers(native, placement_rules(recipe)),
@@ -122,12 +133,20 @@ def quantize_post_training(
             time_budget=time_budget,
             progress=progress,
         )
+        search = recipe.activations
+        ranges = seen.observed.ranges(seen.placement, search.method, search.percentile)
+        qparams = _core.graph.group_qparams(native, seen.placement, ranges)
         repaired: dict[str, RepairedLayer] = {}
-        if grids:
+        if plan:
+            fitted = replace(plan, grids=_with_inputs(native, plan, seen.placement, qparams))
             repaired, _ = repaired_layers(
-                native, grids, taken, recipe.samples, preprocess, seed, progress
+                native, fitted, taken, recipe.samples, preprocess, seed, progress
             )
-        return _apply(graph, native, recipe, formats, repaired, seen, pairs, left)
+        done = _apply(graph, native, recipe, formats, repaired, seen, qparams)
+        reasons = {n: why for n, why in plan.reasons.items() if n not in done.float_layers}
+        return replace(
+            done, equalized=pairs, not_equalized=left, absorbed=absorbed, nearest_layers=reasons
+        )
 
     exact = attempt(through_relu6=False)
     if not (recipe.equalize_relu6 and any("relu6 stands" in why for why in exact.not_equalized)):
@@ -146,13 +165,9 @@ def _apply(
     formats: dict[str, LayerFormat],
     repaired: dict[str, RepairedLayer],
     seen: Calibration,
-    pairs: list[dict[str, Any]],
-    left: list[str],
+    qparams: list[Any],
 ) -> QuantizedGraph:
     placement = seen.placement
-    search = recipe.activations
-    ranges = seen.observed.ranges(placement, search.method, search.percentile)
-    qparams = _core.graph.group_qparams(native, placement, ranges)
     least_squares = recipe.weights.method == "mse"
     weights = (
         recipe.dense_per_channel,
@@ -181,12 +196,24 @@ def _apply(
     return QuantizedGraph(
         graph=quantized,
         float_layers=reasons,
-        equalized=pairs,
-        not_equalized=left,
+        equalized=[],
+        not_equalized=[],
         samples=seen.samples,
         first_batch=seen.first_batch,
         equalized_graph=Graph(native),
     )
+
+
+def _with_inputs(
+    graph: Any, plan: RoundingPlan, placement: Any, qparams: list[Any]
+) -> dict[str, WeightGrid]:
+    """Return the grids, those of int8 layers with the scale of their input."""
+    grids = dict(plan.grids)
+    for node, quantized in zip(graph.nodes, placement.quantized, strict=True):
+        if node.name in grids and quantized:
+            step = float(qparams[placement.group_of[node.inputs[0]]].scale[0])
+            grids[node.name] = replace(grids[node.name], bias_step=step)
+    return grids
 
 
 def _in_float(graph: Any, layers: dict[str, RepairedLayer]) -> dict[str, RepairedLayer]:

@@ -71,7 +71,7 @@ class Scheme:
         else:
             if parsed.values not in _WEIGHT_BITS:
                 raise ValueError(f"prepare_qat: recipe must be int8 or w4a8, got {parsed.values!r}")
-            bits = _WEIGHT_BITS[parsed.values]
+            bits = _bits(parsed.format)
         return cls(
             bits,
             layers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ..base.yaml_file import format_yaml, parse_yaml, read_yaml
 from .layer_format import VALUES, LayerFormat, check_choice
 
 METHODS = ("mse", "minmax", "percentile", "entropy")
+_PERCENTILE = 0.9999
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class RangeSearch:
     """
 
     method: str = "mse"
-    percentile: float = 0.9999
+    percentile: float = _PERCENTILE
 
     def __post_init__(self) -> None:
         check_choice(self.method, METHODS, "recipe method")
@@ -38,6 +39,10 @@ class RangeSearch:
         object.__setattr__(self, "percentile", float(self.percentile))
         if not 0.5 < self.percentile <= 1:
             raise ValueError(f"recipe: percentile must be in (0.5, 1], got {self.percentile}")
+        if self.method != "percentile" and self.percentile != _PERCENTILE:
+            raise ValueError(
+                f"recipe: percentile is for method 'percentile', got method {self.method!r}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; the percentile only where it counts."""
@@ -66,10 +71,13 @@ class Recipe:
     name : str, optional
         What tables call it; `values` by default.
     layers : mapping of str to str, mapping or LayerFormat
-        Exceptions: patterns with ``*`` and ``?`` on the names of layers, of their outputs or of
-        their weights in the source framework, to any of `values` but "keep", or to a mapping such
+        Exceptions: patterns with ``*`` and ``?`` on the names of layers, of their outputs, of
+        their weights in the source framework (``"features.0.0.weight"``) or of the modules that
+        these belong to (``"features.0.0"``), to any of `values` but "keep", or to a mapping such
         as ``{"values": "w4a32", "bits": 5, "group_size": 64}`` (:class:`LayerFormat`). The last
-        pattern that matches counts.
+        pattern that matches counts; :func:`tersor.compress.layer_names` lists the names.
+    bits : int, optional
+        Bits of quantized weights, 2 to 8, where they differ from those of `values`.
     group_size : int, optional
         Weights that share a scale, where activations are float; 0 gives one scale to all weights
         of an output. By default that of `values`.
@@ -87,16 +95,28 @@ class Recipe:
     equalize_relu6 : bool, default False
         Try also through ReLU6, which becomes ReLU there, and keep it where the error on calibration
         samples does not rise. Takes twice the time.
+    absorb_bias : bool, default False
+        After equalization, move what a ReLU lets through of nearly every value from a layer's
+        bias to that of the next one, whose input then has a smaller range. Only between layers
+        where that keeps the function, that is without padding.
     correct_bias : bool, default True
-        Give back to the biases the mean that rounding the weights takes away.
+        Give back to the biases the mean that rounding the weights takes away: from samples where
+        they are given, otherwise (fewer than 8 bits) from the BatchNorm in front of a layer.
     rounding : {"gptq", "nearest"}, optional
-        How weights of fewer than 8 bits are rounded: "gptq" makes each layer's output change least
-        (:mod:`tersor.reconstruction`), which needs calibration samples. By default that, or
-        "nearest" where no samples are given.
+        How weights are rounded: "gptq" makes each layer's output change least
+        (:mod:`tersor.reconstruction`), which needs calibration samples. By default that for fewer
+        than 8 bits where samples are given, and "nearest" otherwise.
     conv_per_channel : bool, default True
-        A scale per output of int8 convolutions; one for the layer otherwise.
+        A scale per output of int8 convolutions with 8-bit weights; one for the layer otherwise.
     samples : int, default 512
         Calibration samples used at most.
+
+    Raises
+    ------
+    ValueError
+        If a value is unknown or out of range, or one that is not the default would change nothing.
+    TypeError
+        If a value is of a wrong type.
 
     Examples
     --------
@@ -108,6 +128,7 @@ class Recipe:
     values: str = "int8"
     name: str = ""
     layers: Mapping[str, LayerFormat] = field(default_factory=dict)
+    bits: int | None = None
     group_size: int | None = None
     float_zero_point: bool = False
     activations: RangeSearch = field(default_factory=RangeSearch)
@@ -115,6 +136,7 @@ class Recipe:
     dense_per_channel: bool = False
     equalize: bool = True
     equalize_relu6: bool = False
+    absorb_bias: bool = False
     correct_bias: bool = True
     rounding: str | None = None
     conv_per_channel: bool = True
@@ -131,16 +153,23 @@ class Recipe:
             )
         if self.layers and self.values == "keep":
             raise ValueError("recipe: layers need other values than 'keep'")
-        layers = {str(p): LayerFormat.parse(f, f"layer {p!r}") for p, f in self.layers.items()}
+        layers = {_pattern(p): LayerFormat.parse(f, f"layer {p!r}") for p, f in self.layers.items()}
         object.__setattr__(self, "layers", layers)
-        if self.values == "keep" and (self.group_size is not None or self.float_zero_point):
-            raise ValueError("recipe: group_size and float_zero_point need other values than keep")
-        if self.values != "keep":
-            self.format  # noqa: B018 - checks group_size and float_zero_point
+        if self.values == "keep":
+            if self.group_size is not None or self.float_zero_point or self.bits is not None:
+                raise ValueError(
+                    "recipe: bits, group_size and float_zero_point need other values than keep"
+                )
+        else:
+            self.format  # noqa: B018 - checks bits, group_size and float_zero_point
+            for key in ("bits", "group_size"):
+                if getattr(self, key) is not None:
+                    object.__setattr__(self, key, int(getattr(self, key)))
         if self.rounding is not None:
             check_choice(self.rounding, ("gptq", "nearest"), "recipe rounding")
         if self.samples < 1:
             raise ValueError(f"recipe: samples must be an integer >= 1, got {self.samples!r}")
+        self._check_meaning()
 
     def _check_types(self) -> None:
         for key, kind, what in _TYPES:
@@ -150,18 +179,36 @@ class Recipe:
                 raise TypeError(f"recipe: {key} must be {what}, got {value!r}")
         object.__setattr__(self, "samples", int(self.samples))
 
+    def _check_meaning(self) -> None:
+        """Refuse what was asked for and would change nothing."""
+        formats = self._formats()
+        kinds = {
+            _INT8: any(f.activations == "int8" for f in formats),
+            _INT8_WEIGHTS: any(f.activations == "int8" and f.bits == 8 for f in formats),
+            _QUANTIZED: any(f.bits is not None for f in formats),
+            _EQUALIZED: any(f.activations == "int8" for f in formats) and self.equalize,
+            _GROUPED: any(f.weight_only for f in formats),
+        }
+        for key, kind in _MEANING.items():
+            if getattr(self, key) != _DEFAULTS[key] and not kinds[kind]:
+                known = [k for k in _KEYS if kinds.get(_MEANING.get(k, ""), True)]
+                raise ValueError(
+                    f"recipe: {key} is for {kind}, which {self.name!r} has not; "
+                    f"keys that have an effect: {', '.join(known)}"
+                )
+
+    def _formats(self) -> list[LayerFormat]:
+        return [] if self.values == "keep" else [self.format, *self.layers.values()]
+
     @property
     def format(self) -> LayerFormat:
         """What a layer becomes that no pattern names; not for "keep"."""
-        return LayerFormat(
-            self.values, group_size=self.group_size, float_zero_point=self.float_zero_point
-        )
+        return LayerFormat(self.values, self.bits, self.group_size, self.float_zero_point)
 
     @property
     def needs_calibration(self) -> bool:
         """Whether samples must be given: some activations are quantized once for all."""
-        formats = [] if self.values == "keep" else [self.format, *self.layers.values()]
-        return any(f.activations == "int8" for f in formats)
+        return any(f.activations == "int8" for f in self._formats())
 
     @classmethod
     def parse(cls, value: Recipe | Mapping[str, Any] | str | Path | None) -> Recipe:
@@ -208,12 +255,12 @@ class Recipe:
     def from_dict(cls, document: Mapping[str, Any]) -> Recipe:
         """Read a recipe from plain data, as `to_dict` gives it; errors as from `parse`."""
         fields = check_keys(document, allowed=_KEYS, what="recipe")
-        for key in ("activations", "weights"):
+        for key, method in (("activations", "mse"), ("weights", "minmax")):
             if key in fields:
                 part = check_keys(
                     fields[key], allowed=("method", "percentile"), what=f"recipe {key}"
                 )
-                fields[key] = RangeSearch(**part)
+                fields[key] = RangeSearch(**{"method": method, **part})
         layers = fields.get("layers", {})
         if not isinstance(layers, Mapping):
             raise TypeError(
@@ -229,33 +276,21 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; `from_dict` reads it back."""
-        document: dict[str, Any] = {"name": self.name, "values": self.values}
-        if self.group_size is not None:
-            document["group_size"] = self.group_size
-        if self.float_zero_point:
-            document["float_zero_point"] = True
-        if self.rounding is not None:
-            document["rounding"] = self.rounding
-        layers = {pattern: layer.to_plain() for pattern, layer in self.layers.items()}
+        shown = {"name", "values"}
         if self.needs_calibration:
-            document |= {
-                "layers": layers,
-                "activations": self.activations.to_dict(),
-                "weights": self.weights.to_dict(),
-                "dense_per_channel": self.dense_per_channel,
-                "equalize": self.equalize,
-                "equalize_relu6": self.equalize_relu6,
-                "correct_bias": self.correct_bias,
-                "samples": self.samples,
-            }
-            if not self.conv_per_channel:
-                document["conv_per_channel"] = False
-        elif layers or (self.values != "keep" and self.format.bits is not None):
-            document |= {
-                "layers": layers,
-                "weights": self.weights.to_dict(),
-                "samples": self.samples,
-            }
+            shown |= _SHOWN
+        elif any(f.bits is not None for f in self._formats()):
+            shown |= {"layers", "weights", "samples"}
+        document: dict[str, Any] = {}
+        for key in _KEYS:
+            value = getattr(self, key)
+            if key in shown or value != _DEFAULTS[key]:
+                document[key] = value
+        if "layers" in document:
+            document["layers"] = {p: layer.to_plain() for p, layer in self.layers.items()}
+        for key in ("activations", "weights"):
+            if key in document:
+                document[key] = document[key].to_dict()
         return document
 
     def to_yaml(self) -> str:
@@ -273,7 +308,43 @@ class Recipe:
         return replace(self, layers={**self.layers, **layers})
 
 
-_KEYS = tuple(Recipe.__dataclass_fields__)
+def _pattern(value: object) -> str:
+    # YAML reads the names of a Sequential's layers as integers.
+    if isinstance(value, bool) or not isinstance(value, (str, Integral)):
+        raise TypeError(f"recipe: layers must have patterns as text, got {value!r}")
+    return str(value)
+
+
+_DEFAULTS = {
+    f.name: f.default_factory() if f.default_factory is not MISSING else f.default
+    for f in fields(Recipe)
+}
+_KEYS = ("name", *(key for key in _DEFAULTS if key != "name"))
+# What a file says of a recipe with int8 activations even where it is the default.
+_SHOWN = {
+    "layers", "activations", "weights", "dense_per_channel", "equalize", "equalize_relu6",
+    "correct_bias", "samples",
+}  # fmt: skip
+_INT8, _QUANTIZED = "layers with int8 activations", "quantized weights"
+_INT8_WEIGHTS = "layers with int8 activations and weights of 8 bits"
+_EQUALIZED = "equalized layers with int8 activations"
+_GROUPED = "quantized weights of float activations"
+# Keys that mean something to some layers only.
+_MEANING = {
+    "bits": _QUANTIZED,
+    "group_size": _GROUPED,
+    "float_zero_point": _GROUPED,
+    "activations": _INT8,
+    "weights": _QUANTIZED,
+    "dense_per_channel": _INT8_WEIGHTS,
+    "equalize": _INT8,
+    "equalize_relu6": _EQUALIZED,
+    "absorb_bias": _INT8,
+    "correct_bias": _QUANTIZED,
+    "rounding": _QUANTIZED,
+    "conv_per_channel": _INT8_WEIGHTS,
+    "samples": _QUANTIZED,
+}
 _TYPES: tuple[tuple[str, type, str], ...] = (
     ("name", str, "text"),
     ("layers", Mapping, "a mapping of patterns to values"),

@@ -10,17 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..graph import Graph
-from ..quantization import QParams
+from ..quantization import QParams, dequantize, quantize
 from ..reconstruction import Moments, RoundedMatrix, normal_equations, round_matrix
 from ..runtime import Session
 from .calibrate import Progress
-from .layer_format import LayerFormat
 from .round_kept import round_kept
 from .walk import Walk, most_between
+from .weight_matrix import LAYERS, from_rows, row_qparams, to_rows
 
 # Most bytes of the activations between two layers that are kept at once, over all samples.
 _MOST_BYTES = 1 << 29
-_LAYERS = ("conv", "dense")
 _MOST_BIAS = 2.0**30  # of a code: the products of the layer fill the rest of 32 bits
 
 
@@ -40,6 +39,11 @@ class WeightGrid:
         One scale for the whole weight.
     half_scales : bool
         Scales are float16 values.
+    float_zero_point : bool
+        Scales have zero points, as floats.
+    bias_step : float
+        Scale of the layer's quantized input; 0 where it is float. The bias is rounded to 32 bits at
+        this times the weight's scales, which must be wide enough for it.
     """
 
     bits: int = 4
@@ -47,6 +51,8 @@ class WeightGrid:
     narrow: bool = False
     one_scale: bool = False
     half_scales: bool = True
+    float_zero_point: bool = False
+    bias_step: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class RepairedLayer:
         None where the layer has none.
     error, nearest_error : float
         Mean squared error that the rounding adds to the layer's output, as a share of the output's
-        variance, and what rounding to nearest would add.
+        variance, and what rounding to nearest would add; 0 for layers that were rounded to nearest.
     """
 
     codes: NDArray[np.int8]
@@ -80,11 +86,12 @@ def repair_weights(
     grids: Mapping[str, WeightGrid],
     batches: Any,
     *,
+    nearest: Mapping[str, Any] | None = None,
     sweeps: int = 10,
     threads: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, RepairedLayer]:
-    """Round the weights of convolutions and dense layers so that the network's outputs stay.
+    """Round the weights of layers so that the network's outputs stay.
 
     Layer after layer in the order of execution: the inputs come from the network whose earlier
     layers are rounded already, the targets from the float network, so that each layer makes good
@@ -97,10 +104,13 @@ def repair_weights(
     graph : Graph
         Float, canonical. Not changed.
     grids : mapping of str to WeightGrid
-        By node; others keep their weights. Nodes that are no convolution or dense layer with a
-        constant weight of its own are left out.
+        By node; others keep their weights. Nodes that cannot be rounded so (`why_nearest`) are
+        left out.
     batches : iterable of lists of ndarray
         One array per input.
+    nearest : mapping of str to WeightFormat, optional
+        Float layers whose weights are rounded to nearest; their biases take what is left of the
+        mean too.
     sweeps : int, default 10
         Most passes of coordinate descent.
     threads : int, default 0
@@ -113,7 +123,9 @@ def repair_weights(
     dict of str to RepairedLayer
         By node.
     """
-    todo = [i for i, node in enumerate(graph.nodes) if node.name in grids and _rounds(graph, i)]
+    plain = nearest or {}
+    names = {n for n, g in grids.items() if not why_nearest(graph, n, g)} | set(plain)
+    todo = [i for i, node in enumerate(graph.nodes) if node.name in names]
     done: dict[str, RepairedLayer] = {}
     exact, rounded = Walk(graph, batches, threads), Walk(graph, batches, threads)
     for count, index in enumerate(todo):
@@ -122,7 +134,10 @@ def repair_weights(
         node = graph.nodes[index]
         exact.advance(index)
         rounded.advance(index)
-        layer = _repair_layer(graph, index, grids[node.name], exact, rounded, sweeps, threads)
+        if node.name in plain:
+            layer = _nearest_layer(graph, index, plain[node.name], exact, rounded, threads)
+        else:
+            layer = _repair_layer(graph, index, grids[node.name], exact, rounded, sweeps, threads)
         weight, bias = _parameters(graph, node)
         rounded.session.update_weights(weight.name, layer.values)
         if bias is not None and layer.bias is not None:
@@ -133,15 +148,44 @@ def repair_weights(
     return done
 
 
-def _rounds(graph: Graph, index: int) -> bool:
-    node, edges = graph.nodes[index], graph.edges
-    if node.op not in _LAYERS:
-        return False
+def why_nearest(graph: Graph, name: str, grid: WeightGrid | None = None) -> str:
+    """Say why a layer's weight cannot be rounded by what samples show.
+
+    Parameters
+    ----------
+    graph : Graph
+    name : str
+        Of a node.
+    grid : WeightGrid, optional
+        Asked for; without it, whether its bias can be repaired at least.
+
+    Returns
+    -------
+    str
+        Empty where it can.
+    """
+    node, edges = next(n for n in graph.nodes if n.name == name), graph.edges
+    if node.op not in LAYERS or node.inputs[0] < 0:
+        return "it is no layer with a weight"
     weight = edges[node.inputs[1]]
-    shared = sum(node.inputs[1] in other.inputs for other in graph.nodes) > 1
-    bias = len(node.inputs) < 3 or node.inputs[2] < 0 or edges[node.inputs[2]].is_constant
-    plain = edges[node.inputs[0]].dtype == "float32" and weight.dtype == "float32"
-    return bool(weight.is_constant and plain and bias and not shared)
+    if not weight.is_constant or weight.dtype != "float32":
+        return "its weight is not a float32 constant"
+    if edges[node.inputs[0]].dtype != "float32" or edges[node.inputs[0]].is_constant:
+        return "its input is not float32"
+    if sum(node.inputs[1] in other.inputs for other in graph.nodes) > 1:
+        return "its weight is also used otherwise"
+    if len(node.inputs) > 2 and node.inputs[2] >= 0 and not edges[node.inputs[2]].is_constant:
+        return "its bias is not constant"
+    if node.op == "matmul" and len(weight.shape) != 2:
+        return "its weight is several matrices"
+    if not np.isfinite(weight.constant).all():
+        return "its weight is not finite"
+    if grid is None:
+        return ""
+    grouped = node.attributes.get("groups", 1) != 1
+    if node.op == "conv_transpose" and (grouped or grid.group_size):
+        return "it is a transposed convolution with groups"
+    return "one scale holds for several groups" if grouped and grid.one_scale else ""
 
 
 def _parameters(graph: Graph, node: Any) -> tuple[Any, Any]:
@@ -164,42 +208,86 @@ def _repair_layer(
     node = graph.nodes[index]
     weight, bias = _parameters(graph, node)
     w = np.asarray(weight.constant)
-    groups = int(node.attributes.get("groups", 1))
-    rows = w.reshape(groups, len(w) // groups, -1)
-    moments = Moments(rows.shape[2], groups=groups, outputs=rows.shape[1], threads=threads)
+    rows = to_rows(node, w)
+    groups, outputs, columns = rows.shape
+    moments = Moments(columns, groups=groups, outputs=outputs, threads=threads)
     for x, targets in _samples(graph, index, exact, rounded, threads):
         _observe(moments, node, w, x, targets)
-    if not _fits_half(w, grid.bits):
+    if not _fits_half(rows, grid.bits):
         grid = replace(grid, half_scales=False)
-    codes, values, scale = np.empty(w.shape, np.int8), np.empty_like(w), []
-    shift = np.zeros(len(w), np.float32)
-    error = nearest = 0.0
+    # A bias that other nodes use too has to fit as well.
+    whole = graph.edges[node.inputs[2]] if len(node.inputs) > 2 and node.inputs[2] >= 0 else None
+    least = _least_scale(grid, whole, groups, outputs, columns)
+    done, shift = [], []
     for g in range(groups):
         problem = normal_equations(moments, rows[g], group=g, centred=bias is not None)
-        if rows[g].all():
-            done = _round(problem.target, problem.hessian, grid, sweeps, threads)
+        if rows[g].all() or grid.float_zero_point:
+            found = _round(problem.target, problem.hessian, grid, least[g], sweeps, threads)
         else:
-            done = round_kept(problem, rows[g] != 0, grid, threads)
-        part = slice(g * rows.shape[1], (g + 1) * rows.shape[1])
-        values[part] = done.values().reshape(values[part].shape)
-        codes[part] = done.codes.reshape(codes[part].shape)
-        scale.append(done.scale)
-        shift[part] = problem.best_bias(done.values())
-        error, nearest = error + done.error, nearest + done.nearest_error
+            found = round_kept(problem, rows[g] != 0, grid, least[g], threads)
+        done.append(found)
+        shift.append(problem.best_bias(found.values()))
     power = max(float(moments.target_variance.sum()), 1e-30)
+    zeros = [d.zero_point for d in done if d.zero_point is not None]
     return RepairedLayer(
-        codes,
-        _qparams(grid, np.concatenate(scale), w.ndim),
-        values,
-        None if bias is None else shift,
-        error / power,
-        nearest / power,
+        from_rows(node, np.stack([d.codes for d in done]), w.shape),
+        row_qparams(
+            node,
+            w.ndim,
+            np.concatenate([d.scale for d in done]),
+            bits=grid.bits,
+            narrow=grid.narrow,
+            group_size=grid.group_size,
+            one_scale=grid.one_scale,
+            zero_point=np.concatenate(zeros) if zeros else None,
+        ),
+        from_rows(node, np.stack([d.values() for d in done]), w.shape),
+        None if bias is None else np.concatenate(shift).astype(np.float32),
+        sum(d.error for d in done) / power,
+        sum(d.nearest_error for d in done) / power,
     )
+
+
+def _nearest_layer(
+    graph: Graph, index: int, format: Any, exact: Walk, rounded: Walk, threads: int
+) -> RepairedLayer:
+    """Weights rounded to nearest; the bias takes the mean of what that changes."""
+    native: Any = graph
+    node = graph.nodes[index]
+    weight, bias = _parameters(graph, node)
+    q = native.weight_code_qparams(node.name, format)
+    codes = quantize(np.asarray(weight.constant), q)
+    values = dequantize(codes, q)
+    shift = None
+    if bias is not None:
+        layer = _alone(graph, node, threads, weight=values)
+        axis = -1 if node.op in ("dense", "matmul") else 1
+        total, count = np.zeros(len(bias.constant)), 0
+        for x, targets in _samples(graph, index, exact, rounded, threads):
+            lost = np.moveaxis(np.asarray(targets - layer(x), np.float64), axis, 0)
+            total += lost.reshape(len(total), -1).sum(axis=1)
+            count += lost.size // len(total)
+        shift = (np.asarray(bias.constant) + total / max(1, count)).astype(np.float32)
+    return RepairedLayer(codes, q, values, shift, 0.0, 0.0)
+
+
+def _least_scale(
+    grid: WeightGrid, bias: Any, groups: int, outputs: int, columns: int
+) -> NDArray[np.float64]:
+    """Scales that a 32-bit bias needs, shape (groups, outputs)."""
+    if bias is None or grid.bias_step == 0:
+        return np.zeros((groups, outputs))
+    # The repaired bias differs by at most the products that the layer sums, which fill the rest of
+    # the 32 bits: columns * 255 * 127 codes beside 2^30.
+    room = 1 + columns * 2.0**-15
+    least = np.abs(np.asarray(bias.constant, np.float64)) * room / (grid.bias_step * _MOST_BIAS)
+    # The bias's own scale must be a normal float (quantize_weights.cpp).
+    return np.maximum(least, 2.0**-125 / grid.bias_step).reshape(groups, outputs)
 
 
 def _fits_half(w: NDArray[np.float32], bits: int) -> bool:
     """Whether scales of float16 are fine enough (``fit_half`` in graph/weight_codes.cpp)."""
-    scale = np.abs(w.reshape(len(w), -1)).max(axis=1) / (1 << (bits - 1))
+    scale = np.abs(w).max(axis=-1) / (1 << (bits - 1))
     most = float(scale.max(initial=0))
     # float16 has 11 bits from 2^-14 on, 7 from 2^-18 on; channels 2^12 smaller count for nothing.
     least = 2.0**-18 if bits <= 4 else 2.0**-14
@@ -213,6 +301,7 @@ def _round(
     target: NDArray[np.float64],
     hessian: NDArray[np.float64],
     grid: WeightGrid,
+    least: NDArray[np.float64],
     sweeps: int,
     threads: int,
 ) -> RoundedMatrix:
@@ -223,23 +312,11 @@ def _round(
         group_size=grid.group_size or None,
         narrow=grid.narrow,
         one_scale=grid.one_scale,
+        float_zero_point=grid.float_zero_point,
+        least_scale=least if least.any() else None,
         scale_dtype="float16" if grid.half_scales else "float32",
         sweeps=sweeps,
         threads=threads,
-    )
-
-
-def _qparams(grid: WeightGrid, scale: NDArray[np.float32], rank: int) -> Any:
-    axis: Any = None if grid.one_scale else 0
-    if grid.group_size:
-        axis = tuple(range(1, rank)) if rank > 2 else 1
-    return QParams(
-        scale=scale.ravel().tolist(),
-        zero_point=[0] * scale.size,
-        bits=grid.bits,
-        narrow=grid.narrow,
-        axis=axis,
-        group_size=grid.group_size,
     )
 
 
@@ -257,15 +334,18 @@ def _samples(
         yield got[name], targets
 
 
-def _alone(graph: Graph, node: Any, threads: int) -> Session:
-    """The layer without its activation."""
+def _alone(
+    graph: Graph, node: Any, threads: int, weight: NDArray[np.float32] | None = None
+) -> Session:
+    """The layer without its activation, perhaps with other weights."""
     edges, part = graph.edges, Graph()
     x = edges[node.inputs[0]]
     inputs = [part.add_input("x", x.dtype, x.shape)]
     # A bias that other nodes use too stays as it is, so it is no part of the target.
-    for edge in _parameters(graph, node):
-        if edge is not None:
-            inputs.append(part.add_constant(edge.name, edge.constant))
+    own, bias = _parameters(graph, node)
+    inputs.append(part.add_constant(own.name, own.constant if weight is None else weight))
+    if bias is not None:
+        inputs.append(part.add_constant(bias.name, bias.constant))
     attributes = {k: v for k, v in node.attributes.items() if k != "activation"}
     part.set_outputs([part.add_node(node.op, inputs, attributes, "layer")])
     return Session(part, threads)
@@ -294,7 +374,7 @@ def _shortcut(graph: Graph, index: int) -> str | None:
 def _observe(
     moments: Moments, node: Any, w: NDArray[Any], x: NDArray[Any], targets: NDArray[Any]
 ) -> None:
-    if node.op == "dense":
+    if node.op in ("dense", "matmul"):
         moments.add(x, targets)
         return
     rank = w.ndim - 2
@@ -307,35 +387,8 @@ def _observe(
         strides=node.attributes.get("strides") or None,
         dilations=node.attributes.get("dilations") or None,
         pads=pads,
+        transposed=node.op == "conv_transpose",
     )
-
-
-def weight_grids(formats: Mapping[str, LayerFormat], rounding: str | None) -> dict[str, WeightGrid]:
-    """Return what second-order rounding is asked to do.
-
-    Parameters
-    ----------
-    formats : mapping of str to LayerFormat
-        By node.
-    rounding : {"gptq", "nearest"} or None
-        None: GPTQ for weights of fewer than 8 bits.
-
-    Returns
-    -------
-    dict of str to WeightGrid
-        Layers with float zero points, and those of dynamic int8, are rounded to nearest.
-    """
-    grids: dict[str, WeightGrid] = {}
-    for name, layer in formats.items():
-        if rounding == "nearest" or layer.bits is None or layer.float_zero_point:
-            continue
-        if layer.activations == "dynamic" or layer.bits == 8:
-            continue
-        int8 = layer.activations == "int8"
-        grids[name] = WeightGrid(
-            layer.bits, layer.group_size or 0, narrow=int8, half_scales=not int8
-        )
-    return grids
 
 
 def set_float_weights(graph: Any, layers: Mapping[str, RepairedLayer]) -> None:
@@ -377,7 +430,7 @@ def set_int8_codes(graph: Any, layers: Mapping[str, RepairedLayer]) -> None:
     graph : Graph
         Of ``apply_quantization``.
     layers : mapping of str to RepairedLayer
-        By node, of narrow grids with one scale per output.
+        By node, of narrow grids without groups.
     """
     edges = graph.edges
     for node in graph.nodes:
@@ -391,12 +444,15 @@ def set_int8_codes(graph: Any, layers: Mapping[str, RepairedLayer]) -> None:
             if bias is None:
                 bias = np.asarray(old.constant) * np.asarray(old.qparams.scale, np.float64)
             codes = np.rint(bias / np.float64(step))
-            if np.abs(codes).max(initial=0) > _MOST_BIAS:
-                continue  # the weight codes that are there have scales wide enough for the bias
             graph.set_constant(node.inputs[2], codes.astype(np.int32))
             graph.set_qparams(
                 node.inputs[2],
-                QParams(scale=step.tolist(), zero_point=[0] * len(step), bits=32, axis=0),
+                QParams(
+                    scale=step.tolist(),
+                    zero_point=[0] * len(step),
+                    bits=32,
+                    axis=None if found.qparams.axis is None else 0,
+                ),
             )
         graph.set_constant(node.inputs[1], found.codes)
         graph.set_qparams(node.inputs[1], found.qparams)
@@ -439,5 +495,5 @@ __all__ = [
     "set_float_weights",
     "set_int8_codes",
     "set_weight_codes",
-    "weight_grids",
+    "why_nearest",
 ]

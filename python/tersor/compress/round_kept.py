@@ -11,7 +11,11 @@ from ..reconstruction import NormalEquations, RoundedMatrix, prune_matrix
 
 
 def round_kept(
-    problem: NormalEquations, kept: NDArray[np.bool_], grid: Any, threads: int
+    problem: NormalEquations,
+    kept: NDArray[np.bool_],
+    grid: Any,
+    least: NDArray[np.float64],
+    threads: int,
 ) -> RoundedMatrix:
     """Round the kept weights by what samples show; the others stay exactly 0.
 
@@ -21,6 +25,8 @@ def round_kept(
         Of the layer, or of one of its groups.
     kept : ndarray of bool, shape (outputs, columns)
     grid : WeightGrid
+    least : ndarray, shape (outputs,)
+        That scales must have.
     threads : int
 
     Returns
@@ -36,6 +42,7 @@ def round_kept(
         narrow=grid.narrow,
         one_scale=grid.one_scale,
         scale_dtype="float16" if grid.half_scales else "float32",
+        least_scale=least,
         threads=threads,
     )
     assert done.rounded is not None

@@ -143,12 +143,7 @@ class Sensitivity:
         return f"{self.samples} samples; worst: {worst}"
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(width=120)
-        with console.capture() as capture:
-            console.print(self.table())
-        return capture.get()
+        return str(self.table())
 
     def __repr__(self) -> str:
         layers = len({e.layer for e in self.effects})

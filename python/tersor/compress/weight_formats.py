@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
+from ..graph import Graph
 from .layer_format import LayerFormat
 from .recipe import Recipe
 
@@ -44,6 +45,36 @@ def layer_formats(graph: Any, recipe: Recipe) -> dict[str, LayerFormat]:
         node.name: recipe.format if i < 0 else formats[i]
         for node, i in zip(graph.nodes, chosen, strict=True)
     }
+
+
+def layer_names(graph: Graph) -> dict[str, list[str]]:
+    """List the names that patterns of a recipe match.
+
+    Parameters
+    ----------
+    graph : Graph
+
+    Returns
+    -------
+    dict of str to list of str
+        By layer of the network that is compressed (batch normalization is part of the layer in
+        front of it there): its name, its outputs, its weights in the source framework, and the
+        modules that these belong to.
+
+    Examples
+    --------
+    >>> import numpy as np, tersor
+    >>> graph = tersor.Graph()
+    >>> x = graph.add_input("x", "float32", (None, 4))
+    >>> w = graph.add_constant("w", np.eye(4, dtype=np.float32), "head.0.weight")
+    >>> graph.set_outputs([graph.add_node("dense", [x, w], {}, "linear", "y")])
+    >>> tersor.compress.layer_names(graph)
+    {'linear': ['linear', 'y', 'head.0.weight', 'head.0']}
+    """
+    native: Any = graph.clone()
+    if all(edge.qparams is None for edge in graph.edges):
+        native.canonicalize()
+    return dict(_core.graph.layer_names(native))
 
 
 def placement_rules(recipe: Recipe) -> list[tuple[str, str]]:
@@ -98,7 +129,7 @@ def store_float_layers(
             else:
                 narrow[_STORAGE[layer.values]].append(node.name)
         elif layer.weight_only or layer.activations == "dynamic":
-            codes[node.name] = _native_format(layer, node.op, least_squares)
+            codes[node.name] = native_format(layer, node.op, least_squares=least_squares)
     for dtype, names in narrow.items():
         if names:
             graph.narrow_weights(dtype, names)
@@ -116,7 +147,21 @@ def _outside_float16(weight: Any) -> str:
     return ""
 
 
-def _native_format(layer: LayerFormat, op: str, least_squares: bool) -> Any:
+def native_format(layer: LayerFormat, op: str, *, least_squares: bool = False) -> Any:
+    """Return a layer's format as the native passes take it.
+
+    Parameters
+    ----------
+    layer : LayerFormat
+        Of quantized weights and float activations.
+    op : str
+    least_squares : bool, default False
+        Search ranges by squared error.
+
+    Returns
+    -------
+    WeightFormat
+    """
     return _core.graph.WeightFormat(
         bits=layer.bits or 8,
         group_size=layer.group_size or 0,
@@ -126,4 +171,11 @@ def _native_format(layer: LayerFormat, op: str, least_squares: bool) -> Any:
     )
 
 
-__all__ = ["layer_formats", "low_weight_bits", "placement_rules", "store_float_layers"]
+__all__ = [
+    "layer_formats",
+    "layer_names",
+    "low_weight_bits",
+    "native_format",
+    "placement_rules",
+    "store_float_layers",
+]

@@ -10,16 +10,11 @@ from numpy.typing import NDArray
 
 from ..data.preprocess import Preprocess
 from ..graph import Graph
-from .calibrate import Progress, network_batches
+from .analytic import correct_means
+from .calibrate import Progress, Variety, network_batches
 from .recipe import Recipe
-from .repair import (
-    RepairedLayer,
-    WeightGrid,
-    most_samples,
-    repair_weights,
-    set_weight_codes,
-    weight_grids,
-)
+from .repair import RepairedLayer, most_samples, repair_weights, set_weight_codes
+from .rounding_plan import RoundingPlan, plan_rounding
 from .weight_formats import layer_formats, store_float_layers
 
 # Rows of a batch: what is kept between layers is cut so, whatever the number of threads.
@@ -34,16 +29,22 @@ class WeightOnlyGraph:
     Attributes
     ----------
     graph : Graph
+    float_graph : Graph
+        The float network with the same layers.
     float_layers : dict of str to str
         Nodes that stay as they are, and why.
+    nearest_layers : dict of str to str
+        Nodes that were rounded to nearest though samples could have told more, and why.
     samples : int
         Samples that rounding used; 0 for rounding to nearest.
     first_batch : list of ndarray
-        The first of them; empty without.
+        The first of those given; empty without.
     """
 
     graph: Graph
+    float_graph: Graph
     float_layers: dict[str, str]
+    nearest_layers: dict[str, str]
     samples: int
     first_batch: list[NDArray[Any]]
 
@@ -64,7 +65,8 @@ def quantize_weights(
     graph : Graph
         Not changed.
     data : array, path, mapping of arrays, iterable of batches, or None
-        Unlabeled samples for rounding; None rounds to nearest.
+        Unlabeled samples for rounding; None rounds to nearest, and repairs biases by the statistics
+        of BatchNorm.
     recipe : Recipe
         Without int8 activations.
     preprocess : Preprocess, optional
@@ -81,37 +83,43 @@ def quantize_weights(
     Raises
     ------
     DataError
-        If there is no sample, a value is not finite, or a shape does not fit.
+        If there is no sample, all are the same, a value is not finite, or a shape does not fit.
     ValueError
         If the recipe asks for GPTQ and there is no data, or a pattern matches no layer.
     """
     out: Any = graph.clone()
     out.canonicalize()
+    exact = Graph(out.clone())
     formats = layer_formats(out, recipe)
-    grids = weight_grids(formats, recipe.rounding)
-    if recipe.rounding == "gptq" and data is None:
-        raise ValueError(
-            "compress: calibration must be given for rounding 'gptq': an array of about 512 "
-            "unlabeled samples, got None"
-        )
-    batches: list[list[NDArray[Any]]] = []
-    if grids and data is not None:
-        layers, batches = repaired_layers(
-            out, grids, data, recipe.samples, preprocess, seed, progress
-        )
-        set_weight_codes(out, layers)
-    left = store_float_layers(out, formats, least_squares=recipe.weights.method == "mse")
+    least_squares = recipe.weights.method == "mse"
+    if data is None:
+        if recipe.rounding == "gptq":
+            raise ValueError(
+                "compress: calibration must be given for rounding 'gptq': an array of about 512 "
+                "unlabeled samples, got None"
+            )
+        left = store_float_layers(out, formats, least_squares=least_squares)
+        if recipe.correct_bias:
+            correct_means(exact, out, out.input_means)
+        return WeightOnlyGraph(out, exact, left, {}, 0, [])
+    plan = plan_rounding(out, formats, recipe)
+    limit = recipe.samples if plan else _HEAD
+    layers, batches = repaired_layers(out, plan, data, limit, preprocess, seed, progress)
+    set_weight_codes(out, layers)
+    left = store_float_layers(out, formats, least_squares=least_squares)
     return WeightOnlyGraph(
         out,
+        exact,
         left,
-        sum(len(batch[0]) for batch in batches),
-        [x[:_HEAD] for x in _joined(batches)] if batches else [],
+        {name: why for name, why in plan.reasons.items() if name not in left},
+        sum(len(batch[0]) for batch in batches) if plan else 0,
+        [x[:_HEAD] for x in _joined(batches)],
     )
 
 
 def repaired_layers(
     graph: Any,
-    grids: dict[str, WeightGrid],
+    plan: RoundingPlan,
     data: Any,
     samples: int,
     preprocess: Preprocess | None,
@@ -124,8 +132,8 @@ def repaired_layers(
     ----------
     graph : Graph
         Canonical. Not changed.
-    grids : dict of str to WeightGrid
-        By node.
+    plan : RoundingPlan
+        Perhaps an empty one: then the samples are read and checked alone.
     data, preprocess, seed
         As for `quantize_weights`.
     samples : int
@@ -143,7 +151,14 @@ def repaired_layers(
     batches = list(
         network_batches(graph, data, preprocess, limit=limit, seed=seed, batch_size=_BATCH)
     )
-    return repair_weights(graph, grids, batches, progress=progress), batches
+    variety = Variety()
+    for batch in batches:
+        variety.see(batch)
+    variety.check()
+    if not plan:
+        return {}, batches
+    layers = repair_weights(graph, plan.grids, batches, nearest=plan.nearest, progress=progress)
+    return layers, batches
 
 
 def _joined(batches: list[list[NDArray[Any]]]) -> list[NDArray[Any]]:

@@ -7,8 +7,12 @@ import copyreg
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .. import _core
 from ..base.plain_text import plain_text
+from .statistics import input_means
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,6 +33,9 @@ class Graph(_core.graph.Graph):
     ----------
     preprocess : dict
         How raw data becomes this network's input; saved with the network.
+    input_means : dict of str to ndarray
+        Mean input of layers per channel, by name, as far as the BatchNorm that `canonicalize`
+        folds told them; not saved.
 
     Examples
     --------
@@ -41,6 +48,7 @@ class Graph(_core.graph.Graph):
     """
 
     preprocess: dict[str, Any]
+    input_means: dict[str, NDArray[np.float64]]
 
     def __init__(self, other: _core.graph.Graph | None = None) -> None:
         if other is None:
@@ -50,6 +58,7 @@ class Graph(_core.graph.Graph):
         else:
             super().__init__(other)
         self.preprocess = dict(getattr(other, "preprocess", {}))
+        self.input_means = dict(getattr(other, "input_means", {}))
 
     @property
     def inputs(self) -> list[Any]:
@@ -78,6 +87,11 @@ class Graph(_core.graph.Graph):
         """Multiply-accumulates of one sample."""
         return sum(int(self.macs_of(i)) for i in range(len(self.nodes)))
 
+    def canonicalize(self) -> Any:
+        """Fold batch norm, fuse activations and so on, in place; keeps the function."""
+        self.input_means |= input_means(self)
+        return super().canonicalize()
+
     def clone(self) -> Graph:
         """Copy the graph; weights are shared until one of both changes them."""
         return Graph(self)
@@ -93,7 +107,11 @@ class Graph(_core.graph.Graph):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the bytes of an artifact, which are checked when they are read."""
-        return _from_artifact, (_core.artifact.encode(self), self.preprocess)
+        return _from_artifact, (
+            _core.artifact.encode(self),
+            self.preprocess,
+            self.input_means,
+        )
 
     def summary(self) -> Table:
         """Describe every node in a table for terminals and notebooks.
@@ -103,9 +121,9 @@ class Graph(_core.graph.Graph):
         rich.table.Table
             Columns node, operator, output shape, parameters, MACs of one sample, weight's origin.
         """
-        from rich.table import Table
+        from ..base.printed_table import PrintedTable
 
-        table = Table(
+        table = PrintedTable(
             title=plain_text(self.description, "table.title") if self.description else None,
             caption=plain_text(self._totals(), "table.caption"),
             caption_justify="left",
@@ -150,12 +168,7 @@ class Graph(_core.graph.Graph):
         )
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(width=120)
-        with console.capture() as capture:
-            console.print(self.summary())
-        return capture.get()
+        return str(self.summary())
 
     def __repr__(self) -> str:
         return (
@@ -176,10 +189,12 @@ class Graph(_core.graph.Graph):
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{totals}</p>"
 
 
-def _from_artifact(data: bytes, preprocess: dict[str, Any]) -> Graph:
+def _from_artifact(
+    data: bytes, preprocess: dict[str, Any], means: dict[str, NDArray[np.float64]]
+) -> Graph:
     native, _, _ = _core.artifact.decode(data)
     graph = Graph(native)
-    graph.preprocess = dict(preprocess)
+    graph.preprocess, graph.input_means = dict(preprocess), dict(means)
     return graph
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
+from .qparams import code_array
 
 
 def quantize_affine(
@@ -85,7 +86,7 @@ def dequantize_affine(
     Parameters
     ----------
     q : array-like of int8, shape (...)
-        Codes.
+        Codes; other integers must be in [-128, 127].
     scale : float or array-like of float32, shape () or (channels,)
         Step between two codes. Finite and > 0.
     zero_point : int or array-like of int32, shape () or (channels,), default 0
@@ -114,7 +115,7 @@ def dequantize_affine(
     >>> dequantize_affine(np.array([-5, 5, 7], np.int8), scale=0.5, zero_point=5)
     array([-5.,  0.,  1.], dtype=float32)
     """
-    q = np.asarray(q, dtype=np.int8, order="C")
+    q = code_array("dequantize_affine: q", q, -128, 127)
     native = _core.quantization
     if axis is None:
         scale, zero_point = _scalar("scale", scale), _integer("zero_point", zero_point)

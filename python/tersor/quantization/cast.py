@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
+from ..base.output_array import check_apart, check_output_array
 
 Format = Literal["fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "fp32"]
 
@@ -34,7 +35,7 @@ def cast(x: ArrayLike, format: Format, *, out: NDArray[Any] | None = None) -> ND
         Format of the result. ``"fp8_e4m3"`` is the one with 448 as its largest number and no
         infinity (e4m3fn).
     out : ndarray, shape (...), optional
-        C-contiguous array to write, of the result's dtype.
+        C-contiguous array to write, of the result's dtype. It must not overlap `x` in memory.
 
     Returns
     -------
@@ -46,7 +47,7 @@ def cast(x: ArrayLike, format: Format, *, out: NDArray[Any] | None = None) -> ND
     Raises
     ------
     ValueError
-        If the format is unknown, or `out` has another shape.
+        If the format is unknown, or `out` has another shape or overlaps `x`.
     TypeError
         If `out` has another dtype.
 
@@ -71,6 +72,8 @@ def cast(x: ArrayLike, format: Format, *, out: NDArray[Any] | None = None) -> ND
             values = np.asarray(array, np.float32, order="C")
             if out is None:
                 return values
+            check_output_array("cast", out, values.shape, np.float32)
+            check_apart("cast", "x", values, out)
             np.copyto(out, values, casting="no")
             return out
         return _core.quantization.cast_from(np.ascontiguousarray(array), source, out)

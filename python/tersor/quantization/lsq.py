@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from ..base.output_array import check_output_array
+from ..base.output_array import check_apart, check_output_array
 
 
 class _Quantizer(NamedTuple):
@@ -165,6 +165,8 @@ def lsq_forward(
         float_zero_point,
     )
     y = _output("lsq_forward", values, out)
+    if out is not None:
+        check_apart("lsq_forward", "x", values, y, in_place=True)
     at = q.block.ctypes.data
     try:
         _core.quantization.fake_quantize_at(
@@ -261,6 +263,9 @@ def lsq_backward(
     if gradient_scale is None:
         gradient_scale = 1 / math.sqrt(max(1.0, values.size / max(1, count)) * q.hi)
     dx = _output("lsq_backward", gradient, out)
+    if out is not None:
+        check_apart("lsq_backward", "dy", gradient, dx, in_place=True)
+        check_apart("lsq_backward", "x", values, dx)
     at, step = q.block.ctypes.data, q.block.strides[0]
     _core.quantization.lsq_backward_at(
         gradient.ctypes.data,

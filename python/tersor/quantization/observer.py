@@ -1,7 +1,11 @@
-"""Parameters from values that go by. Native half: ``cpp/tersor/quantization/observer.h``."""
+"""Parameters from values that go by. Native half: ``cpp/tersor/quantization/observer.h``.
+
+Observers can be copied, pickled and compared: what another process saw merges as if seen here.
+"""
 
 from __future__ import annotations
 
+import copy
 from typing import Any, get_args
 
 import numpy as np
@@ -46,6 +50,14 @@ class MinMaxObserver:
         self._native.merge(other._native)
         return self
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MinMaxObserver) and bool(self._native == other._native)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __copy__(self) -> MinMaxObserver:
+        return copy.deepcopy(self)
+
     @property
     def ranges(self) -> list[tuple[float, float]]:
         """(smallest, largest) per channel; ValueError while nothing was seen."""
@@ -73,6 +85,14 @@ class MovingAverageObserver:
 
     def __init__(self, momentum: float = 0.01) -> None:
         self._native = _core.quantization.MovingAverageObserver(momentum)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MovingAverageObserver) and bool(self._native == other._native)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __copy__(self) -> MovingAverageObserver:
+        return copy.deepcopy(self)
 
     def observe(self, x: ArrayLike) -> MovingAverageObserver:
         """Take in a batch; ValueError on NaN or infinity, nothing happens for an empty array."""
@@ -120,6 +140,18 @@ class HistogramObserver:
         self.method: Method = method
         self.percentile = percentile
         self._native = _core.quantization.HistogramObserver()
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, HistogramObserver)
+            and (self.method, self.percentile) == (other.method, other.percentile)
+            and bool(self._native == other._native)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __copy__(self) -> HistogramObserver:
+        return copy.deepcopy(self)
 
     def observe(self, x: ArrayLike) -> HistogramObserver:
         """Take in values; ValueError on NaN or infinity, nothing happens for an empty array."""

@@ -119,7 +119,7 @@ def quantize(x: ArrayLike, q: QParams, *, out: NDArray[Any] | None = None) -> ND
     q : QParams
         What the codes mean.
     out : ndarray of int8 (uint8 for unsigned codes), shape (...), optional
-        C-contiguous array to write.
+        C-contiguous array to write. It must not overlap `x` in memory.
 
     Returns
     -------
@@ -149,10 +149,11 @@ def dequantize(
     Parameters
     ----------
     xq : array-like of int8 (uint8 for unsigned codes), shape (...)
+        Other integers are converted; every code must be in [`q.code_min`, `q.code_max`].
     q : QParams
         What the codes mean.
     out : ndarray of float32, shape (...), optional
-        C-contiguous array to write.
+        C-contiguous array to write. It must not overlap `xq` in memory.
 
     Returns
     -------
@@ -162,7 +163,10 @@ def dequantize(
     Raises
     ------
     ValueError
-        If the shape of `xq` does not fit the number of scales.
+        If the shape of `xq` does not fit the number of scales, or it holds a code that the
+        parameters do not have.
+    TypeError
+        If `xq` holds no integers, or `out` is not a float32 array.
 
     Examples
     --------
@@ -171,8 +175,47 @@ def dequantize(
     >>> dequantize(np.array([-5, 5, 7], np.int8), QParams(scale=[0.5], zero_point=[5]))
     array([-5.,  0.,  1.], dtype=float32)
     """
-    codes = np.asarray(xq, dtype=np.int8 if q.signed else np.uint8, order="C")
+    codes = code_array("dequantize: xq", xq, q.code_min, q.code_max)
     return _core.quantization.dequantize(codes, q, out)
+
+
+def code_array(what: str, codes: ArrayLike, lo: int, hi: int) -> NDArray[Any]:
+    """Take codes as int8 (uint8 where `hi` exceeds 127), without a copy where they are that.
+
+    Parameters
+    ----------
+    what : str
+        What messages begin with.
+    codes : array-like of integers
+    lo, hi : int
+        Smallest and largest code.
+
+    Returns
+    -------
+    ndarray of int8 or uint8
+        C-contiguous.
+
+    Raises
+    ------
+    TypeError
+        If they are no integers.
+    ValueError
+        If one is not in [`lo`, `hi`].
+    """
+    array = np.asarray(codes)
+    dtype = np.dtype(np.int8 if lo < 0 else np.uint8)
+    if array.size == 0 and array.dtype == np.float64:  # an empty list
+        array = array.astype(dtype)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{what} must be codes of an integer dtype, got {array.dtype}")
+    limits = np.iinfo(dtype)
+    whole = array.dtype == dtype and lo <= limits.min and hi >= limits.max
+    if not whole and array.size:
+        least, most = int(array.min()), int(array.max())
+        if least < lo or most > hi:
+            wrong = least if least < lo else most
+            raise ValueError(f"{what} must be codes in [{lo}, {hi}], got {wrong}")
+    return np.asarray(array, dtype, order="C")
 
 
 def _normalize_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from .rounding import RoundedMatrix
+from .rounding import RoundedMatrix, least_scales
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def prune_matrix(
     narrow: bool = False,
     one_scale: bool = False,
     scale_dtype: str = "float16",
+    least_scale: ArrayLike | None = None,
     damping: float = 1e-3,
     swaps: int = 100,
     threads: int = 0,
@@ -81,7 +82,7 @@ def prune_matrix(
         Keep exactly these and only refit; `sparsity`, `n_m` and `block` then mean nothing.
     bits : int, optional
         Width of codes for the kept weights, in [2, 8].
-    group_size, narrow, one_scale, scale_dtype
+    group_size, narrow, one_scale, scale_dtype, least_scale
         Of the codes, as for `round_matrix`. Groups count dropped weights too.
     damping : float, default 1e-3
         Added to the diagonal of `hessian`, as a share of its mean, in [0, 1].
@@ -128,7 +129,13 @@ def prune_matrix(
     rounding = None
     if bits is not None:
         rounding = _core.reconstruction.RoundingOptions(
-            bits, narrow, group_size or 0, one_scale, scale_dtype == "float16", threads
+            bits,
+            narrow,
+            group_size or 0,
+            one_scale,
+            scale_dtype == "float16",
+            threads,
+            least_scales(least_scale),
         )
     kept, values, error, masked_error, codes, scale = _core.reconstruction.prune_matrix(
         np.asarray(w, np.float64, order="C"),

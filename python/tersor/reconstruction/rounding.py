@@ -26,6 +26,8 @@ class RoundedMatrix:
         ``trace((w - q) @ hessian @ (w - q).T)`` of the values q that the codes stand for.
     nearest_error : float
         The same of rounding each weight to the nearest code, with scales of least squared error.
+    zero_point : ndarray of float32, shape (rows, groups), or None
+        Where they were asked for.
     """
 
     codes: NDArray[np.int8]
@@ -35,14 +37,19 @@ class RoundedMatrix:
     group_size: int | None
     error: float
     nearest_error: float
+    zero_point: NDArray[np.float32] | None = None
 
     def values(self) -> NDArray[np.float32]:
         """Return what the codes stand for, shape (rows, columns)."""
-        scale = self.scale
-        if self.group_size is not None:
-            columns = self.codes.shape[1]
-            scale = np.repeat(scale, self.group_size, axis=1)[:, :columns]
-        return np.asarray(scale * self.codes.astype(np.float32))
+        codes = self.codes.astype(np.float32)
+        if self.zero_point is not None:
+            codes = codes - self._per_column(self.zero_point)
+        return np.asarray(self._per_column(self.scale) * codes)
+
+    def _per_column(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.group_size is None:
+            return x
+        return np.repeat(x, self.group_size, axis=1)[:, : self.codes.shape[1]]
 
 
 def round_matrix(
@@ -53,6 +60,8 @@ def round_matrix(
     group_size: int | None = None,
     narrow: bool = False,
     one_scale: bool = False,
+    float_zero_point: bool = False,
+    least_scale: ArrayLike | None = None,
     scale_dtype: str = "float16",
     reorder: bool = True,
     damping: float = 0.01,
@@ -81,8 +90,13 @@ def round_matrix(
         Codes from ``-(2**(bits-1) - 1)`` on instead of ``-2**(bits-1)``, as int8 kernels want them.
     one_scale : bool, default False
         One scale for the whole matrix.
+    float_zero_point : bool, default False
+        Zero points beside the scales, as floats: codes stand for ``scale * (code - zero_point)``.
+        Not with `narrow` or `one_scale`.
+    least_scale : array-like, shape (rows,), optional
+        Scales are at least so large, where something else needs it, such as a wide bias.
     scale_dtype : {"float16", "float32"}
-        What scales are rounded to.
+        What scales and zero points are rounded to.
     reorder : bool, default True
         Round groups, and columns inside a group, by descending diagonal of `hessian` instead of
         in their order.
@@ -127,7 +141,7 @@ def round_matrix(
         )
     if group_size is not None and group_size < 1:
         raise ValueError(f"round_matrix: group_size must be at least 1, got {group_size}")
-    codes, scale, error, nearest = _core.reconstruction.round_matrix(
+    codes, scale, zero_point, error, nearest = _core.reconstruction.round_matrix(
         np.asarray(w, np.float64, order="C"),
         np.asarray(hessian, np.float64, order="C"),
         bits,
@@ -135,13 +149,31 @@ def round_matrix(
         group_size or 0,
         one_scale,
         scale_dtype == "float16",
+        float_zero_point,
         reorder,
         damping,
         candidates,
         sweeps,
         threads,
+        least_scales(least_scale),
     )
-    return RoundedMatrix(codes, scale, bits, narrow, group_size, error, nearest)
+    return RoundedMatrix(codes, scale, bits, narrow, group_size, error, nearest, zero_point)
 
 
-__all__ = ["RoundedMatrix", "round_matrix"]
+def least_scales(given: ArrayLike | None) -> list[float]:
+    """Return least scales as the native half takes them.
+
+    Parameters
+    ----------
+    given : array-like or None
+
+    Returns
+    -------
+    list of float
+        Empty for None.
+    """
+    values: list[float] = [] if given is None else np.asarray(given, np.float64).ravel().tolist()
+    return values
+
+
+__all__ = ["RoundedMatrix", "least_scales", "round_matrix"]

@@ -106,10 +106,11 @@ def heat_map_table(
     -------
     rich.table.Table
     """
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(
+    from ..base.printed_table import PrintedTable
+
+    table = PrintedTable(
         title=plain_text(title, "table.title"),
         caption=plain_text(caption, "table.caption") if caption else None,
         caption_justify="left",

@@ -22,11 +22,15 @@ class Losses:
         labels.
     advice : str
         What would help.
+    measured_on : {"samples", "weights"}
+        Whether the ratios are those of the layers' outputs on calibration samples, or, where there
+        were none, of their weights alone.
     """
 
     worst_layers: Mapping[str, float] = field(default_factory=dict)
     expected_points: float | None = None
     advice: str = ""
+    measured_on: str = "samples"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data as in the JSON schema of reports.
@@ -39,6 +43,7 @@ class Losses:
             "worst_layers": dict(self.worst_layers),
             "expected_points": self.expected_points,
             "advice": self.advice,
+            "measured_on": self.measured_on,
         }
 
 
@@ -67,6 +72,7 @@ def losses_of(model: Any) -> Losses | None:
         worst,
         float(points) if points is not None and _is_finite(points) else None,
         advice if isinstance(advice, str) else "",
+        "weights" if noted.get("measured_on") == "weights" else "samples",
     )
 
 

@@ -41,9 +41,10 @@ class TextTable:
         -------
         rich.table.Table
         """
-        from rich.table import Table
+        from ..base.printed_table import PrintedTable
 
-        table = Table(
+        table = PrintedTable(
+            text_width=160,
             title=plain_text(self.title, "table.title"),
             title_justify="left",
             caption=plain_text(self.note, "table.caption") if self.note else None,
@@ -160,6 +161,8 @@ def losses_table(report: Report) -> TextTable | None:
         if losses is None:
             continue
         layers = ", ".join(f"{name} ({db:.1f} dB)" for name, db in losses.worst_layers.items())
+        if losses.measured_on == "weights":
+            layers = f"{layers}, of the weights alone"
         points = losses.expected_points
         cost = ABSENT if points is None else f"{points:.1f} points"
         rows.append((variant.name, layers, cost, losses.advice))
@@ -168,7 +171,7 @@ def losses_table(report: Report) -> TextTable | None:
     columns = ("variant", "most is lost at", "expected loss", "what would help")
     note = (
         "noted at compression, from calibration samples without labels: dB of signal to noise "
-        "behind a layer; points of top-1"
+        "behind a layer (of the weights alone where there were no samples); points of top-1"
     )
     return TextTable(f"{report.title}: where accuracy is lost", note, columns, tuple(rows))
 

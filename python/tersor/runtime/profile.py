@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,8 @@ from ..base.plain_text import plain_text
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from ..base.printed_table import PrintedTable
 
 
 @dataclass(frozen=True)
@@ -89,17 +90,20 @@ class Profile(Sequence[LayerProfile]):
         """
         return [asdict(layer) for layer in self.layers]
 
-    def table(self) -> Table:
+    def table(self) -> PrintedTable:
         """Return the profile as a rich table.
 
         Returns
         -------
         rich.table.Table
         """
-        from rich.table import Table
+        from ..base.printed_table import PrintedTable
 
         total = max(self.time_us, 1e-9)
-        table = Table(title=f"batch {self.batch}, {self.threads} thread(s), {total:,.1f} us")
+        table = PrintedTable(
+            text_width=140,
+            title=f"batch {self.batch}, {self.threads} thread(s), {total:,.1f} us",
+        )
         for name in ("node", "op", "kernel", "output"):
             table.add_column(name, overflow="fold")
         for name in ("us", "%", "MMACs", "GMACs/s", "KB"):
@@ -123,21 +127,13 @@ class Profile(Sequence[LayerProfile]):
         return self.table()
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(file=io.StringIO(), width=140)
-        console.print(self.table())
-        return str(console.file.getvalue())  # type: ignore[attr-defined]
+        return str(self.table())
 
     def __repr__(self) -> str:
         return f"Profile({len(self)} steps, {self.time_us:.1f} us)"
 
     def _repr_html_(self) -> str:
-        from rich.console import Console
-
-        console = Console(file=io.StringIO(), width=140, record=True)
-        console.print(self.table())
-        return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+        return self.table()._repr_html_()
 
 
 __all__ = ["LayerProfile", "Profile"]
