@@ -75,6 +75,13 @@ def weight_bits(model: Any) -> float:
     return bits / max(weights, 1)
 
 
+ROUNDINGS: dict[str, dict[str, Any]] = {
+    "nearest": {"rounding": "nearest", "correct_bias": False},
+    "nearest, biases corrected": {"rounding": "nearest"},
+    "gptq": {"rounding": "gptq"},
+}
+
+
 def measure(samples: int, count: int) -> list[dict[str, Any]]:
     """One row per case and rounding, and the float networks."""
     train, test = datasets.cifar10("train"), datasets.cifar10("test")
@@ -87,11 +94,11 @@ def measure(samples: int, count: int) -> list[dict[str, Any]]:
         rows.append({"network": name, "format": "float32", "rounding": "", "top1": score})
     for network, label, recipe, wanted in CASES:
         prepare = NETWORKS[network][1]
-        for rounding in ("nearest", "gptq"):
+        for rounding, how in ROUNDINGS.items():
             start = time.perf_counter()
             model = tersor.compress(
                 graphs[network],
-                recipe={**recipe, "rounding": rounding, "samples": samples},
+                recipe={**recipe, **how, "samples": samples},
                 calibration=prepare(train.x[chosen]),
             )
             seconds = time.perf_counter() - start

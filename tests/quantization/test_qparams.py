@@ -191,6 +191,14 @@ def test_float16_scales_are_float16_values(x, bits, kind, method):
         assert error <= exact + 0.6 * q.scale.max()
 
 
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_tiny_float16_scales_do_not_clip(bits):
+    for size in np.geomspace(1e-7, 6e-5, 50, dtype=np.float32) * (2**bits - 1):
+        q = choose_qparams([0, size], bits, False, scale_dtype="float16")
+        assert abs(dequantize(quantize([size], q), q)[0] - size) <= 0.51 * q.scale[0]
+        assert q.scale[0] == np.float16(q.scale[0])
+
+
 def test_groups_that_do_not_fit():
     x = np.ones((4, 6), np.float32)
     with pytest.raises(ValueError, match="axis must be given where group_size is"):

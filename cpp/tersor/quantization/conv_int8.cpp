@@ -72,27 +72,6 @@ ConvInt8Algorithm choose(const ConvInt8Shape& s, int64_t largest_sum) {
   return vnni ? ConvInt8Algorithm::bytes : ConvInt8Algorithm::direct;
 }
 
-Int8Epilogue make_epilogue(const ConvInt8Epilogue& from, const int32_t* bias,
-                           const float* multiplier, const float* rounding_offset) {
-  Int8Epilogue e;
-  const Requantizer& first = from.requantizers.front();
-  e.bias = bias;
-  e.multiplier = multiplier;
-  e.rounding_offset = rounding_offset;
-  e.zero_point = first.zero_point;
-  e.low = first.range.low;
-  e.high = first.range.high;
-  if (from.adder) {
-    e.scale_a = from.adder->multiplier_a;
-    e.scale_b = from.adder->sign > 0 ? from.adder->multiplier_b : -from.adder->multiplier_b;
-    e.residual_zero_point = from.adder->zero_point_b;
-    e.add_zero_point = from.adder->output.zero_point;
-    e.add_low = from.adder->output.range.low;
-    e.add_high = from.adder->output.range.high;
-  }
-  return e;
-}
-
 }  // namespace
 
 const char* name_of(ConvInt8Algorithm algorithm) {

@@ -1,5 +1,6 @@
 // Packing of weights and epilogue, and the cut of an image into bands that fit a cache.
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "tersor/quantization/conv_int8_state.h"
@@ -20,6 +21,27 @@ constexpr int64_t kPointwisePixels = 48;
 bool is_pointwise(const ConvInt8Shape& s) {
   return s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1 &&
          s.pad_top + s.pad_left + s.pad_bottom + s.pad_right == 0;
+}
+
+Int8Epilogue make_epilogue(const ConvInt8Epilogue& from, const int32_t* bias,
+                           const float* multiplier, const float* rounding_offset) {
+  Int8Epilogue e;
+  const Requantizer& first = from.requantizers.front();
+  e.bias = bias;
+  e.multiplier = multiplier;
+  e.rounding_offset = rounding_offset;
+  e.zero_point = first.zero_point;
+  e.low = first.range.low;
+  e.high = first.range.high;
+  if (from.adder) {
+    e.scale_a = from.adder->multiplier_a;
+    e.scale_b = from.adder->sign > 0 ? from.adder->multiplier_b : -from.adder->multiplier_b;
+    e.residual_zero_point = from.adder->zero_point_b;
+    e.add_zero_point = from.adder->output.zero_point;
+    e.add_low = from.adder->output.range.low;
+    e.add_high = from.adder->output.range.high;
+  }
+  return e;
 }
 
 }  // namespace

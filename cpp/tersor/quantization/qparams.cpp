@@ -26,6 +26,10 @@ float rounded(double value, QuantScheme scheme) {
 }
 
 float rounded_scale(double scale, QuantScheme scheme) {
+  // Below 2^-14 float16 has steps of 2^-24: rounded down, a scale would clip several codes' worth
+  // of its range, so it is rounded up there.
+  if (is_half(scheme) && scale < 0x1p-14)
+    return static_cast<float>(std::max(1.0, std::ceil(scale / kLeastHalfScale)) * kLeastHalfScale);
   return rounded(std::max(scale, is_half(scheme) ? kLeastHalfScale : kLeastScale), scheme);
 }
 
