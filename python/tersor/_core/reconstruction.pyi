@@ -46,6 +46,7 @@ class RoundingOptions:
         one_scale: bool,
         half_scales: bool,
         threads: typing.SupportsInt | typing.SupportsIndex,
+        least_scale: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
     ) -> None: ...
 
 class Moments:

@@ -120,7 +120,11 @@ def store_float_layers(
         layer = formats.get(node.name)
         if layer is None or node.op not in _WEIGHTED or not edges[node.inputs[1]].is_constant:
             continue
-        if edges[node.inputs[0]].dtype != "float32" or edges[node.inputs[1]].dtype != "float32":
+        # Codes that samples chose stay; a dynamic layer with them still has to become one.
+        chosen = edges[node.inputs[1]].qparams is not None and layer.activations == "dynamic"
+        if edges[node.inputs[0]].dtype != "float32":
+            continue
+        if edges[node.inputs[1]].dtype != "float32" and not chosen:
             continue
         if layer.values in _STORAGE:
             reason = _outside_float16(edges[node.inputs[1]].constant)
