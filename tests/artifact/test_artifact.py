@@ -355,7 +355,7 @@ def test_every_feature_has_a_golden_file():
     assert {golden_kind(path) for path in GOLDEN.glob("*.tersor")} == set(GOLDEN_GRAPHS)
 
 
-@pytest.mark.parametrize("bit", [1, 2, 31, 63])
+@pytest.mark.parametrize("bit", [12, 31, 63])
 def test_a_reader_that_lacks_a_feature_refuses_the_file(bit):
     """As a reader without weight formats does with such a file: before it reads anything else."""
     data = bytearray((GOLDEN / "version-1.0-weight-formats.tersor").read_bytes())
