@@ -243,7 +243,8 @@ def test_resnet20_of_four_bits_takes_four_and_a_half(resnet20, cifar10_test):
     streams = tersor._core.artifact.inspect(data)["streams"]
     names = {e.name for e in weights}
     bits = 8 * sum(s["length"] for s in streams if s["edge"] in names) / count
-    assert 4.5 <= bits <= 4.56  # the last groups of 27 and 144 are short
+    # The last groups of 27 and 144 are short; a weight with many zeros is stored as a sparse one.
+    assert 4.45 <= bits <= 4.56
     assert len(data) <= count * bits / 8 + 12_000
     images = every(cifar10_test, 20)
     wanted = top1(resnet20, images, normalised)
