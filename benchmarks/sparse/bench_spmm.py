@@ -87,7 +87,7 @@ def dense_calls(w: Floats, x: Floats, threads: int) -> dict[str, Call]:
     """The product by everyone's dense kernels."""
     rows_first = np.ascontiguousarray(x.T)
     calls = {
-        "session": session_call(w, rows_first, "auto", threads),
+        "session": session_call(w, rows_first, "native", threads),
         "oneDNN": session_call(w, rows_first, "onednn", threads),
     }
     with contextlib.suppress(ImportError):

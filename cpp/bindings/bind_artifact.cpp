@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include "arrays.h"
+#include "tensors.h"
 #include "tersor/artifact/artifact.h"
 
 namespace py = pybind11;
@@ -85,4 +86,10 @@ void bind_artifact(py::module_& m) {
                         py::arg("streams") = streams);
       },
       py::arg("data"), "Sections and streams with their place in the file.");
+  m.def(
+      "stored_bytes",
+      [](const py::array& value, int bits) {
+        return ta::stored_bytes(tersor::bindings::tensor_from_array(value), bits);
+      },
+      py::arg("value"), py::arg("bits"), "Bytes of a constant's values in a file.");
 }

@@ -200,3 +200,12 @@ def test_the_session_runs_what_was_pruned(tmp_path):
         tersor.Session(again, threads=1)(value), tersor.Session(g, threads=1)(value)
     )
     assert (tmp_path / "m.tersor").stat().st_size < 0.3 * w.nbytes + 1000
+
+
+@pytest.mark.parametrize("bits", [None, 4, 8])
+def test_the_summary_counts_what_the_file_holds(bits):
+    w = pruned((40, 30), 0.8)
+    if bits:
+        w = np.int8(w % 7)
+    stream = round_trip(w, bits)
+    assert _core.artifact.stored_bytes(w, bits or 32) == stream["length"]

@@ -86,4 +86,10 @@ ArtifactInfo inspect(const uint8_t* data, size_t size) {
   return info;
 }
 
+uint64_t stored_bytes(const Tensor& tensor, int bits) {
+  StreamWriter streams;
+  streams.add(tensor, bits, true);
+  return streams.data().size();
+}
+
 }  // namespace tersor::artifact

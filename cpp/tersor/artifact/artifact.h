@@ -53,6 +53,10 @@ TERSOR_API std::vector<uint8_t> encode(const Artifact& artifact);
 TERSOR_API Artifact decode(const uint8_t* data, size_t size);
 TERSOR_API ArtifactInfo inspect(const uint8_t* data, size_t size);  // checked like decode
 
+// Bytes of the values stream of a constant: codes of `bits` bits where below 8, zeros left out
+// where that pays.
+TERSOR_API uint64_t stored_bytes(const Tensor& tensor, int bits);
+
 TERSOR_API void write_file(const std::string& path, const Artifact& artifact);
 TERSOR_API Artifact read_file(const std::string& path);
 

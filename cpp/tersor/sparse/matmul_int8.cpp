@@ -68,7 +68,7 @@ SpmmTiling choose(const SparseRows& blocks, int64_t columns, SpmmTiling t) {
   const double elements = static_cast<double>(blocks.rows) * static_cast<double>(blocks.columns);
   const double density = elements > 0 ? static_cast<double>(blocks.entries()) / elements : 0;
   const int64_t vectors = divide_up(std::max<int64_t>(columns, 1), lanes());
-  const int64_t strips = divide_up(vectors, 8), wide = divide_up(vectors, strips);
+  const int64_t strips = divide_up(vectors, 9), wide = divide_up(vectors, strips);
   if (!t.block_rows) t.block_rows = balanced_rows(blocks.rows, strips);
   if (!t.width) t.width = wide * lanes();
   if (!t.together) t.together = wide >= 6 ? 1 : wide >= 3 ? 2 : 4;

@@ -66,51 +66,120 @@ struct PairProduct {
 
 void TERSOR_SIMD_NAME(spmm_pairs)(const SpmmInt8Tile& t) noexcept { multiply_tile<PairProduct>(t); }
 
-// Rows that x does not have come from zeros[], so that the loops below have no condition.
-static constexpr int64_t kChunk = 64;
-static constexpr uint8_t kZeros[kChunk] = {};
+namespace {
+
+typedef uint8_t Bytes __attribute__((vector_size(16)));
+typedef int8_t SignedBytes __attribute__((vector_size(16)));
+typedef uint16_t Halves __attribute__((vector_size(16)));
+typedef int16_t Words __attribute__((vector_size(32)));
+
+template <class V, class T>
+TERSOR_INLINE V load_bytes(const T* p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class V, class T>
+TERSOR_INLINE void store_bytes(T* p, V v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+
+TERSOR_INLINE Bytes low_pairs(Bytes a, Bytes b) {
+  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+TERSOR_INLINE Bytes high_pairs(Bytes a, Bytes b) {
+  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
+                                 31);
+}
+TERSOR_INLINE Bytes low_quads(Bytes a, Bytes b) {
+  return (Bytes)__builtin_shufflevector((Halves)a, (Halves)b, 0, 8, 1, 9, 2, 10, 3, 11);
+}
+TERSOR_INLINE Bytes high_quads(Bytes a, Bytes b) {
+  return (Bytes)__builtin_shufflevector((Halves)a, (Halves)b, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+
+// Sixteen pairs, as int16.
+template <bool kSigned>
+TERSOR_INLINE void store_pairs(int16_t* to, Bytes a, Bytes b) {
+  const Bytes low = low_pairs(a, b), high = high_pairs(a, b);
+  if constexpr (kSigned) {
+    store_bytes(to, __builtin_convertvector((SignedBytes)low, Words));
+    store_bytes(to + 16, __builtin_convertvector((SignedBytes)high, Words));
+  } else {
+    store_bytes(to, __builtin_convertvector(low, Words));
+    store_bytes(to + 16, __builtin_convertvector(high, Words));
+  }
+}
+
+TERSOR_INLINE void store_quads(uint8_t* to, Bytes a, Bytes b, Bytes c, Bytes d) {
+  const Bytes ab = low_pairs(a, b), cd = low_pairs(c, d);
+  store_bytes(to, low_quads(ab, cd));
+  store_bytes(to + 16, high_quads(ab, cd));
+  const Bytes ab2 = high_pairs(a, b), cd2 = high_pairs(c, d);
+  store_bytes(to + 32, low_quads(ab2, cd2));
+  store_bytes(to + 48, high_quads(ab2, cd2));
+}
+
+// Columns n .. n + 15 of row k; zeros where x has none, or what follows it in memory.
+TERSOR_INLINE Bytes columns_of(const SpmmInt8Pack& p, int64_t k, int64_t n) {
+  Bytes v = {};
+  if (k >= p.rows || n >= p.columns) return v;
+  const uint8_t* from = p.x + k * p.x_stride + n;
+  // Before the last row there is the next one to read into.
+  if (n + 16 <= p.columns || (k + 1 < p.rows && n + 16 <= p.x_stride + p.columns))
+    return load_bytes<Bytes>(from);
+  for (int64_t i = 0; n + i < p.columns; ++i) v[i] = from[i];
+  return v;
+}
+
+template <bool kSigned>
+static void pack_pairs(const SpmmInt8Pack& p) noexcept {
+  const int64_t columns = p.columns, stride = p.stride;
+  for (int64_t pair = 0; pair < 2 * (p.quads + 1); ++pair) {
+    auto* to = static_cast<int16_t*>(p.tile) + pair * stride * 2;
+    int64_t n = 0;
+    if (2 * pair + 1 < p.rows) {
+      const uint8_t* a = p.x + 2 * pair * p.x_stride;
+      const uint8_t* b = a + p.x_stride;
+      for (; n + 16 <= columns; n += 16)
+        store_pairs<kSigned>(to + 2 * n, load_bytes<Bytes>(a + n), load_bytes<Bytes>(b + n));
+    }
+    for (; n < stride; n += 16)
+      store_pairs<kSigned>(to + 2 * n, columns_of(p, 2 * pair, n), columns_of(p, 2 * pair + 1, n));
+  }
+}
+
+}  // namespace
 
 void TERSOR_SIMD_NAME(spmm_pack_pairs)(const SpmmInt8Pack& p) noexcept {
-  const uint8_t sign = p.is_signed ? 128 : 0;
-  for (int64_t pair = 0; pair < 2 * (p.quads + 1); ++pair) {
-    auto* to = static_cast<int16_t*>(p.tile) + pair * p.stride * 2;
-    const bool first = 2 * pair < p.rows, second = 2 * pair + 1 < p.rows;
-    for (int64_t n = 0; n < p.columns; n += kChunk) {
-      const uint8_t* a = first ? p.x + 2 * pair * p.x_stride + n : kZeros;
-      const uint8_t* b = second ? p.x + (2 * pair + 1) * p.x_stride + n : kZeros;
-      const int64_t count = p.columns - n < kChunk ? p.columns - n : kChunk;
-      // (byte ^ 128) - 128 is the sign extension.
-      for (int64_t i = 0; i < count; ++i) {
-        to[2 * (n + i)] = static_cast<int16_t>((a[i] ^ sign) - sign);
-        to[2 * (n + i) + 1] = static_cast<int16_t>((b[i] ^ sign) - sign);
-      }
-    }
-    for (int64_t i = 2 * p.columns; i < 2 * p.stride; ++i) to[i] = 0;
+  if (p.is_signed) {
+    pack_pairs<true>(p);
+  } else {
+    pack_pairs<false>(p);
   }
 }
 
 void TERSOR_SIMD_NAME(spmm_pack_quads)(const SpmmInt8Pack& p) noexcept {
+  // What is flipped where x has no row meets weights of 0.
   const uint8_t sign = p.is_signed ? 128 : 0;
+  const Bytes flip = sign - (Bytes){};
+  const int64_t columns = p.columns, stride = p.stride, x_stride = p.x_stride;
   for (int64_t quad = 0; quad <= p.quads; ++quad) {
-    auto* to = static_cast<uint8_t*>(p.tile) + quad * p.stride * 4;
-    for (int64_t n = 0; n < p.columns; n += kChunk) {
-      const uint8_t* from[4];
-      uint8_t flip[4];
-      for (int i = 0; i < 4; ++i) {
-        const bool inside = 4 * quad + i < p.rows;
-        from[i] = inside ? p.x + (4 * quad + i) * p.x_stride + n : kZeros;
-        flip[i] = inside ? sign : 0;
-      }
-      const int64_t count = p.columns - n < kChunk ? p.columns - n : kChunk;
-      for (int64_t i = 0; i < count; ++i) {
-        uint8_t* four = to + 4 * (n + i);
-        four[0] = from[0][i] ^ flip[0];
-        four[1] = from[1][i] ^ flip[1];
-        four[2] = from[2][i] ^ flip[2];
-        four[3] = from[3][i] ^ flip[3];
+    auto* to = static_cast<uint8_t*>(p.tile) + quad * stride * 4;
+    const int64_t k = 4 * quad;
+    int64_t n = 0;
+    if (k + 3 < p.rows) {
+      const uint8_t* x = p.x + k * x_stride;
+      for (; n + 16 <= columns; n += 16, x += 16) {
+        store_quads(to + 4 * n, load_bytes<Bytes>(x) ^ flip, load_bytes<Bytes>(x + x_stride) ^ flip,
+                    load_bytes<Bytes>(x + 2 * x_stride) ^ flip,
+                    load_bytes<Bytes>(x + 3 * x_stride) ^ flip);
       }
     }
-    for (int64_t i = 4 * p.columns; i < 4 * p.stride; ++i) to[i] = 0;
+    for (; n < stride; n += 16) {
+      store_quads(to + 4 * n, columns_of(p, k, n) ^ flip, columns_of(p, k + 1, n) ^ flip,
+                  columns_of(p, k + 2, n) ^ flip, columns_of(p, k + 3, n) ^ flip);
+    }
   }
 }
 

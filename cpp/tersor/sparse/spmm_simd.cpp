@@ -14,7 +14,7 @@ namespace {
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int kMostSums = 16;
 #else
-constexpr int kMostSums = 12;
+constexpr int kMostSums = 13;
 #endif
 
 template <int Together, int Vectors>

@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import typing
 
+import numpy
+
 import tersor._core.graph
 
-__all__: list[str] = ["VERSION", "decode", "encode", "inspect", "read", "write"]
+__all__: list[str] = ["VERSION", "decode", "encode", "inspect", "read", "stored_bytes", "write"]
 
 def decode(data: bytes) -> tuple[typing.Any, ...]:
     """(graph, metadata, provenance)"""
@@ -18,6 +20,12 @@ def inspect(data: bytes) -> dict[str, typing.Any]:
 
 def read(path: str) -> tuple[typing.Any, ...]:
     """(graph, metadata, provenance)"""
+
+def stored_bytes(
+    value: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]],
+    bits: typing.SupportsInt | typing.SupportsIndex,
+) -> int:
+    """Bytes of a constant's values in a file."""
 
 def write(
     path: str, graph: tersor._core.graph.Graph, metadata: bytes = b"", provenance: bytes = b""

@@ -12,6 +12,7 @@ from .matrix import SparseMatrix
 
 Activation = str | tuple[float, float] | None
 
+_FREE = (-math.inf, math.inf)
 _RANGES = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0)}
 
 
@@ -79,22 +80,22 @@ def matmul(
         raise ValueError(f"sparse.matmul: threads must be at least 0, got {threads}")
     if residual is None and post_activation is not None:
         raise ValueError("sparse.matmul: post_activation must be None without a residual")
-    if ws.dtype == np.int8:
+    if ws._int8:
         return _matmul_int8(ws, x, bias, activation, residual, out, threads)
     dense = _array(x)
     if dense.ndim not in (1, 2):
         raise ValueError(f"sparse.matmul: x must have 1 or 2 dimensions, got {dense.ndim}")
     columns = dense.shape[1] if dense.ndim == 2 else 1
-    y = ws._plan(columns).multiply(
+    y: NDArray[np.float32] = ws._plan(columns).multiply(
         dense,
         None if bias is None else _array(bias),
         None if residual is None else _array(residual),
-        _range(activation),
-        _range(post_activation),
+        _FREE if activation is None else _range(activation),
+        _FREE if post_activation is None else _range(post_activation),
         out,
         threads,
     )
-    return np.asarray(y)
+    return y
 
 
 def _matmul_int8(
@@ -122,8 +123,6 @@ def _array(x: ArrayLike) -> NDArray[np.float32]:
 
 
 def _range(activation: Any) -> tuple[float, float]:
-    if activation is None:
-        return -math.inf, math.inf
     if isinstance(activation, str) and activation in _RANGES:
         return _RANGES[activation]
     if isinstance(activation, tuple) and len(activation) == 2 and activation[0] <= activation[1]:

@@ -56,10 +56,12 @@ class SparseMatrix:
     def _wrap(cls, native: Any) -> SparseMatrix:
         self = object.__new__(cls)
         self._native = native
+        self._int8 = native.dtype == "int8"
         self._plans = {}
         return self
 
     _native: Any
+    _int8: bool
     _plans: dict[int, Any]
 
     @classmethod
@@ -157,7 +159,7 @@ class SparseMatrix:
     @property
     def dtype(self) -> np.dtype[Any]:
         """float32 or int8."""
-        return np.dtype(np.int8 if self._native.dtype == "int8" else np.float32)
+        return np.dtype(np.int8 if self._int8 else np.float32)
 
     @property
     def entries(self) -> int:
@@ -215,7 +217,7 @@ class SparseMatrix:
         plan = self._plans.get(columns)
         if plan is None:
             native = _core.sparse
-            make = native.SpmmPlan if self.dtype == np.float32 else native.SpmmInt8Plan
+            make = native.SpmmInt8Plan if self._int8 else native.SpmmPlan
             plan = make(self._native, columns)
             if len(self._plans) >= _MOST_PLANS:
                 self._plans.pop(next(iter(self._plans)), None)
