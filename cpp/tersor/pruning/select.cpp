@@ -97,9 +97,14 @@ class Selection {
     parallel_tasks(chunks_.size(), 0, [&](std::size_t i, int worker) {
       const std::uint32_t* k = keys(chunks_[i], worker);
       auto& found = parts[static_cast<std::size_t>(worker)];
+      std::size_t count = found.size();
+      found.resize(count + chunks_[i].n);
+      // Written always and counted where it fits: a branch would be wrong too often.
       for (std::size_t j = 0; j < chunks_[i].n; ++j) {
-        if (k[j] >> shift() == bin) found.push_back(k[j]);
+        found[count] = k[j];
+        count += k[j] >> shift() == bin ? 1 : 0;
       }
+      found.resize(count);
     });
     for (std::size_t w = 1; w < workers_; ++w) {
       parts[0].insert(parts[0].end(), parts[w].begin(), parts[w].end());

@@ -45,7 +45,7 @@ REESTIMATE = ("improves", "always", "never")
 # Samples that the sensitivity of layers is measured on: more change no layer's share by a percent.
 _FEW = 256
 _BATCH = 64
-_PASSES = 3
+_PASSES = 2
 
 
 @dataclass(frozen=True)
