@@ -38,6 +38,15 @@ def test_masks_are_those_of_a_stable_sort(isa, threads, n, sparsity):
         np.testing.assert_array_equal(mask_from_scores(w, sparsity), truth(w, sparsity))
 
 
+@pytest.mark.parametrize("period", [32, 64, 16384])
+def test_samples_that_mislead_change_nothing(isa, period):
+    w = np.ones(200_000, np.float32)
+    w[::period] = 5 + np.arange(len(w[::period]))
+    w += np.random.default_rng(0).uniform(size=w.size).astype(np.float32) * 0.1
+    for sparsity in (0.02, 0.5, 0.98, 1 - 1 / period, 1 - 2e-5):
+        np.testing.assert_array_equal(magnitude_mask(w, sparsity), truth(w, sparsity))
+
+
 def test_extremes(isa):
     tiny, huge = np.float32(1e-45), np.finfo(np.float32).max
     w = np.array([0.0, -0.0, tiny, -tiny, 1, -1, huge, -huge, np.inf, -np.inf], np.float32)

@@ -20,6 +20,18 @@ constexpr std::size_t kBins = std::size_t{1} << kBinBits;
 // Two histograms take turns, so that neighbours of one bin do not wait for each other.
 using Histogram = std::array<std::array<std::uint32_t, kBins>, 2>;
 
+// From this many scores on, a sample is worth its time.
+constexpr std::size_t kSampled = 16384, kStride = 32;
+
+struct Range {
+  std::uint32_t low, high;  // of keys, both included
+};
+
+struct Found {
+  std::vector<std::uint32_t> inside;
+  std::size_t above = 0;
+};
+
 struct Chunk {
   const float* scores;
   std::size_t n;
@@ -52,21 +64,23 @@ class Selection {
   void run(std::size_t kept) {
     std::size_t n = 0;
     for (const Chunk& c : chunks_) n += c.n;
-    const std::vector<std::size_t> counts = histogram();
     if (kept == 0 || kept >= n) {
+      histogram();  // refuses NaN
       for (const Chunk& c : chunks_) std::fill_n(c.mask, c.n, kept > 0 ? 1 : 0);
       return;
     }
-    // The threshold is number `rank` (from 0) in its bin, from above.
-    std::size_t bin = kBins, above = 0;
-    while (above + counts[bin - 1] < kept) above += counts[--bin];
-    const std::size_t rank = kept - above - 1;
-    std::vector<std::uint32_t> inside = keys_of_bin(bin - 1);
-    const auto nth = inside.begin() + static_cast<std::ptrdiff_t>(rank);
-    std::nth_element(inside.begin(), nth, inside.end(), std::greater<>());
-    const std::uint32_t least = *nth;
-    for (auto it = inside.begin(); it != nth; ++it) above += *it > least;
-    mark(least, kept - above);
+    Range range = n >= kSampled ? sampled_range(kept, n) : Range{1, 0};
+    Found found;
+    if (range.low <= range.high) found = keys_in(range);
+    if (found.above >= kept || found.above + found.inside.size() < kept)
+      found = keys_in(binned_range(kept));
+    // The threshold is number `rank` (from 0) in its range, from above.
+    const std::size_t rank = kept - found.above - 1;
+    const auto nth = found.inside.begin() + static_cast<std::ptrdiff_t>(rank);
+    std::nth_element(found.inside.begin(), nth, found.inside.end(), std::greater<>());
+    std::size_t above = found.above;
+    for (auto it = found.inside.begin(); it != nth; ++it) above += *it > *nth;
+    mark(*nth, kept - above);
   }
 
  private:
@@ -92,22 +106,60 @@ class Selection {
     return sum;
   }
 
-  std::vector<std::uint32_t> keys_of_bin(std::size_t bin) {
-    std::vector<std::vector<std::uint32_t>> parts(workers_);
+  // The bin that holds the threshold.
+  Range binned_range(std::size_t kept) {
+    const std::vector<std::size_t> counts = histogram();
+    std::size_t bin = kBins, above = 0;
+    while (above + counts[bin - 1] < kept) above += counts[--bin];
+    const std::uint64_t low = std::uint64_t{bin - 1} << shift();
+    return {static_cast<std::uint32_t>(low),
+            static_cast<std::uint32_t>(low + (std::uint64_t{1} << shift()) - 1)};
+  }
+
+  // Where the threshold lies by every kStride-th score: beyond it once in 10^4 random orders, and
+  // wrong where the order is periodic, which the counts then show.
+  Range sampled_range(std::size_t kept, std::size_t n) {
+    std::vector<float> scores;
+    for (const Chunk& c : chunks_) {
+      for (std::size_t j = 0; j < c.n; j += kStride) scores.push_back(c.scores[j]);
+    }
+    std::vector<std::uint32_t> sample(scores.size());
+    if (!score_keys_table.pick()(scores.data(), scores.size(), absolute_, sample.data()))
+      refuse_nan(operation_);
+    const double share = static_cast<double>(kept) / static_cast<double>(n);
+    const double size = static_cast<double>(sample.size());
+    const double spread = 4 * std::sqrt(size * share * (1 - share)) + 2;
+    const auto nth = [&](double rank) {
+      const auto at = sample.begin() + static_cast<std::ptrdiff_t>(std::clamp(rank, 0.0, size - 1));
+      std::nth_element(sample.begin(), at, sample.end(), std::greater<>());
+      return *at;
+    };
+    const std::uint32_t low = share * size + spread >= size ? 0 : nth(share * size + spread);
+    const std::uint32_t high = share * size < spread ? ~0u : nth(share * size - spread);
+    return {low, high};
+  }
+
+  Found keys_in(const Range& range) {
+    std::vector<Found> parts(workers_);
     parallel_tasks(chunks_.size(), 0, [&](std::size_t i, int worker) {
       const std::uint32_t* k = keys(chunks_[i], worker);
-      auto& found = parts[static_cast<std::size_t>(worker)];
-      std::size_t count = found.size();
-      found.resize(count + chunks_[i].n);
+      Found& found = parts[static_cast<std::size_t>(worker)];
+      std::size_t count = found.inside.size(), above = 0;
+      found.inside.resize(count + chunks_[i].n);
+      std::uint32_t* inside = found.inside.data();
+      const std::uint32_t low = range.low, width = range.high - range.low;
       // Written always and counted where it fits: a branch would be wrong too often.
       for (std::size_t j = 0; j < chunks_[i].n; ++j) {
-        found[count] = k[j];
-        count += k[j] >> shift() == bin ? 1 : 0;
+        inside[count] = k[j];
+        count += k[j] - low <= width ? 1 : 0;
+        above += k[j] > range.high ? 1 : 0;
       }
-      found.resize(count);
+      found.inside.resize(count);
+      found.above += above;
     });
     for (std::size_t w = 1; w < workers_; ++w) {
-      parts[0].insert(parts[0].end(), parts[w].begin(), parts[w].end());
+      parts[0].inside.insert(parts[0].inside.end(), parts[w].inside.begin(), parts[w].inside.end());
+      parts[0].above += parts[w].above;
     }
     return std::move(parts[0]);
   }

@@ -24,8 +24,9 @@ struct ScoredTensor {
 };
 
 // The `kept` highest scores of all tensors together, by magnitude if `absolute`. Linear time: a
-// histogram of the leading bits of all scores, then a selection inside the bin with the threshold.
-// ValueError, naming the operation, if a score is NaN; kept <= the sum of n.
+// sample tells a range that holds the threshold (a histogram of the leading bits where it does
+// not), then a selection among the scores in that range. ValueError, naming the operation, if a
+// score is NaN; kept <= the sum of n.
 TERSOR_API void keep_highest(const char* operation, const std::vector<ScoredTensor>& tensors,
                              std::size_t kept, bool absolute);
 
