@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 import keras  # type: ignore[import-untyped]
 
+from ..base.error import UnsupportedError
 from ..compress.qat_scheme import Scheme
 from ..compress.recipe import Recipe
 from .qat_network import KerasNetwork
 from .quantized_layer import QuantizedLayer
 from .quantizers import FakeQuantize
+from .rebuild import flat_layers
 
 Phase = Literal["observe", "quantize", "settle", "freeze"]
 
@@ -53,7 +55,8 @@ def prepare_qat(
     Raises
     ------
     UnsupportedError
-        The model has no graph of layers, or a quantized edge is no layer's output.
+        The model has no graph of layers or mixed precision, or a quantized edge is no layer's
+        output.
     ValueError
         The recipe does not round activations.
 
@@ -73,6 +76,12 @@ def prepare_qat(
         raise TypeError(f"prepare_qat: model must be a keras.Model, got {type(model).__name__}")
     if _network(model) is not None:
         raise ValueError("prepare_qat: model must be a plain model, got a prepared one")
+    for layer in flat_layers(model):
+        if getattr(layer, "compute_dtype", None) not in (None, "float32") and layer.weights:
+            raise UnsupportedError(
+                f"prepare_qat: layer {layer.name!r} must compute in float32, got "
+                f"{layer.compute_dtype}: build the model without mixed precision"
+            )
     scheme = Scheme.parse(recipe, learned_scales=learned_scales, momentum=momentum)
     return KerasNetwork.build(model, scheme)
 
