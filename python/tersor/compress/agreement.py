@@ -276,7 +276,7 @@ def _steepest(
         q = theirs[name].qparams
         values = got[name] if q is None else dequantize(got[name], q)
         ratio[name] = signal_to_noise_db(wanted[name], values)
-    edges, falls = graph.edges, []
+    edges, falls, slight = graph.edges, [], []
     for node in graph.nodes:
         out = edges[node.outputs[0]].name
         # 60 dB: what the best codes of 8 bits reach, so that noise beyond counts as none.
@@ -290,7 +290,11 @@ def _steepest(
             ratio[out] = before
         elif out in ratio and ratio[out] < before:
             falls.append((node.name, ratio[out], before - ratio[out]))
+        elif out in ratio and np.isfinite(ratio[out]):
+            slight.append((node.name, ratio[out]))
     falls.sort(key=lambda row: -row[2])
+    if not falls:  # as beside outputs that hardly vary, where a little noise may turn classes
+        return sorted(slight, key=lambda row: row[1])[:3]
     return [(name, db) for name, db, _ in falls[:3]]
 
 
