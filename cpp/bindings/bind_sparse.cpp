@@ -246,14 +246,17 @@ void bind_sparse(py::module_& m) {
       .def_property_readonly("nbytes", &sp::SpmmPlan::bytes);
   py::class_<sp::SpmmInt8Plan>(m, "SpmmInt8Plan", "An int8 matrix in blocks of 1 x 4.")
       .def(py::init([](const Matrix& a, int64_t columns, int64_t block_rows, int64_t depth,
-                       int together, int64_t width) {
+                       int together, int64_t width, std::optional<bool> quads) {
+             const auto form = !quads   ? sp::Int8Form::automatic
+                               : *quads ? sp::Int8Form::quads
+                                        : sp::Int8Form::pairs;
              return without_gil([&] {
                return std::make_unique<sp::SpmmInt8Plan>(
-                   a.rows, columns, sp::SpmmTiling{block_rows, depth, together, width, true});
+                   a.rows, columns, sp::SpmmTiling{block_rows, depth, together, width, true}, form);
              });
            }),
            py::arg("matrix"), py::arg("columns"), py::arg("block_rows") = 0, py::arg("depth") = 0,
-           py::arg("together") = 0, py::arg("width") = 0)
+           py::arg("together") = 0, py::arg("width") = 0, py::arg("quads") = py::none())
       .def("multiply", multiply_int8, py::arg("x").noconvert(), py::arg("bias").noconvert(),
            py::arg("out"), py::arg("threads"))
       .def_property_readonly("nbytes", &sp::SpmmInt8Plan::bytes);

@@ -76,6 +76,16 @@ def test_every_tiling_gives_the_product(isa, together, depth):
         np.testing.assert_array_equal(plan.multiply(x, None, None, 1), product(w, x))
 
 
+@pytest.mark.parametrize("quads", [True, False])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize("columns", [1, 15, 16, 17, 45, 130])
+@pytest.mark.parametrize("depth", [1, 4, 99, 128])
+def test_both_forms_are_exact(isa, quads, dtype, columns, depth):
+    w, x = problem(21, depth, columns, 0.5, dtype=dtype, blocks=False)
+    plan = plan_of(w, columns, quads=quads)
+    np.testing.assert_array_equal(plan.multiply(x, None, None, 1), product(w, x))
+
+
 @pytest.mark.parametrize("op", ["spmm_pairs", "spmm_quads", "spmm_pack_pairs", "spmm_pack_quads"])
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])
 def test_every_variant_is_exact(op, dtype):
@@ -87,7 +97,8 @@ def test_every_variant_is_exact(op, dtype):
             continue
         _core.base.force_kernel("sparse", op, row["variant"])
         try:
-            np.testing.assert_array_equal(plan_of(w, 45).multiply(x, None, None, 1), product(w, x))
+            plan = plan_of(w, 45, quads="quads" in op)
+            np.testing.assert_array_equal(plan.multiply(x, None, None, 1), product(w, x))
         finally:
             _core.base.force_kernel("sparse", op, "")
 

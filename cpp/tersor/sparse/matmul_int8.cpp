@@ -60,7 +60,7 @@ std::vector<int32_t> sums_of(const SparseRows& w) {
   return sums;
 }
 
-bool uses_quads() {
+bool has_quads() {
   return spmm_quads_table.row(spmm_quads_table.active_row()).needed != Feature::none;
 }
 
@@ -73,7 +73,7 @@ SpmmTiling choose(const SparseRows& blocks, int64_t columns, SpmmTiling t) {
   if (!t.width) t.width = wide * lanes();
   if (!t.together) t.together = wide >= 6 ? 1 : wide >= 3 ? 2 : 4;
   const int64_t bytes = density > 0.15 ? 28 << 10 : density > 0.07 ? 36 << 10 : 72 << 10;
-  const int64_t quad = t.width * (uses_quads() ? 4 : 8);
+  const int64_t quad = t.width * (has_quads() ? 4 : 8);
   if (!t.depth) t.depth = std::clamp<int64_t>(bytes / quad, 8, 65535);
   return t;
 }
@@ -91,15 +91,20 @@ struct SpmmInt8Plan::Product {
   spmm_pack_pairs_sig* pack;
 };
 
-SpmmInt8Plan::SpmmInt8Plan(const SparseRows& w, int64_t columns, SpmmTiling tiling)
+SpmmInt8Plan::SpmmInt8Plan(const SparseRows& w, int64_t columns, SpmmTiling tiling, Int8Form form)
     : panels_([&] {
         const SparseRows blocks = blocks_of(w);
         return SpmmPanels(blocks, choose(blocks, columns, tiling));
       }()),
       depth_(w.columns),
+      form_(form),
       row_sums_(sums_of(w)) {
   TERSOR_CHECK(panels_.tiling().together <= 8, "spmm_int8: together must be at most 8, got ",
                panels_.tiling().together);
+}
+
+bool SpmmInt8Plan::uses_quads() const {
+  return form_ == Int8Form::quads || (form_ == Int8Form::automatic && has_quads());
 }
 
 size_t SpmmInt8Plan::worker_bytes(int64_t columns) const {

@@ -15,11 +15,16 @@
 
 namespace tersor::sparse {
 
+// What the kernels multiply: int16 pairs, or uint8 x int8 quads where the CPU has VNNI. Elsewhere
+// quads have only the reference kernel.
+enum class Int8Form : uint8_t { automatic, pairs, quads };
+
 class TERSOR_API SpmmInt8Plan {
  public:
   // Values of w are int8 codes. ValueError where one is not, or a sum could leave int32 (255 times
   // the sum of |w| of a row). Tilings count the depth in blocks.
-  SpmmInt8Plan(const SparseRows& w, int64_t columns, SpmmTiling tiling = {});
+  SpmmInt8Plan(const SparseRows& w, int64_t columns, SpmmTiling tiling = {},
+               Int8Form form = Int8Form::automatic);
 
   int64_t rows() const { return panels_.rows(); }
   int64_t depth() const { return depth_; }
@@ -34,11 +39,13 @@ class TERSOR_API SpmmInt8Plan {
 
  private:
   struct Product;
+  bool uses_quads() const;
   size_t worker_bytes(int64_t columns) const;
   void run_block(const Product& p, int64_t block, ColumnRange range, char* scratch) const;
 
   SpmmPanels panels_;
   int64_t depth_;
+  Int8Form form_;
   std::vector<int32_t> row_sums_;
 };
 

@@ -35,9 +35,12 @@ SpmmPanels::SpmmPanels(const SparseRows& w, const SpmmTiling& tiling)
   tiling_.depth = std::clamp<int64_t>(depth_, 1, tiling_.depth);
   tiling_.block_rows = std::clamp<int64_t>(rows_, 1, tiling_.block_rows);
   if (tiling_.together > 1) tiling_.packed = true;  // padding reads a row of zeros
-  for (int64_t b = 0; b < blocks(); ++b) pack(w, b);
-  index_.shrink_to_fit();
-  values_.shrink_to_fit();
+  Entries entries;
+  for (int64_t b = 0; b < blocks(); ++b) pack(w, b, entries);
+  index_ = Buffer(entries.index.size() * sizeof(uint16_t));
+  values_ = Buffer(entries.values.size() * sizeof(float));
+  std::copy(entries.index.begin(), entries.index.end(), index_.as<uint16_t>());
+  std::copy(entries.values.begin(), entries.values.end(), values_.as<float>());
 }
 
 int64_t SpmmPanels::tiles() const { return std::max<int64_t>(divide_up(depth_, tiling_.depth), 1); }
@@ -47,9 +50,8 @@ int64_t SpmmPanels::block_rows(int64_t block) const {
 }
 
 size_t SpmmPanels::bytes() const {
-  return places_.size() * sizeof(Place) +
-         (counts_.size() + group_rows_.size() + index_.size()) * sizeof(uint16_t) +
-         values_.size() * sizeof(float);
+  return places_.size() * sizeof(Place) + (counts_.size() + group_rows_.size()) * sizeof(uint16_t) +
+         index_.size() + values_.size();
 }
 
 SpmmPanels::Panel SpmmPanels::panel(int64_t block, int64_t tile) const {
@@ -60,11 +62,11 @@ SpmmPanels::Panel SpmmPanels::panel(int64_t block, int64_t tile) const {
           p.groups,
           counts_.data() + p.group,
           group_rows_.data() + p.group * at(tiling_.together),
-          index_.data() + p.entry,
-          values_.data() + p.entry};
+          index_.as<uint16_t>() + p.entry,
+          values_.as<float>() + p.entry};
 }
 
-void SpmmPanels::pack(const SparseRows& w, int64_t block) {
+void SpmmPanels::pack(const SparseRows& w, int64_t block, Entries& entries) {
   const int64_t first = first_row(block), rows = block_rows(block);
   const int64_t together = tiling_.together;
   std::vector<int64_t> begin(at(rows)), end(at(rows));
@@ -84,7 +86,7 @@ void SpmmPanels::pack(const SparseRows& w, int64_t block) {
         return end[a] - begin[a] > end[b] - begin[b];
       });
     }
-    places_.push_back({divide_up(rows, together), counts_.size(), values_.size()});
+    places_.push_back({divide_up(rows, together), counts_.size(), entries.values.size()});
     for (int64_t g = 0; g < places_.back().groups; ++g) {
       int64_t count = 0;
       for (int64_t i = g * together; i < (g + 1) * together; ++i) {
@@ -99,8 +101,8 @@ void SpmmPanels::pack(const SparseRows& w, int64_t block) {
           const uint16_t row = group[i];
           const bool has = row < rows && begin[row] + e < end[row];
           const size_t entry = has ? at(begin[row] + e) : 0;
-          values_.push_back(has ? w.value[entry] : 0.0f);
-          index_.push_back(static_cast<uint16_t>(has ? w.column[entry] - k0 : depth));
+          entries.values.push_back(has ? w.value[entry] : 0.0f);
+          entries.index.push_back(static_cast<uint16_t>(has ? w.column[entry] - k0 : depth));
         }
       }
     }

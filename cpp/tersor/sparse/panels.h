@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tersor/base/export.h"
+#include "tersor/base/memory.h"
 #include "tersor/sparse/rows.h"
 
 namespace tersor::sparse {
@@ -49,13 +50,18 @@ class TERSOR_API SpmmPanels {
     int64_t groups;
     size_t group, entry;
   };
-  void pack(const SparseRows& w, int64_t block);
+  struct Entries {
+    std::vector<uint16_t> index;
+    std::vector<float> values;
+  };
+  void pack(const SparseRows& w, int64_t block, Entries& entries);
 
   int64_t rows_, depth_;
   SpmmTiling tiling_;
   std::vector<Place> places_;  // [blocks][tiles]
-  std::vector<uint16_t> counts_, group_rows_, index_;
-  std::vector<float> values_;
+  std::vector<uint16_t> counts_, group_rows_;
+  // Streamed through by every product: huge pages, where they are large.
+  Buffer index_, values_;
 };
 
 // Rows of a block, of 640 at most: few enough for their sums to stay in L2, and as many blocks as

@@ -97,6 +97,7 @@ class SpmmInt8Plan:
         depth: typing.SupportsInt | typing.SupportsIndex = 0,
         together: typing.SupportsInt | typing.SupportsIndex = 0,
         width: typing.SupportsInt | typing.SupportsIndex = 0,
+        quads: bool | None = None,
     ) -> None: ...
     def multiply(
         self,
