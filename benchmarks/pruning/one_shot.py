@@ -33,6 +33,7 @@ CASES = [
 METHODS = {
     "magnitude": {"method": "magnitude", "reestimate": "never"},
     "magnitude, re-estimated": {"method": "magnitude", "reestimate": "always"},
+    "lamp, re-estimated": {"method": "lamp", "reestimate": "always"},
     "second-order": {"method": "second-order"},
 }
 

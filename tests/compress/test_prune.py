@@ -121,6 +121,18 @@ def test_reestimation_helps_magnitudes_and_is_rarely_taken_after_a_refit():
     assert noise(graph, refitted.graph, fresh) < noise(graph, some.graph, fresh)
 
 
+def test_layer_adaptive_magnitudes_do_not_see_the_scale_of_a_layer():
+    graph = network()
+    wanted = prune(graph, None, 0.6, method="lamp").masks
+    edge = next(e for e in graph.edges if e.name == "block1.a.weight")
+    for node in graph.nodes:
+        if node.name == "block1.a":
+            graph.set_constant(node.inputs[1], np.float32(8) * np.asarray(edge.constant))
+    got = prune(graph, None, 0.6, method="lamp").masks
+    for name, mask in wanted.items():
+        np.testing.assert_array_equal(got[name], mask)
+
+
 def test_networks_without_biases_and_without_samples():
     graph = network(bias=False)
     done = prune(graph, images(), 0.5)
@@ -156,7 +168,14 @@ def test_threads_give_the_same_bytes():
     assert parts[0] == parts[1]
 
 
-@pytest.mark.parametrize("recipe", ["int8", "w4a8", "w4a32", "w3a32", "w8a32", "fp16", "bf16"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        *("int8", "w4a8", "w4a32", "w3a32", "w8a32", "int8-dynamic", "fp16", "bf16"),
+        {"values": "w4a32", "float_zero_point": True},
+        {"values": "w4a32", "rounding": "nearest"},
+    ],
+)
 @pytest.mark.parametrize("structure", ["unstructured", "1x4", "2:4"])
 def test_pruned_weights_stay_zero_through_quantization(recipe, structure, tmp_path):
     x = images()

@@ -239,7 +239,9 @@ def test_refusals(plain):
     with pytest.raises(tersor.UnsupportedError, match="must be called once"):
         tk.prepare_qat(twice)
     half = keras.Sequential([keras.Input((4,)), layers.Dense(2, dtype="mixed_bfloat16", name="fc")])
-    with pytest.raises(tersor.UnsupportedError, match="layer 'fc' must compute in float32, got bfloat"):
+    with pytest.raises(
+        tersor.UnsupportedError, match="layer 'fc' must compute in float32, got bfloat"
+    ):
         tk.prepare_qat(half)
     with pytest.raises(ValueError, match="QuantizationSchedule: observe must be"):
         tk.QuantizationSchedule(observe=1.5)

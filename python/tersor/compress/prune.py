@@ -17,6 +17,7 @@ from ..graph import Graph
 from ..pruning import (
     block_mask,
     global_masks,
+    lamp_scores,
     nm_mask,
     select_layers,
     weight_activation_scores,
@@ -40,7 +41,7 @@ from .prune_layer import (
 from .repair import most_samples
 from .walk import Walk
 
-METHODS = ("second-order", "magnitude")
+METHODS = ("second-order", "magnitude", "lamp")
 REESTIMATE = ("improves", "always", "never")
 # Samples that the sensitivity of layers is measured on: more change no layer's share by a percent.
 _FEW = 256
@@ -108,7 +109,7 @@ def prune(
     graph : Graph
         A float network. Not changed.
     data : array, path, mapping of arrays, or iterable of batches
-        Unlabeled samples, about 1,000; may be None for "magnitude".
+        Unlabeled samples, about 1,000; may be None for "magnitude" and "lamp".
     sparsity : float, default 0.5
         Share of the weights (or blocks) of all pruned layers together, in [0, 1). N:M has its own.
     structure : str, default "unstructured"
@@ -116,8 +117,10 @@ def prune(
         output; or ``"2:4"``: at most 2 of every 4 consecutive weights of a row.
     exclude : sequence of str
         Patterns with ``*`` and ``?`` on the names of nodes or of their weights.
-    method : {"second-order", "magnitude"}
-        "magnitude" drops the smallest weights of all layers together and changes no others.
+    method : {"second-order", "magnitude", "lamp"}
+        "magnitude" drops the smallest weights of all layers together (blocks: of each layer) and
+        changes no others; "lamp" the same with layer-adaptive magnitudes, which do not depend on
+        the scales that folded BatchNorms give to layers.
     reestimate : {"improves", "always", "never"}
         Restore mean and scale of every output channel, as re-estimating BatchNorm does: where that
         lowers the error on the samples (after a refit it rarely does), everywhere, or nowhere.
@@ -181,7 +184,7 @@ def prune(
             cuts = _shares(plain, todo, batches, cut, report)
             layers, rescaled = _prune_in_order(plain, todo, batches, cuts, None, reestimate, report)
         else:
-            kept = _magnitude_masks(plain, todo, cut)
+            kept = _magnitude_masks(plain, todo, cut, method)
             layers, rescaled = _prune_in_order(plain, todo, batches, {}, kept, reestimate, report)
     out: Any = plain
     for node in plain.nodes:
@@ -355,14 +358,17 @@ def _prune_in_order(
     return done, rescaled
 
 
-def _magnitude_masks(graph: Any, todo: list[int], cut: Cut) -> dict[str, NDArray[np.bool_]]:
+def _magnitude_masks(
+    graph: Any, todo: list[int], cut: Cut, method: str
+) -> dict[str, NDArray[np.bool_]]:
     """The largest weights, or blocks, of all layers together."""
     nodes = [graph.nodes[i] for i in todo]
     weights = [np.asarray(graph.edges[n.inputs[1]].constant) for n in nodes]
     if cut.n_m is not None:
         masks = [nm_mask(w, *cut.n_m, axis=tuple(range(1, w.ndim))) for w in weights]
     elif cut.block == (1, 1):
-        masks = global_masks(weights, cut.sparsity)
+        scores = [lamp_scores(w) for w in weights] if method == "lamp" else weights
+        masks = global_masks(scores, cut.sparsity)
     else:
         masks = [block_mask(w, cut.sparsity, cut.block) for w in weights]
     return {node.name: mask for node, mask in zip(nodes, masks, strict=True)}

@@ -5,6 +5,7 @@ Native half: ``cpp/tersor/graph/weight_codes.h``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from ..graph import Graph
 from .layer_format import LayerFormat
 from .recipe import Recipe
 
+# Share of zeros above which a weight counts as pruned.
+_CHANCE = 0.02
 _WEIGHTED = {"conv", "conv_transpose", "dense", "matmul"}
 _LARGEST_HALF, _LEAST_HALF = 65504.0, 2.0**-14  # finite, and with all its digits
 _STORAGE = {"fp16": "float16", "bf16": "bfloat16"}
@@ -32,7 +35,8 @@ def layer_formats(graph: Any, recipe: Recipe) -> dict[str, LayerFormat]:
     Returns
     -------
     dict of str to LayerFormat
-        By name, every node.
+        By name, every node. Weights that were pruned get no float zero points, which would turn
+        their zeros into something else.
 
     Raises
     ------
@@ -41,10 +45,21 @@ def layer_formats(graph: Any, recipe: Recipe) -> dict[str, LayerFormat]:
     """
     formats = list(recipe.layers.values())
     chosen = _core.graph.match_layers(graph, list(recipe.layers))
-    return {
-        node.name: recipe.format if i < 0 else formats[i]
-        for node, i in zip(graph.nodes, chosen, strict=True)
-    }
+    found = {}
+    for node, i in zip(graph.nodes, chosen, strict=True):
+        layer = recipe.format if i < 0 else formats[i]
+        if layer.float_zero_point and _is_pruned(graph, node):
+            layer = replace(layer, float_zero_point=False)
+        found[node.name] = layer
+    return found
+
+
+def _is_pruned(graph: Any, node: Any) -> bool:
+    """Whether a weight has more zeros than chance gives."""
+    if node.op not in _WEIGHTED:
+        return False
+    weight = graph.edges[node.inputs[1]].constant
+    return weight is not None and bool(np.mean(np.asarray(weight) == 0) > _CHANCE)
 
 
 def layer_names(graph: Graph) -> dict[str, list[str]]:
