@@ -71,10 +71,14 @@ def _outputs(
 ) -> _Channels | None:
     """Statistics of a node's output before the activation that is part of it."""
     if node.op == "batch_norm":
+        if not all(edges[i].is_constant for i in node.inputs[1:3]):
+            return None
         gamma, beta = (np.asarray(edges[i].constant, np.float64) for i in node.inputs[1:3])
         return _Channels(beta, gamma**2)
     if node.op == "add":
-        first, second = (known.get(i) or _constant(edges[i]) for i in node.inputs)
+        first, second = (
+            known.get(i) or _constant(edges[i], edges[node.outputs[0]]) for i in node.inputs
+        )
         if first is None or second is None:
             return None
         return _Channels(first.mean + second.mean, first.variance + second.variance)
@@ -93,16 +97,19 @@ def _outputs(
         return _through(data, function, _bounds(node))
     if node.op == "reshape":
         return _flattened(edges[node.inputs[0]], edges[node.outputs[0]], data)
-    return data if node.op in ("avg_pool", "reduce_mean", "identity", "resize") else None
+    if node.op == "reduce_mean":
+        rank = len(edges[node.inputs[0]].shape)
+        return None if {0, 1} & {axis % rank for axis in node.attributes["axes"]} else data
+    return data if node.op in ("avg_pool", "identity", "resize") else None
 
 
-def _constant(edge: Any) -> _Channels | None:
-    """A constant per channel."""
+def _constant(edge: Any, like: Any) -> _Channels | None:
+    """A constant per channel of an edge."""
     if not edge.is_constant:
         return None
     values = np.asarray(edge.constant, np.float64)
-    per_channel = values.ndim > 1 and values.size == values.shape[-values.ndim + 1]
-    if values.size != 1 and not per_channel:
+    same_rank = values.ndim == len(like.shape) > 1
+    if values.size != 1 and not (same_rank and values.size == values.shape[1]):
         return None
     return _Channels(values.ravel(), np.zeros(values.size))
 
