@@ -191,6 +191,43 @@ def test_pruned_weights_stay_zero_through_quantization(recipe, structure, tmp_pa
         assert (np.float32(values)[~done.masks[name]] == 0).all(), name
 
 
+def test_recipes_prune_first(tmp_path):
+    graph, x = network(), images()
+    recipe = {"values": "int8", "pruning": {"sparsity": 0.6, "structure": "1x4"}}
+    model = tersor.compress(graph, recipe=recipe, calibration=iter([x[:48], x[48:]]))
+    assert model.notes["pruning"]["samples"] == 96
+    model.save(tmp_path / "pruned.tersor")
+    loaded = tersor.load(tmp_path / "pruned.tersor")
+    assert loaded.recipe == tersor.Recipe.parse(recipe)
+    assert tersor.Recipe.from_yaml(loaded.recipe.to_yaml()) == loaded.recipe
+    pruned = prune(graph, x, 0.6, structure="1x4")
+    for name, edge in weights(loaded.graph).items():
+        assert (np.asarray(edge.constant)[~pruned.masks[name]] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("pruning", "error", "text"),
+    [
+        ({"sparsity": 1.5}, ValueError, r"recipe pruning: sparsity must be in \[0, 1\), got 1.5"),
+        ({"sparsity": "half"}, TypeError, "sparsity must be a number, got 'half'"),
+        ({"exclude": "conv1"}, TypeError, "exclude must be a list of patterns, got 'conv1'"),
+        ({"samples": 0}, ValueError, "samples must be an integer >= 1, got 0"),
+        ({"spars": 0.5}, ValueError, "recipe pruning.*spars"),
+        (0.5, TypeError, "recipe: pruning must be a mapping, got 0.5"),
+    ],
+)
+def test_recipes_check_pruning(pruning, error, text):
+    with pytest.raises(error, match=text):
+        tersor.Recipe.parse({"values": "fp32", "pruning": pruning})
+
+
+def test_pruning_needs_samples_and_a_float_network():
+    with pytest.raises(ValueError, match="calibration must be given for pruning"):
+        tersor.compress(network(), recipe={"values": "fp32", "pruning": {"sparsity": 0.5}})
+    with pytest.raises(ValueError, match="pruning needs other values than 'keep'"):
+        tersor.Recipe.parse({"values": "keep", "pruning": {}})
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.lists(st.floats(0, 10), min_size=1, max_size=5), min_size=1, max_size=3),

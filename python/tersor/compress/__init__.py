@@ -14,6 +14,7 @@ from .model import CompressedModel
 from .pipeline import compress
 from .post_training import QuantizedGraph, quantize_post_training
 from .prune import PrunedGraph, prune
+from .pruning_recipe import Pruning
 from .recipe import LayerFormat, RangeSearch, Recipe
 from .weight_formats import layer_names
 
@@ -32,6 +33,7 @@ __all__ = [
     "CompressedModel",
     "LayerFormat",
     "PrunedGraph",
+    "Pruning",
     "QuantizedGraph",
     "RangeSearch",
     "Recipe",

@@ -25,6 +25,8 @@ from .limits import check_askable, check_limits
 from .model import CompressedModel
 from .post_training import quantize_post_training
 from .progress import reporter
+from .prune import prune
+from .pruning_recipe import Pruning
 from .recipe import Recipe
 from .weight_noise import weight_agreement
 from .weight_only import quantize_weights
@@ -117,7 +119,13 @@ def compress(
         evaluate = check_evaluate(evaluate)
     prepare = Preprocess.parse(preprocess if preprocess is not None else graph.preprocess or None)
     with reporter(progress) as report:
-        model = _apply(graph, chosen, calibration, prepare, seed, time_budget, report)
+        plain, dropped = graph, dict[str, Any]()
+        if chosen.pruning is not None:
+            if calibration is not None and not hasattr(calibration, "__len__"):
+                calibration = list(calibration)  # every step must see the same samples
+            plain, dropped = _pruned(graph, chosen.pruning, calibration, prepare, seed, report)
+        model = _apply(plain, chosen, calibration, prepare, seed, time_budget, report)
+        model.notes |= dropped
         model.lineage |= {
             "parent": artifact.content_hash(graph),
             "tersor": _core.base.version(),
@@ -137,6 +145,37 @@ def compress(
         model.provenance["figures"] = figures
         check_limits(model, device, limits, figures)
     return model
+
+
+def _pruned(
+    graph: Graph,
+    pruning: Pruning,
+    calibration: Any,
+    preprocess: Preprocess | None,
+    seed: int,
+    report: Progress,
+) -> tuple[Graph, dict[str, Any]]:
+    """The float network without some of its weights, and a note about it."""
+    if pruning.needs_samples and calibration is None:
+        raise ValueError(
+            "compress: calibration must be given for pruning: an array of about 1,000 unlabeled "
+            "samples, got None"
+        )
+    done = prune(
+        graph,
+        calibration,
+        pruning.sparsity,
+        structure=pruning.structure,
+        exclude=pruning.exclude,
+        method=pruning.method,
+        reestimate=pruning.reestimate,
+        samples=pruning.samples,
+        preprocess=preprocess,
+        seed=seed,
+        progress=report,
+    )
+    note = {"sparsity": round(done.sparsity, 6), "samples": done.samples}
+    return done.graph, {"pruning": note}
 
 
 def _apply(

@@ -38,12 +38,11 @@ from .prune_layer import (
     prune_layer,
     rescale_layer,
 )
+from .pruning_recipe import METHODS, REESTIMATE
 from .repair import most_samples
 from .walk import Walk
 
-METHODS = ("second-order", "magnitude", "lamp")
-REESTIMATE = ("improves", "always", "never")
-# Samples that the sensitivity of layers is measured on: more change no layer's share by a percent.
+# Samples that the sensitivity of layers is measured on; weights are fitted to more.
 _FEW = 256
 _BATCH = 64
 _PASSES = 2
@@ -378,4 +377,4 @@ def _first(output: Any) -> NDArray[Any]:
     return np.asarray(output[0] if isinstance(output, tuple) else output)
 
 
-__all__ = ["METHODS", "REESTIMATE", "PrunedGraph", "prune"]
+__all__ = ["PrunedGraph", "prune"]

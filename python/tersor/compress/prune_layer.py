@@ -16,8 +16,8 @@ from ..runtime import Session
 from .repair import _alone, _observe, _parameters
 from .walk import Walk
 
-# Share of the Hessian's mean diagonal that keeps weights where they were: of ResNet-20's outputs on
-# unused images, 1e-3 and 1e-2 both lose more (1,024 samples; fewer samples want more).
+# Share of the Hessian's mean diagonal that keeps weights where they were. With 1,024 samples,
+# ResNet-20 loses more with 1e-3 at 50 and 90 % sparsity, and with 1e-2 at 75 %.
 _RIDGE = 3e-3
 
 

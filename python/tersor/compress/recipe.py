@@ -11,6 +11,7 @@ from typing import Any
 from ..base.schema import check_keys
 from ..base.yaml_file import format_yaml, parse_yaml, read_yaml
 from .layer_format import VALUES, LayerFormat, check_choice
+from .pruning_recipe import Pruning
 
 METHODS = ("mse", "minmax", "percentile", "entropy")
 _PERCENTILE = 0.9999
@@ -110,6 +111,9 @@ class Recipe:
         A scale per output of int8 convolutions with 8-bit weights; one for the layer otherwise.
     samples : int, default 512
         Calibration samples used at most.
+    pruning : Pruning or mapping, optional
+        Weights that are dropped first, such as ``{"sparsity": 0.75, "structure": "1x4"}``
+        (:class:`Pruning`); they stay 0 in all `values`.
 
     Raises
     ------
@@ -141,8 +145,12 @@ class Recipe:
     rounding: str | None = None
     conv_per_channel: bool = True
     samples: int = 512
+    pruning: Pruning | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "pruning", Pruning.parse(self.pruning))
+        if self.pruning is not None and self.values == "keep":
+            raise ValueError("recipe: pruning needs other values than 'keep'")
         check_choice(self.values, VALUES, "recipe values")
         self._check_types()
         if not self.name:
@@ -288,7 +296,7 @@ class Recipe:
                 document[key] = value
         if "layers" in document:
             document["layers"] = {p: layer.to_plain() for p, layer in self.layers.items()}
-        for key in ("activations", "weights"):
+        for key in ("activations", "weights", "pruning"):
             if key in document:
                 document[key] = document[key].to_dict()
         return document
@@ -360,4 +368,4 @@ _TYPES: tuple[tuple[str, type, str], ...] = (
 )
 
 
-__all__ = ["LayerFormat", "RangeSearch", "Recipe"]
+__all__ = ["LayerFormat", "Pruning", "RangeSearch", "Recipe"]
