@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         MSELogitsLoss,
         RelationalLoss,
     )
+    from .pruning import PruningCallback
     from .qat import QuantizationSchedule, finalize, prepare_qat, set_qat_phase
     from .quantizers import FakeQuantize
 
@@ -29,6 +30,7 @@ _EXPORTS: dict[str, str] = {
     "KDLoss": "losses",
     "KLLoss": "losses",
     "MSELogitsLoss": "losses",
+    "PruningCallback": "pruning",
     "QuantizationSchedule": "qat",
     "RelationalLoss": "losses",
     "finalize": "qat",
@@ -45,6 +47,7 @@ __all__ = [
     "KDLoss",
     "KLLoss",
     "MSELogitsLoss",
+    "PruningCallback",
     "QuantizationSchedule",
     "RelationalLoss",
     "finalize",

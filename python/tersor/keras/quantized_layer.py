@@ -7,6 +7,7 @@ from typing import Any
 import keras  # type: ignore[import-untyped]
 from keras import ops
 
+from ..pruning.network_masks import is_pruned
 from .quantizers import (
     FakeQuantize,
     WeightRounding,
@@ -69,11 +70,14 @@ class QuantizedLayer(keras.layers.Layer):  # type: ignore[misc]
         self.ends = ends
         self.activation = activation
         self.norm_frozen = False
+        self.kept: Any = None  # of pruned weights, which stay 0
 
     def build(self, input_shape: Any) -> None:
         """Build both layers."""
         if not self.inner.built:
             self.inner.build(input_shape)
+        elif is_pruned(as_array(self.inner.kernel)):
+            self.kept = as_array(self.inner.kernel) != 0
         if self.norm is not None and not self.norm.built:
             self.norm.build(self.inner.compute_output_shape(input_shape))
         if self.rounding.learned:
@@ -243,7 +247,8 @@ class QuantizedLayer(keras.layers.Layer):  # type: ignore[misc]
         return ops.reshape(scale, () if self.rounding.channels is None else (-1,))
 
     def _kernel(self) -> Any:
-        return self.inner.kernel.value
+        kernel = self.inner.kernel.value
+        return kernel if self.kept is None else kernel * ops.cast(self.kept, kernel.dtype)
 
     def _bias(self) -> Any:
         return self.inner.bias.value if self.inner.use_bias else None

@@ -9,6 +9,7 @@ from .masks import (
     mask_from_scores,
     nm_mask,
 )
+from .network_masks import network_masks
 from .schedules import ConstantSchedule, IterativeSchedule, PolynomialSchedule
 from .scores import (
     lamp_scores,
@@ -29,6 +30,7 @@ __all__ = [
     "magnitude_mask",
     "mask_from_scores",
     "movement_scores",
+    "network_masks",
     "nm_mask",
     "random_scores",
     "select_layers",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .kd import KDLoss, KLLoss
     from .mse import FeatureLoss, MSELogitsLoss
     from .network_module import NetworkModule, to_torch
+    from .pruner import Pruner
     from .qat import finalize, prepare_qat, set_qat_phase
     from .relational import RelationalLoss
     from .separable_conv import SeparableConv, separable_errors, to_depthwise_separable
@@ -28,6 +29,7 @@ _EXPORTS: dict[str, str] = {
     "KLLoss": "kd",
     "MSELogitsLoss": "mse",
     "NetworkModule": "network_module",
+    "Pruner": "pruner",
     "RelationalLoss": "relational",
     "SeparableConv": "separable_conv",
     "finalize": "qat",
@@ -68,6 +70,7 @@ __all__ = [
     "KLLoss",
     "MSELogitsLoss",
     "NetworkModule",
+    "Pruner",
     "RelationalLoss",
     "SeparableConv",
     "finalize",

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..base.error import UnsupportedError
 from ..compress.trained_graph import LAYERS, weight_form
+from ..pruning.network_masks import is_pruned
 from .captured import Captured, region
 from .fake_quantize import ActivationQuantizer, WeightQuantizer
 from .prepared_module import PreparedModule
@@ -216,6 +217,14 @@ class Builder:
             node = self._graph.create_node("get_attr", origin)
         return self._round(edge, node)
 
+    def _kept(self, weight: Any) -> torch.Tensor | None:
+        """The mask of a pruned weight."""
+        name = str(weight.target) if isinstance(weight, fx.Node) else ""
+        if not _has(self._network.template, name):
+            return None
+        value = _get(self._network.template, name).detach()
+        return value != 0 if is_pruned(value.cpu()) else None
+
     def _literal(self, name: str, value: torch.Tensor) -> str:
         """Keep a tensor that is no part of the module; returns its name."""
         literals = self._owners["literals"]
@@ -260,7 +269,13 @@ class Builder:
             )
         source, target = self._quantizer(node.inputs[0]), self._quantizer(node.outputs[0])
         layer = QuantizedLayer(
-            node.op, node.attributes, self._weight_quantizer(node), source, target, norm
+            node.op,
+            node.attributes,
+            self._weight_quantizer(node),
+            source,
+            target,
+            norm,
+            self._kept(weight),
         )
         layers = self._owners["layers"]
         own = _identifier(self._edges[node.outputs[0]].name, layers)

@@ -68,7 +68,11 @@ class QuantizedLayer(nn.Module):
     source, target : ActivationQuantizer
         Of the edges before and after; owned by the network.
     norm : Norm, optional
+    kept : torch.Tensor of bool, optional
+        False for weights that pruning dropped: they stay 0.
     """
+
+    kept: torch.Tensor | None
 
     def __init__(
         self,
@@ -78,8 +82,11 @@ class QuantizedLayer(nn.Module):
         source: ActivationQuantizer,
         target: ActivationQuantizer,
         norm: Norm | None,
+        kept: torch.Tensor | None = None,
     ) -> None:
         super().__init__()
+        # Of the weight's dtype: a product needs no conversion then.
+        self.register_buffer("kept", None if kept is None else kept.float())
         self.kind = kind
         self.attributes = dict(attributes)
         self.activation = str(attributes.get("activation", "none"))
@@ -250,7 +257,7 @@ class QuantizedLayer(nn.Module):
 
     def _weight(self, weight: torch.Tensor | None, gamma: torch.Tensor | None) -> torch.Tensor:
         if weight is not None:
-            return weight
+            return weight if self.kept is None else weight * self.kept
         assert gamma is not None
         shape = [gamma.numel()] + [1] * (1 + len(self.attributes["strides"]))
         return torch.ones(shape, device=gamma.device)
@@ -313,6 +320,13 @@ class QuantizedLayer(nn.Module):
             if o - c < 0:
                 y = y.narrow(2 + d, 0, y.shape[2 + d] + o - c)
         return y
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        """Take the mask of a checkpoint, also where the weight had no zeros yet."""
+        kept = state.get(f"{prefix}kept")
+        if kept is not None and self.kept is None:
+            self.kept = torch.ones_like(kept)
+        super()._load_from_state_dict(state, prefix, *rest)
 
     def extra_repr(self) -> str:
         """Return the settings, for printing."""

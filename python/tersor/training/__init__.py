@@ -16,6 +16,7 @@ from .fit import fit
 from .history import History
 from .logs import CsvLog, TensorBoardLog, WandbLog
 from .progress import ProgressBar
+from .pruning_schedule import NetworkSlimming, PruningSchedule
 from .quantization_schedule import QuantizationSchedule
 from .state import TrainingState
 
@@ -26,7 +27,9 @@ __all__ = [
     "DistillationCallback",
     "EarlyStopping",
     "History",
+    "NetworkSlimming",
     "ProgressBar",
+    "PruningSchedule",
     "QuantizationSchedule",
     "Shared",
     "TensorBoardLog",

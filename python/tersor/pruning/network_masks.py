@@ -1,0 +1,181 @@
+"""Masks of all layers of a network together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _core
+from .masks import block_mask, global_masks, magnitude_mask, mask_from_scores, nm_mask
+
+SCOPES = ("global", "layer")
+# A layer with fewer exact zeros than this share was not pruned: zeros also come from underflow.
+_PRUNED_SHARE = 0.05
+
+
+def network_masks(
+    weights: Mapping[str, ArrayLike],
+    sparsity: float,
+    *,
+    structure: str = "unstructured",
+    scope: str = "global",
+    scores: Mapping[str, ArrayLike] | None = None,
+) -> dict[str, NDArray[np.bool_]]:
+    """Choose what every layer keeps.
+
+    Parameters
+    ----------
+    weights : mapping of str to array-like of float32, shape (outputs, ...)
+    sparsity : float
+        Share of weights (or blocks) to drop, in [0, 1]. ``n:m`` has its own: it is taken from
+        ``sparsity >= 1 - n / m`` on.
+    structure : str, default "unstructured"
+        Or blocks such as ``"1x4"``, rows times columns of the weight as a matrix of a row per
+        output; or ``"2:4"``: at most 2 of every 4 consecutive weights of a row.
+    scope : {"global", "layer"}
+        The share counts over all layers together, or in each.
+    scores : mapping of str to array-like of float32, optional
+        Instead of magnitudes, of the same shapes; the highest stay.
+
+    Returns
+    -------
+    dict of str to ndarray of bool
+        True where kept.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range or a value is NaN.
+
+    Examples
+    --------
+    >>> network_masks({"a": [[1.0, -5.0]], "b": [[3.0, 0.5]]}, 0.5)
+    {'a': array([[False,  True]]), 'b': array([[ True, False]])}
+    """
+    if scope not in SCOPES:
+        raise ValueError(f"network_masks: scope must be global or layer, got {scope!r}")
+    if not 0 <= sparsity <= 1:
+        raise ValueError(f"network_masks: sparsity must be in [0, 1], got {sparsity}")
+    arrays = {name: np.asarray(w, np.float32, order="C") for name, w in weights.items()}
+    rated = None
+    if scores is not None:
+        rated = {name: np.asarray(scores[name], np.float32, order="C") for name in arrays}
+        for name, w in arrays.items():
+            if rated[name].shape != w.shape:
+                raise ValueError(
+                    f"network_masks: scores[{name!r}] must have shape {w.shape}, got "
+                    f"{rated[name].shape}"
+                )
+    kind, first, second = parse_structure(structure)
+    if kind == "n:m":
+        if sparsity < 1 - first / second:
+            return {name: np.ones(w.shape, np.bool_) for name, w in arrays.items()}
+        return {
+            name: nm_mask(
+                w,
+                first,
+                second,
+                axis=tuple(range(1, w.ndim)),
+                scores=None if rated is None else rated[name],
+            )
+            for name, w in arrays.items()
+        }
+    if kind == "blocks":
+        return _blocks(arrays, sparsity, (first, second), scope, rated)
+    if scope == "global":
+        chosen = global_masks(list((rated or arrays).values()), sparsity, absolute=rated is None)
+        return dict(zip(arrays, chosen, strict=True))
+    if rated is None:
+        return {name: magnitude_mask(w, sparsity) for name, w in arrays.items()}
+    return {name: mask_from_scores(s, sparsity) for name, s in rated.items()}
+
+
+def parse_structure(structure: str) -> tuple[str, int, int]:
+    """Read the name of a structure.
+
+    Parameters
+    ----------
+    structure : str
+        "unstructured", rows times columns of a block ("1x4"), or n:m ("2:4").
+
+    Returns
+    -------
+    kind : {"unstructured", "blocks", "n:m"}
+    first, second : int
+        Rows and columns, or n and m; 1 and 1 for single weights.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> parse_structure("2:4")
+    ('n:m', 2, 4)
+    """
+    if structure == "unstructured":
+        return "unstructured", 1, 1
+    found = re.fullmatch(r"([1-9]\d{0,3})([x:])([1-9]\d{0,3})", str(structure))
+    if found:
+        first, second = int(found[1]), int(found[3])
+        if found[2] == "x":
+            return "blocks", first, second
+        if first <= second:
+            return "n:m", first, second
+    raise ValueError(
+        f'structure must be "unstructured", blocks such as "1x4", or n:m such as "2:4", got '
+        f"{structure!r}"
+    )
+
+
+def is_pruned(w: ArrayLike) -> bool:
+    """Return whether a weight has the zeros of pruning: 5 % of its values or more, but not all.
+
+    Training after pruning holds the zeros of such weights.
+
+    Parameters
+    ----------
+    w : array-like
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_pruned([0.0, 0.0, 1.0]), is_pruned([0.0, 0.0]), is_pruned([1.0, 2.0])
+    (True, False, False)
+    """
+    values = np.asarray(w)
+    zeros = values.size - int(np.count_nonzero(values))
+    return max(1, _PRUNED_SHARE * values.size) <= zeros < values.size
+
+
+def _blocks(
+    arrays: Mapping[str, NDArray[np.float32]],
+    sparsity: float,
+    block: tuple[int, int],
+    scope: str,
+    rated: Mapping[str, NDArray[np.float32]] | None,
+) -> dict[str, NDArray[np.bool_]]:
+    if scope == "layer":
+        return {
+            name: block_mask(w, sparsity, block, scores=None if rated is None else rated[name])
+            for name, w in arrays.items()
+        }
+    kind = "l2" if rated is None else "sum"
+    matrices = {name: w.reshape(len(w), -1) for name, w in (rated or arrays).items()}
+    blocks = [_core.pruning.block_scores(m, *block, kind) for m in matrices.values()]
+    kept = _core.pruning.kept_count("network_masks", sum(b.size for b in blocks), sparsity)
+    chosen = _core.pruning.keep_highest("network_masks", blocks, kept, False)
+    return {
+        name: _core.pruning.expand_blocks(c, *m.shape, *block).reshape(arrays[name].shape)
+        for (name, m), c in zip(matrices.items(), chosen, strict=True)
+    }
+
+
+__all__ = ["SCOPES", "is_pruned", "network_masks", "parse_structure"]
