@@ -284,6 +284,7 @@ class _Builder:
         for source, copy in zip(parts, own, strict=True):
             copy.set_weights(source.get_weights())
             self._network._copied.append((source, copy))
+        made.hold_zeros()
         made.start_scales(for_good=False)
         self._network._trained[node.name] = made
         return made

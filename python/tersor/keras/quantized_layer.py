@@ -76,8 +76,6 @@ class QuantizedLayer(keras.layers.Layer):  # type: ignore[misc]
         """Build both layers."""
         if not self.inner.built:
             self.inner.build(input_shape)
-        elif is_pruned(as_array(self.inner.kernel)):
-            self.kept = as_array(self.inner.kernel) != 0
         if self.norm is not None and not self.norm.built:
             self.norm.build(self.inner.compute_output_shape(input_shape))
         if self.rounding.learned:
@@ -92,6 +90,11 @@ class QuantizedLayer(keras.layers.Layer):  # type: ignore[misc]
         return self.add_weight(
             shape=shape, initializer="zeros", trainable=trainable, name=name, dtype="float32"
         )
+
+    def hold_zeros(self) -> None:
+        """Keep the zeros of a kernel that was pruned, from now on."""
+        kernel = as_array(self.inner.kernel)
+        self.kept = kernel != 0 if is_pruned(kernel) else None
 
     def start_scales(self, *, for_good: bool = True) -> None:
         """Let learned scales begin where the squared error of the weight is least.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -87,7 +87,7 @@ class PruningSchedule(Callback):
     def fingerprint(self) -> dict[str, Any]:
         """Return the settings."""
         schedule: Any = self.schedule
-        known = asdict(schedule) if is_dataclass(schedule) else repr(schedule)
+        known = dict(vars(schedule)) if is_dataclass(schedule) else repr(schedule)
         options = {
             k: list(v) if isinstance(v, Sequence) and not isinstance(v, str) else v
             for k, v in self.options.items()
