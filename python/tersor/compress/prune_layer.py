@@ -20,6 +20,8 @@ from .walk import Walk
 # ResNet-20 loses more with 1e-3 at 50 and 90 % sparsity, and with 1e-2 at 75 %.
 _RIDGE = 3e-3
 
+_Batch = tuple[NDArray[Any], NDArray[Any], NDArray[Any] | float]
+
 
 @dataclass(frozen=True)
 class PrunedLayer:
@@ -77,6 +79,7 @@ class LayerSamples:
         self.node = graph.nodes[index]
         self.weight, self.bias = _parameters(graph, self.node)
         self._graph, self._exact, self._changed = graph, exact, changed
+        self._batches: list[_Batch] | None = None  # looked at several times
         self._input = graph.edges[self.node.inputs[0]].name
         self._layer = _alone(graph, self.node, threads)
         self._beside, self.relu = _what_follows(graph, index)
@@ -90,8 +93,13 @@ class LayerSamples:
         session.update_weights(self.bias.name, np.ascontiguousarray(bias, np.float32))
         return session
 
-    def __iter__(self) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any] | float]]:
+    def __iter__(self) -> Iterator[_Batch]:
         """Inputs, wanted sums, and the other side of the sum, batch by batch."""
+        if self._batches is None:
+            self._batches = list(self._compute())
+        return iter(self._batches)
+
+    def _compute(self) -> Iterator[_Batch]:
         for right, got in zip(self._exact.values, self._changed.values, strict=True):
             wanted = self._layer(right[self._input])
             beside: NDArray[Any] | float = 0.0
