@@ -427,6 +427,14 @@ Channels find_channels(const Graph& graph, const std::vector<std::string>& exclu
       throw GraphError(message("find_channels: graph must be a float network (channels go before ",
                                "quantization), got a quantized edge ", edge.name));
   }
+  for (const std::string& pattern : excluded) {
+    const auto matches = [&](const Node& node) {
+      return is_layer(node.op) && matches_node(graph, node, pattern);
+    };
+    if (std::none_of(graph.nodes().begin(), graph.nodes().end(), matches))
+      throw ValueError(message("find_channels: excluded must match layers, got '", pattern, "'",
+                               hint_for(graph, pattern)));
+  }
   return Finder(graph, excluded).run();
 }
 

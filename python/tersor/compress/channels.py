@@ -175,10 +175,8 @@ def prune_channels(
     >>> small = tersor.compress.prune_channels(graph, images, latency=0.6)  # doctest: +SKIP
     >>> small.summary()                                                        # doctest: +SKIP
     """
-    budget = _budget({"macs": macs, "parameters": parameters, "latency": latency, "keep": keep})
+    budget = budget_of(macs=macs, parameters=parameters, latency=latency, keep=keep)
     check_choice(criterion, CRITERIA, "prune_channels: criterion")
-    if isinstance(multiple, bool) or not isinstance(multiple, (int, np.integer)) or multiple < 1:
-        raise ValueError(f"prune_channels: multiple must be an integer >= 1, got {multiple!r}")
     channels = find_channels(graph, excluded=exclude)
     if not channels.units:
         why = "; ".join(channels.fixed[:3]) or "it has no layer"
@@ -205,22 +203,31 @@ def prune_channels(
                 graph, channels, classes, batches, threads=threads, progress=report
             )
             weigh_by_outputs(graph, orders, _head(batches, _FEW), threads)
-        name, share = budget
-        if name == "keep":
-            mask = _same_share(orders, share, multiple, len(channels.units))
-        else:
-            plan = RemovalPlan(
-                graph, channels, orders, multiple, "parameters" if name == "parameters" else "macs"
-            )
-            mask = _fit(graph, channels, plan, name, share, threads)
+        mask = choose_units(graph, channels, orders, budget, multiple, threads)
         small = remove_channels(graph, channels, mask)
         if refit:
             kept = _kept_places(graph, channels, mask)
             refit_network(graph, small, kept, batches, threads=threads, progress=report)
-    return _result(graph, small, channels, mask, name == "latency", threads)
+    return _result(graph, small, channels, mask, budget[0] == "latency", threads)
 
 
-def _budget(given: dict[str, float | None]) -> tuple[str, float]:
+def budget_of(**given: float | None) -> tuple[str, float]:
+    """Return the one budget that is given, checked.
+
+    Parameters
+    ----------
+    **given : float or None
+        Shares by name.
+
+    Returns
+    -------
+    (str, float)
+
+    Raises
+    ------
+    ValueError
+        If none or several are given, or one is not in (0, 1).
+    """
     named = {name: value for name, value in given.items() if value is not None}
     if len(named) != 1:
         raise ValueError(
@@ -231,6 +238,47 @@ def _budget(given: dict[str, float | None]) -> tuple[str, float]:
     if not 0 < value < 1:
         raise ValueError(f"prune_channels: {name} must be a share in (0, 1), got {value}")
     return name, float(value)
+
+
+def choose_units(
+    graph: Graph,
+    channels: Any,
+    orders: Sequence[RemovalOrder],
+    budget: tuple[str, float],
+    multiple: int,
+    threads: int,
+) -> NDArray[np.bool_]:
+    """Choose the units that stay under a budget.
+
+    Parameters
+    ----------
+    graph : Graph
+    channels : Channels
+    orders : sequence of RemovalOrder
+    budget : (str, float)
+        "macs", "parameters", "latency" or "keep", and a share.
+    multiple : int
+        Of which widths are kept.
+    threads : int
+        Of sessions whose latency is measured.
+
+    Returns
+    -------
+    ndarray of bool, shape (units,)
+
+    Raises
+    ------
+    ValueError
+        If the budget cannot be reached.
+    """
+    if isinstance(multiple, bool) or not isinstance(multiple, (int, np.integer)) or multiple < 1:
+        raise ValueError(f"prune_channels: multiple must be an integer >= 1, got {multiple!r}")
+    name, share = budget
+    if name == "keep":
+        return _same_share(orders, share, multiple, len(channels.units))
+    saved = "parameters" if name == "parameters" else "macs"
+    plan = RemovalPlan(graph, channels, orders, multiple, saved)
+    return _fit(graph, channels, plan, name, share, threads)
 
 
 def _preprocess_of(graph: Graph) -> Preprocess | None:
@@ -294,7 +342,9 @@ def _latencies(graphs: Sequence[Graph], threads: int) -> list[float]:
     """Median milliseconds of one sample, measured in turn."""
     calls: list[Callable[[], Any]] = []
     for graph in graphs:
-        session = Session(graph, threads)
+        twin = graph.clone()
+        twin.canonicalize()  # what is measured is what will run
+        session = Session(twin, threads)
         x = [_zeros(edge) for edge in graph.inputs]
         calls.append(lambda session=session, x=x: session(*x))  # type: ignore[misc]
     for call in calls * 3:
@@ -359,4 +409,4 @@ def _result(
     )
 
 
-__all__ = ["CRITERIA", "ShrunkNetwork", "prune_channels"]
+__all__ = ["CRITERIA", "ShrunkNetwork", "budget_of", "choose_units", "prune_channels"]

@@ -25,7 +25,7 @@ def find_channels(graph: Graph, *, excluded: Sequence[str] = ()) -> Any:
     graph : Graph
         A float network.
     excluded : sequence of str
-        Patterns (``*``, ``?``) over names of layers and origins of their weights.
+        Patterns (``*``, ``?``) over names of layers, their modules and their weights' origins.
 
     Returns
     -------
@@ -38,6 +38,8 @@ def find_channels(graph: Graph, *, excluded: Sequence[str] = ()) -> Any:
     ------
     GraphError
         If the network is quantized.
+    ValueError
+        If a pattern matches no layer.
 
     Examples
     --------

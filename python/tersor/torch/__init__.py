@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .attention import AttentionLoss
+    from .channel_pruning import prune_channels
     from .dkd import DKDLoss
     from .fake_quantize import FakeQuantize
     from .jsd import JSDLoss
@@ -34,6 +35,7 @@ _EXPORTS: dict[str, str] = {
     "SeparableConv": "separable_conv",
     "finalize": "qat",
     "prepare_qat": "qat",
+    "prune_channels": "channel_pruning",
     "separable_errors": "separable_conv",
     "set_qat_phase": "qat",
     "to_depthwise_separable": "separable_conv",
@@ -75,6 +77,7 @@ __all__ = [
     "SeparableConv",
     "finalize",
     "prepare_qat",
+    "prune_channels",
     "separable_errors",
     "set_qat_phase",
     "to_depthwise_separable",
