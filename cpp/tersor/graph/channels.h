@@ -36,7 +36,8 @@ struct Channels {
 // slices, pooling, depthwise and grouped convolutions, gates (squeeze-excite), transposes and
 // flattening. Where an operator mixes channels (normalisation over them, attention) or shows them
 // to the outside they stay, and so do those of layers that match a pattern of `excluded`
-// (name_pattern.h). GraphError if the network is quantized, ValueError where a pattern matches none.
+// (name_pattern.h). GraphError if the network is quantized, ValueError where a pattern matches no
+// layer.
 TERSOR_API Channels find_channels(const Graph& graph,
                                   const std::vector<std::string>& excluded = {});
 

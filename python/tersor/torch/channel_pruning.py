@@ -272,7 +272,7 @@ def _rebuilt(
 
 
 def _as_parameter(edge: Any, before: Any, parameter: torch.Tensor) -> NDArray[Any]:
-    """A constant in the form that the module has it in: PReLU's slopes gained axes, for instance."""
+    """A constant in the form that the module has it in: slopes of PReLU gained axes."""
     value, form = np.asarray(edge.constant), tuple(parameter.shape)
     if tuple(before.shape) == form:
         return value
@@ -281,7 +281,7 @@ def _as_parameter(edge: Any, before: Any, parameter: torch.Tensor) -> NDArray[An
     if tuple(before.shape) == form[::-1] and np.array_equal(
         np.asarray(before.constant).T, parameter.detach().numpy()
     ):
-        return value.T
+        return np.ascontiguousarray(value.T)
     raise UnsupportedError(f"{edge.origin} has another form in the captured network")
 
 
