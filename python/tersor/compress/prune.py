@@ -28,13 +28,12 @@ from .agreement import kl_divergence
 from .allocation import allocate_removals
 from .calibrate import Progress, network_batches
 from .layer_format import check_choice
+from .one_layer import observe_layer, own_parameters
 from .progress import reporter
 from .prune_layer import (
     Cut,
     LayerSamples,
     PrunedLayer,
-    observe_inputs,
-    own_bias,
     prune_layer,
     rescale_layer,
 )
@@ -279,7 +278,7 @@ def _shares(
         rows = w.reshape(groups, len(w) // groups, -1)
         moments = Moments(rows.shape[2], groups=groups, threads=threads)
         for known in walk.values:
-            observe_inputs(moments, node, w, known[edges[node.inputs[0]].name])
+            observe_layer(moments, node, w, known[edges[node.inputs[0]].name])
         trials, error = np.empty_like(rows), 0.0
         for g in range(groups):
             problem = normal_equations(moments, rows[g], group=g)
@@ -292,7 +291,7 @@ def _shares(
             trials[g], error = done.values, error + done.error
         trial.update_weights(weight.name, trials.reshape(w.shape))
         shift = np.einsum("goc,gc->go", rows - trials, moments.input_mean).reshape(-1)
-        bias = own_bias(graph, node)
+        _, bias = own_parameters(graph, node)
         if bias is not None:
             trial.update_weights(bias.name, np.float32(np.asarray(bias.constant) + shift))
         got = np.concatenate([trial.run_edges(known, [output])[output] for known in walk.values])

@@ -13,7 +13,7 @@ from .. import _core
 from ..graph import Graph
 from ..reconstruction import Moments, normal_equations, prune_matrix
 from ..runtime import Session
-from .repair import _alone, _observe, _parameters
+from .one_layer import layer_session, observe_layer, own_parameters
 from .walk import Walk
 
 # Share of the Hessian's mean diagonal that keeps weights where they were. With 1,024 samples,
@@ -77,21 +77,18 @@ class LayerSamples:
 
     def __init__(self, graph: Graph, index: int, exact: Walk, changed: Walk, threads: int) -> None:
         self.node = graph.nodes[index]
-        self.weight, self.bias = _parameters(graph, self.node)
+        self.weight, self.bias = own_parameters(graph, self.node)
         self._graph, self._exact, self._changed = graph, exact, changed
         self._batches: list[_Batch] | None = None  # looked at several times
         self._input = graph.edges[self.node.inputs[0]].name
-        self._layer = _alone(graph, self.node, threads)
+        self._layer = layer_session(graph, self.node, threads)
         self._beside, self.relu = _what_follows(graph, index)
 
     def layer_of(
         self, weight: NDArray[np.float32], bias: NDArray[np.float32], threads: int
     ) -> Session:
         """Return the layer, without its activation, with other weights."""
-        session = _alone(self._graph, self.node, threads)
-        session.update_weights(self.weight.name, np.ascontiguousarray(weight, np.float32))
-        session.update_weights(self.bias.name, np.ascontiguousarray(bias, np.float32))
-        return session
+        return layer_session(self._graph, self.node, threads, weight=weight, bias=bias)
 
     def __iter__(self) -> Iterator[_Batch]:
         """Inputs, wanted sums, and the other side of the sum, batch by batch."""
@@ -130,7 +127,7 @@ def prune_layer(samples: LayerSamples, cut: Cut, *, passes: int, threads: int) -
     rows = w.reshape(groups, len(w) // groups, -1)
     moments = Moments(rows.shape[2], groups=groups, outputs=rows.shape[1], threads=threads)
     for x, wanted, beside in samples:
-        _observe(moments, node, w, x, wanted - beside)
+        observe_layer(moments, node, w, x, wanted - beside)
     mask, values = np.empty(rows.shape, np.bool_), np.empty_like(rows)
     shift = np.zeros(rows.shape[:2], np.float32)
     error = 0.0
@@ -229,46 +226,6 @@ def _errors_after_relu(
             sums += np.square(lost).sum(axis=0, dtype=np.float64)
         count += len(t)
     return before / count, after / count
-
-
-def observe_inputs(moments: Moments, node: Any, w: NDArray[Any], x: NDArray[Any]) -> None:
-    """Add a batch of a layer's inputs to moments without targets.
-
-    Parameters
-    ----------
-    moments : Moments
-    node : Node
-        A convolution or dense layer.
-    w : ndarray
-        Its weight.
-    x : ndarray
-    """
-    if node.op == "dense":
-        moments.add(x)
-        return
-    rank = w.ndim - 2
-    moments.add_images(
-        x,
-        kernel=w.shape[2:],
-        strides=node.attributes.get("strides") or None,
-        dilations=node.attributes.get("dilations") or None,
-        pads=list(node.attributes.get("pads") or [0] * (2 * rank)),
-    )
-
-
-def own_bias(graph: Graph, node: Any) -> Any:
-    """Return the edge of a layer's bias, None where it has none that is its alone.
-
-    Parameters
-    ----------
-    graph : Graph
-    node : Node
-
-    Returns
-    -------
-    Edge or None
-    """
-    return _parameters(graph, node)[1]
 
 
 class _ReluFit:
@@ -404,8 +361,6 @@ __all__ = [
     "Cut",
     "LayerSamples",
     "PrunedLayer",
-    "observe_inputs",
-    "own_bias",
     "prune_layer",
     "rescale_layer",
 ]

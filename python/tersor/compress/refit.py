@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ..graph import Graph
 from ..runtime import Session
 from .calibrate import Progress
+from .one_layer import own_parameters
 from .prune_layer import Cut, LayerSamples, prune_layer
-from .repair import _alone, _parameters
 from .walk import Walk
 
 _PASSES = 3  # refits after the first that take into account what a ReLU cuts off
@@ -49,24 +49,16 @@ class ShrunkSamples(LayerSamples):
     ) -> None:
         super().__init__(whole, index, exact, changed, threads)
         self.node = small.nodes[index]
-        self.weight, self.bias = _parameters(small, self.node)
+        self.weight, self.bias = own_parameters(small, self.node)
         self._graph = small
         self._places = kept.get(whole.edges[whole.nodes[index].outputs[0]].name)
 
-    def __iter__(self) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any] | float]]:
-        for x, wanted, beside in super().__iter__():
+    def _compute(self) -> Iterator[Any]:
+        for x, wanted, beside in super()._compute():
             if self._places is not None:
                 axis, places = self._places
                 wanted = np.ascontiguousarray(np.take(wanted, places, axis))
             yield x, wanted, beside
-
-    def layer_of(
-        self, weight: NDArray[np.float32], bias: NDArray[np.float32], threads: int
-    ) -> Session:
-        session = _alone(self._graph, self.node, threads)
-        session.update_weights(self.weight.name, np.ascontiguousarray(weight, np.float32))
-        session.update_weights(self.bias.name, np.ascontiguousarray(bias, np.float32))
-        return session
 
 
 def refit_network(

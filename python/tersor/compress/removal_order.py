@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..graph import Graph
 from ..reconstruction import Moments
 from ..runtime import Session
-from .prune_layer import observe_inputs
+from .one_layer import observe_layer
 from .walk import Walk
 
 LAYERS = ("conv", "conv_transpose", "dense")
@@ -281,7 +281,7 @@ class _Reader:
             return cls._of_channels(rows, kernel, [v[name] for v in walk.values])
         moments = Moments(columns, groups=groups, threads=threads)
         for values in walk.values:
-            observe_inputs(moments, node, w, values[name])
+            observe_layer(moments, node, w, values[name])
         mean = moments.input_mean
         hessian = moments.hessian / 2 - mean[:, :, None] * mean[:, None, :]
         power = float(np.einsum("gri,gij,grj->", rows, hessian, rows, optimize=True))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ..graph import Graph
 from ..quantization import QParams, dequantize, quantize
 from ..reconstruction import Moments, RoundedMatrix, normal_equations, round_matrix
-from ..runtime import Session
 from .calibrate import Progress
+from .one_layer import layer_session, observe_layer, own_parameters
 from .round_kept import round_kept
 from .walk import Walk, most_between
 from .weight_matrix import LAYERS, from_rows, row_qparams, to_rows
@@ -138,7 +138,7 @@ def repair_weights(
             layer = _nearest_layer(graph, index, plain[node.name], exact, rounded, threads)
         else:
             layer = _repair_layer(graph, index, grids[node.name], exact, rounded, sweeps, threads)
-        weight, bias = _parameters(graph, node)
+        weight, bias = own_parameters(graph, node)
         rounded.session.update_weights(weight.name, layer.values)
         if bias is not None and layer.bias is not None:
             rounded.session.update_weights(bias.name, layer.bias)
@@ -188,14 +188,6 @@ def why_nearest(graph: Graph, name: str, grid: WeightGrid | None = None) -> str:
     return "one scale holds for several groups" if grouped and grid.one_scale else ""
 
 
-def _parameters(graph: Graph, node: Any) -> tuple[Any, Any]:
-    """Edges of the weight and of the bias, None where it has none of its own."""
-    edges = graph.edges
-    bias = node.inputs[2] if len(node.inputs) > 2 else -1
-    shared = sum(bias in other.inputs for other in graph.nodes) > 1
-    return edges[node.inputs[1]], None if bias < 0 or shared else edges[bias]
-
-
 def _repair_layer(
     graph: Graph,
     index: int,
@@ -206,13 +198,13 @@ def _repair_layer(
     threads: int,
 ) -> RepairedLayer:
     node = graph.nodes[index]
-    weight, bias = _parameters(graph, node)
+    weight, bias = own_parameters(graph, node)
     w = np.asarray(weight.constant)
     rows = to_rows(node, w)
     groups, outputs, columns = rows.shape
     moments = Moments(columns, groups=groups, outputs=outputs, threads=threads)
     for x, targets in _samples(graph, index, exact, rounded, threads):
-        _observe(moments, node, w, x, targets)
+        observe_layer(moments, node, w, x, targets)
     if not _fits_half(rows, grid.bits):
         grid = replace(grid, half_scales=False)
     # A bias that other nodes use too has to fit as well.
@@ -254,13 +246,13 @@ def _nearest_layer(
     """Weights rounded to nearest; the bias takes the mean of what that changes."""
     native: Any = graph
     node = graph.nodes[index]
-    weight, bias = _parameters(graph, node)
+    weight, bias = own_parameters(graph, node)
     q = native.weight_code_qparams(node.name, format)
     codes = quantize(np.asarray(weight.constant), q)
     values = dequantize(codes, q)
     shift = None
     if bias is not None:
-        layer = _alone(graph, node, threads, weight=values)
+        layer = layer_session(graph, node, threads, weight=values)
         axis = -1 if node.op in ("dense", "matmul") else 1
         total, count = np.zeros(len(bias.constant)), 0
         for x, targets in _samples(graph, index, exact, rounded, threads):
@@ -326,29 +318,12 @@ def _samples(
     """Inputs of the layer in the rounded network, and what it should make of them."""
     node, edges = graph.nodes[index], graph.edges
     name, beside = edges[node.inputs[0]].name, _shortcut(graph, index)
-    layer = _alone(graph, node, threads)
+    layer = layer_session(graph, node, threads)
     for right, got in zip(exact.values, rounded.values, strict=True):
         targets = layer(right[name])
         if beside is not None:
             targets = targets + (right[beside] - got[beside])
         yield got[name], targets
-
-
-def _alone(
-    graph: Graph, node: Any, threads: int, weight: NDArray[np.float32] | None = None
-) -> Session:
-    """The layer without its activation, perhaps with other weights."""
-    edges, part = graph.edges, Graph()
-    x = edges[node.inputs[0]]
-    inputs = [part.add_input("x", x.dtype, x.shape)]
-    # A bias that other nodes use too stays as it is, so it is no part of the target.
-    own, bias = _parameters(graph, node)
-    inputs.append(part.add_constant(own.name, own.constant if weight is None else weight))
-    if bias is not None:
-        inputs.append(part.add_constant(bias.name, bias.constant))
-    attributes = {k: v for k, v in node.attributes.items() if k != "activation"}
-    part.set_outputs([part.add_node(node.op, inputs, attributes, "layer")])
-    return Session(part, threads)
 
 
 def _shortcut(graph: Graph, index: int) -> str | None:
@@ -369,26 +344,6 @@ def _shortcut(graph: Graph, index: int) -> str | None:
         return None
     made = next((i for i, n in enumerate(graph.nodes) if others[0] in n.outputs), -1)
     return edges[others[0]].name if made < index else None
-
-
-def _observe(
-    moments: Moments, node: Any, w: NDArray[Any], x: NDArray[Any], targets: NDArray[Any]
-) -> None:
-    if node.op in ("dense", "matmul"):
-        moments.add(x, targets)
-        return
-    rank = w.ndim - 2
-    pads = list(node.attributes.get("pads") or [0] * (2 * rank))
-    moments.add_images(
-        x,
-        targets,
-        kernel=w.shape[2:],
-        output=targets.shape[2:],
-        strides=node.attributes.get("strides") or None,
-        dilations=node.attributes.get("dilations") or None,
-        pads=pads,
-        transposed=node.op == "conv_transpose",
-    )
 
 
 def set_float_weights(graph: Any, layers: Mapping[str, RepairedLayer]) -> None:
