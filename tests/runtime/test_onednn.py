@@ -189,7 +189,9 @@ def test_no_threads_are_left() -> None:
 
 
 def test_unknown_provider() -> None:
-    with pytest.raises(ValueError, match="provider must be native, onednn or reference, got fast"):
+    with pytest.raises(
+        ValueError, match="provider must be native, onednn, sparse or reference, got fast"
+    ):
         NAMED["expand"].run(provider="fast")
 
 

@@ -8,6 +8,7 @@
 #include "tersor/runtime/elementwise_float32.h"
 #include "tersor/runtime/pool_window.h"
 #include "tersor/runtime/rows_float32.h"
+#include "tersor/runtime/shift_planes.h"
 #include "tersor/runtime/transpose.h"
 #include "tersor/runtime/winograd_float32.h"
 

@@ -4,6 +4,7 @@ namespace tersor::runtime {
 
 std::unique_ptr<Step> make_native_step(const StepSpec& spec) {
   static constexpr StepFactory makers[] = {
+      make_native_sparse_float32_step,
       make_native_depthwise_float32_step,
       make_native_winograd_float32_step,
       make_native_conv_float32_step,

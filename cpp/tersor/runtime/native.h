@@ -12,6 +12,7 @@ namespace tersor::runtime {
 
 // fp32 (and bf16 computed in fp32). Depthwise and Winograd decline what the direct form does
 // better.
+std::unique_ptr<Step> make_native_sparse_float32_step(const StepSpec& spec);  // where it pays
 std::unique_ptr<Step> make_native_depthwise_float32_step(const StepSpec& spec);
 std::unique_ptr<Step> make_native_winograd_float32_step(const StepSpec& spec);
 std::unique_ptr<Step> make_native_conv_float32_step(const StepSpec& spec);  // and dense

@@ -11,7 +11,9 @@ std::vector<Provider> providers(const std::string& only) {
   if (only == "reference") return {reference};
   if (only == "native") return {native, reference};
   if (only == "onednn") return {onednn, reference};
-  TERSOR_CHECK(only.empty(), "session: provider must be native, onednn or reference, got ", only);
+  if (only == "sparse") return {{"sparse", make_sparse_step}, native, reference};
+  TERSOR_CHECK(only.empty(), "session: provider must be native, onednn, sparse or reference, got ",
+               only);
   return {{"onednn", make_preferred_onednn_step}, native, onednn, reference};
 }
 

@@ -1,0 +1,21 @@
+// Where a sparse kernel is faster than the dense one: the break-even table.
+#pragma once
+
+#include "tersor/base/export.h"
+#include "tersor/runtime/conv_lines.h"
+#include "tersor/tensor/tensor.h"
+
+namespace tersor::runtime {
+
+// Share of the values of a float32 tensor that are not 0; 1 for an empty one.
+double density_of(const Tensor& weights);
+
+// Whether a convolution or dense layer with that share of its weights runs faster from its sparse
+// form. Costs are modelled from the operations of both forms, with rates of the instruction set
+// measured by benchmarks/sparse/bench_session.py.
+bool sparse_pays(const ConvShapeFloat32& shape, double density);
+
+// Version of the table; it changes with its rates and with the kernels.
+inline constexpr int kBreakEvenVersion = 1;
+
+}  // namespace tersor::runtime

@@ -1,0 +1,65 @@
+#include "tersor/sparse/offsets.h"
+
+#include <limits>
+
+#include "tersor/sparse/kernels.h"
+
+namespace tersor::sparse {
+namespace {
+
+int64_t round_up(int64_t n) { return (n + kSpmmPad - 1) / kSpmmPad * kSpmmPad; }
+
+SpmmTiling tiling_of(int64_t depth, int64_t block_rows) {
+  SpmmTiling t;
+  t.depth = depth;
+  t.block_rows = block_rows;
+  t.together = 1;  // groups of more would read what lies behind a tile, times 0
+  t.width = 1;
+  t.packed = false;
+  return t;
+}
+
+}  // namespace
+
+SpmmOffsets::SpmmOffsets(const SparseRows& w, int64_t depth, int64_t block_rows)
+    : panels_(w, tiling_of(depth, block_rows)) {}
+
+size_t SpmmOffsets::sums_floats(int64_t columns) const {
+  return static_cast<size_t>((panels_.tiling().block_rows + 1) * round_up(columns));
+}
+
+int64_t SpmmOffsets::slack(int64_t columns) { return round_up(columns) + kSpmmPad; }
+
+void SpmmOffsets::run(int64_t block, const OffsetProduct& p) const {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const int64_t first_row = panels_.first_row(block);
+  SpmmTile t{};
+  t.x_stride = 1;
+  t.columns = p.columns;
+  t.together = 1;
+  t.sums = p.sums;
+  t.sums_stride = round_up(p.columns);
+  t.block_rows = panels_.block_rows(block);
+  t.bias = p.bias ? p.bias + first_row : nullptr;
+  t.y = p.y + first_row * p.y_stride;
+  t.y_stride = p.y_stride;
+  t.low = p.low;
+  t.high = p.high;
+  t.post_low = -kInfinity;
+  t.post_high = kInfinity;
+  auto* const kernel = spmm_tile_table.pick();
+  for (int64_t i = 0; i < panels_.tiles(); ++i) {
+    const SpmmPanels::Panel panel = panels_.panel(block, i);
+    t.x = p.x + panel.first_depth;
+    t.groups = panel.groups;
+    t.counts = panel.counts;
+    t.rows = panel.rows;
+    t.values = panel.values;
+    t.index = panel.index;
+    t.first = i == 0;
+    t.last = i + 1 == panels_.tiles();
+    kernel(t);
+  }
+}
+
+}  // namespace tersor::sparse
