@@ -3,8 +3,9 @@
     python -m benchmarks.sparse.bench_session              # shapes of ResNet-20, MobileNetV2, ...
     python -m benchmarks.sparse.bench_session --random 40  # random layers
 
-Each layer runs alone (kernels spmm_tile and shift_planes), minima of interleaved calls. "chosen" is what a plain session takes; the last
-line counts choices that are more than 5 % slower than the other form.
+Each layer runs alone (kernels spmm_tile and shift_planes), minima of interleaved calls. "chosen" is
+what a plain session takes; the last line counts choices that are more than 5 % slower than the
+other form.
 """
 
 from __future__ import annotations

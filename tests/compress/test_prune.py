@@ -84,7 +84,7 @@ def test_masks_are_exact_and_weights_are_zero_there(method, structure):
         mask = done.masks[name]
         assert mask.shape == edge.constant.shape
         assert (np.asarray(edge.constant)[~mask] == 0).all()
-        rows = mask.reshape(len(mask), -1)
+        rows = np.moveaxis(mask, 1, -1).reshape(len(mask), -1)  # input channels innermost
         if structure == "2:4":
             for first in range(0, rows.shape[1], 4):
                 part = rows[:, first : first + 4]

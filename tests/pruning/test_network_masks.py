@@ -33,7 +33,8 @@ def test_blocks_of_all_layers(sparsity, seed):
     masks = network_masks(weights, sparsity, structure="1x4")
     norms, kept = [], []
     for name, w in weights.items():
-        rows, mask = w.reshape(len(w), -1), masks[name].reshape(len(w), -1)
+        rows = np.moveaxis(w, 1, -1).reshape(len(w), -1)  # input channels innermost
+        mask = np.moveaxis(masks[name], 1, -1).reshape(len(w), -1)
         for first in range(0, rows.shape[1], 4):
             norms.append(np.square(rows[:, first : first + 4], dtype=np.float64).sum(1))
             block = mask[:, first : first + 4]
@@ -56,7 +57,7 @@ def test_n_m_waits_for_its_sparsity():
     weights = layers()
     assert all(m.all() for m in network_masks(weights, 0.49, structure="2:4").values())
     masks = network_masks(weights, 0.5, structure="2:4")
-    rows = masks["conv"].reshape(6, 45)
+    rows = np.moveaxis(masks["conv"], 1, -1).reshape(6, 45)
     assert all(rows[:, i : i + 4].sum(1).max() <= 2 for i in range(0, 45, 4))
 
 

@@ -16,9 +16,8 @@ from ..data.preprocess import Preprocess
 from ..graph import Graph
 from ..pruning import (
     block_mask,
-    global_masks,
     lamp_scores,
-    nm_mask,
+    network_masks,
     select_layers,
     weight_activation_scores,
 )
@@ -112,7 +111,8 @@ def prune(
         Share of the weights (or blocks) of all pruned layers together, in [0, 1). N:M has its own.
     structure : str, default "unstructured"
         Or ``"1x4"``: blocks of that many rows and columns of the weight as a matrix of a row per
-        output; or ``"2:4"``: at most 2 of every 4 consecutive weights of a row.
+        output, input channels innermost; or ``"2:4"``: at most 2 of every 4 consecutive weights of
+        such a row.
     exclude : sequence of str
         Patterns with ``*`` and ``?`` on the names of nodes or of their weights.
     method : {"second-order", "magnitude", "lamp"}
@@ -282,11 +282,16 @@ def _shares(
         trials, error = np.empty_like(rows), 0.0
         for g in range(groups):
             problem = normal_equations(moments, rows[g], group=g)
-            curve = removal_curve(rows[g], problem.hessian, block=cut.block, threads=threads)
+            order = cut.columns(w.shape)
+            ordered = problem.hessian[np.ix_(order, order)]
+            curve = removal_curve(rows[g][:, order], ordered, block=cut.block, threads=threads)
             curves[node.name, g] = curve
             # Any removal of about that size tells what an error counts; this one needs no search.
             scores = weight_activation_scores(rows[g], np.sqrt(np.diag(problem.hessian)))
-            kept = block_mask(rows[g], cut.sparsity, cut.block, scores=np.square(scores))
+            kept = np.empty(rows[g].shape, np.bool_)
+            kept[:, order] = block_mask(
+                rows[g][:, order], cut.sparsity, cut.block, scores=np.square(scores)[:, order]
+            )
             done = prune_matrix(rows[g], problem.hessian, mask=kept, threads=threads)
             trials[g], error = done.values, error + done.error
         trial.update_weights(weight.name, trials.reshape(w.shape))
@@ -361,15 +366,15 @@ def _magnitude_masks(
 ) -> dict[str, NDArray[np.bool_]]:
     """The largest weights, or blocks, of all layers together."""
     nodes = [graph.nodes[i] for i in todo]
-    weights = [np.asarray(graph.edges[n.inputs[1]].constant) for n in nodes]
+    weights = {n.name: np.asarray(graph.edges[n.inputs[1]].constant) for n in nodes}
+    structure = "unstructured"
     if cut.n_m is not None:
-        masks = [nm_mask(w, *cut.n_m, axis=tuple(range(1, w.ndim))) for w in weights]
-    elif cut.block == (1, 1):
-        scores = [lamp_scores(w) for w in weights] if method == "lamp" else weights
-        masks = global_masks(scores, cut.sparsity)
-    else:
-        masks = [block_mask(w, cut.sparsity, cut.block) for w in weights]
-    return {node.name: mask for node, mask in zip(nodes, masks, strict=True)}
+        return network_masks(weights, 1.0, structure=f"{cut.n_m[0]}:{cut.n_m[1]}")
+    if cut.block != (1, 1):
+        structure = f"{cut.block[0]}x{cut.block[1]}"
+    lamp = method == "lamp" and structure == "unstructured"
+    scores = {name: lamp_scores(w) for name, w in weights.items()} if lamp else None
+    return network_masks(weights, cut.sparsity, structure=structure, scores=scores)
 
 
 def _first(output: Any) -> NDArray[Any]:

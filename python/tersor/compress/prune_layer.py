@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..graph import Graph
+from ..pruning.network_masks import structure_columns
 from ..reconstruction import Moments, normal_equations, prune_matrix
 from ..runtime import Session
 from .one_layer import layer_session, observe_layer, own_parameters
@@ -56,6 +57,12 @@ class Cut:
     n_m: tuple[int, int] | None = None
     block: tuple[int, int] = (1, 1)
     shares: tuple[float, ...] = ()
+
+    def columns(self, shape: Sequence[int]) -> NDArray[np.int64]:
+        """Return the order of a weight's columns in which blocks and groups lie."""
+        if self.n_m is None and self.block == (1, 1):
+            return np.arange(int(np.prod(shape[1:])))
+        return structure_columns(shape)
 
 
 class LayerSamples:
@@ -136,17 +143,18 @@ def prune_layer(samples: LayerSamples, cut: Cut, *, passes: int, threads: int) -
         problem = normal_equations(
             moments, rows[g], group=g, centred=samples.bias is not None, ridge=_RIDGE
         )
+        order = cut.columns(w.shape)
         done = prune_matrix(
-            problem.target,
-            problem.hessian,
+            problem.target[:, order],
+            problem.hessian[np.ix_(order, order)],
             cut.shares[g] if cut.shares else cut.sparsity,
             n_m=cut.n_m,
             block=cut.block,
             damping=_RIDGE,
             threads=threads,
         )
-        mask[g], values[g] = done.mask, done.values
-        shift[g] = problem.best_bias(done.values)
+        mask[g][:, order], values[g][:, order] = done.mask, done.values
+        shift[g] = problem.best_bias(values[g])
         error += done.error
         hessians.append(problem.hessian)
     share = error / max(float(moments.target_variance.sum()), 1e-30)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,7 +34,8 @@ def network_masks(
         ``sparsity >= 1 - n / m`` on.
     structure : str, default "unstructured"
         Or blocks such as ``"1x4"``, rows times columns of the weight as a matrix of a row per
-        output; or ``"2:4"``: at most 2 of every 4 consecutive weights of a row.
+        output and input channels innermost (:func:`structure_columns`); or ``"2:4"``: at most 2 of
+        every 4 consecutive weights of such a row.
     scope : {"global", "layer"}
         The share counts over all layers together, or in each.
     scores : mapping of str to array-like of float32, optional
@@ -70,27 +71,59 @@ def network_masks(
                     f"{rated[name].shape}"
                 )
     kind, first, second = parse_structure(structure)
-    if kind == "n:m":
-        if sparsity < 1 - first / second:
-            return {name: np.ones(w.shape, np.bool_) for name, w in arrays.items()}
-        return {
-            name: nm_mask(
-                w,
-                first,
-                second,
-                axis=tuple(range(1, w.ndim)),
-                scores=None if rated is None else rated[name],
-            )
-            for name, w in arrays.items()
-        }
-    if kind == "blocks":
-        return _blocks(arrays, sparsity, (first, second), scope, rated)
+    if kind == "n:m" and sparsity < 1 - first / second:
+        return {name: np.ones(w.shape, np.bool_) for name, w in arrays.items()}
+    if kind != "unstructured":
+        orders = {name: structure_columns(w.shape) for name, w in arrays.items()}
+        rows = {name: w.reshape(len(w), -1)[:, orders[name]] for name, w in arrays.items()}
+        if rated is not None:
+            rated = {n: r.reshape(len(r), -1)[:, orders[n]] for n, r in rated.items()}
+        if kind == "blocks":
+            chosen = _blocks(rows, sparsity, (first, second), scope, rated)
+        else:
+            chosen = {
+                name: nm_mask(w, first, second, scores=None if rated is None else rated[name])
+                for name, w in rows.items()
+            }
+        masks = {}
+        for name, w in arrays.items():
+            mask = np.empty(rows[name].shape, np.bool_)
+            mask[:, orders[name]] = chosen[name]
+            masks[name] = mask.reshape(w.shape)
+        return masks
     if scope == "global":
-        chosen = global_masks(list((rated or arrays).values()), sparsity, absolute=rated is None)
-        return dict(zip(arrays, chosen, strict=True))
+        best = global_masks(list((rated or arrays).values()), sparsity, absolute=rated is None)
+        return dict(zip(arrays, best, strict=True))
     if rated is None:
         return {name: magnitude_mask(w, sparsity) for name, w in arrays.items()}
     return {name: mask_from_scores(s, sparsity) for name, s in rated.items()}
+
+
+def structure_columns(shape: Sequence[int]) -> NDArray[np.int64]:
+    """Return the order of a weight's columns in which blocks and n:m groups lie.
+
+    Input channels are innermost, so that a block of a convolution is consecutive channels of one
+    kernel position: what channels-last kernels load together.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        (outputs, inputs, kernel...).
+
+    Returns
+    -------
+    ndarray of int64, shape (inputs * kernel positions,)
+        Of the columns of ``w.reshape(outputs, -1)``.
+
+    Examples
+    --------
+    >>> structure_columns((8, 2, 1, 3))
+    array([0, 3, 1, 4, 2, 5])
+    """
+    inputs = int(shape[1]) if len(shape) > 1 else 1
+    positions = int(np.prod(shape[2:]))
+    order: NDArray[np.int64] = np.arange(inputs * positions).reshape(inputs, positions).T
+    return order.reshape(-1)
 
 
 def parse_structure(structure: str) -> tuple[str, int, int]:
@@ -168,14 +201,14 @@ def _blocks(
             for name, w in arrays.items()
         }
     kind = "l2" if rated is None else "sum"
-    matrices = {name: w.reshape(len(w), -1) for name, w in (rated or arrays).items()}
+    matrices = {name: np.ascontiguousarray(w) for name, w in (rated or arrays).items()}
     blocks = [_core.pruning.block_scores(m, *block, kind) for m in matrices.values()]
     kept = _core.pruning.kept_count("network_masks", sum(b.size for b in blocks), sparsity)
     chosen = _core.pruning.keep_highest("network_masks", blocks, kept, False)
     return {
-        name: _core.pruning.expand_blocks(c, *m.shape, *block).reshape(arrays[name].shape)
+        name: _core.pruning.expand_blocks(c, m.shape[0], m.shape[1], *block)
         for (name, m), c in zip(matrices.items(), chosen, strict=True)
     }
 
 
-__all__ = ["SCOPES", "is_pruned", "network_masks", "parse_structure"]
+__all__ = ["SCOPES", "is_pruned", "network_masks", "parse_structure", "structure_columns"]
