@@ -60,6 +60,34 @@ def test_weights_are_rounded_one_layer_at_a_time(samples, threads):
     assert bad.kl > good.kl
 
 
+def test_pruning_of_each_layer_and_of_all(samples, threads):
+    graph = network()
+    shares = (0.25, 0.75)
+    found = tersor.sensitivity(graph, samples, bits=(), output_bits=(), sparsity=shares)
+    plain = graph.clone()
+    plain.canonicalize()
+    wanted = tersor.Session(graph)(samples)
+    layers = [n for n in plain.nodes if n.op in ("conv", "dense")]
+    assert [(e.layer, e.sparsity) for e in found.effects] == [
+        *((n.name, share) for n in layers for share in shares),
+        *(("all layers", share) for share in shares),
+    ]
+    weights = {n.name: plain.edges[n.inputs[1]] for n in layers}
+    for e in found.effects:
+        session = tersor.Session(plain)
+        chosen = weights if e.layer == "all layers" else {e.layer: weights[e.layer]}
+        flat = np.concatenate([np.abs(edge.constant).ravel() for edge in chosen.values()])
+        limit = np.sort(flat)[round(e.sparsity * flat.size)]
+        for edge in chosen.values():
+            w = np.asarray(edge.constant)
+            session.update_weights(edge.name, np.where(np.abs(w) >= limit, w, np.float32(0)))
+        assert e.sqnr_db == pytest.approx(db(wanted, session(samples)), abs=0.01)
+        assert e.part == "pruned"
+    assert "75% pruned" in str(found)
+    with pytest.raises(ValueError, match=r"sparsity must be in \[0, 1\], got \[1.5\]"):
+        tersor.sensitivity(graph, samples, sparsity=[1.5])
+
+
 def test_outputs_are_rounded_too(samples):
     graph = network()
     found = tersor.sensitivity(graph, samples, bits=(), output_bits=(8, 2))

@@ -13,6 +13,7 @@ from .. import _core
 from ..base.threads import get_threads
 from ..data.preprocess import Preprocess
 from ..graph import Graph
+from ..pruning import global_masks, magnitude_mask
 from ..quantization import choose_qparams, dequantize, quantize
 from ..report.heat_map import heat_color, heat_map_svg, heat_map_table
 from ..runtime import Session
@@ -37,10 +38,11 @@ class Effect:
     ----------
     layer, op, origin : str
         Name and operator of the node, and its weight's name in the source framework.
-    part : {"weights", "output"}
+    part : {"weights", "output", "pruned"}
         What was quantized: the weights (per output channel, or in groups) or the layer's output
-        (one scale, minimum to maximum).
+        (one scale, minimum to maximum); or the weights of smallest magnitude were dropped.
     bits : int
+        32 where pruned.
     sqnr_db : float
         Signal-to-noise ratio of the network's first output, infinite where nothing changed.
     kl : float
@@ -55,10 +57,18 @@ class Effect:
     bits: int
     sqnr_db: float
     kl: float
+    sparsity: float = 0.0
+
+    @property
+    def what(self) -> str:
+        """What was done, in a few words."""
+        if self.part == "pruned":
+            return f"{self.sparsity:.0%} pruned"
+        return f"{self.part} {self.bits} bits"
 
 
 class Sensitivity:
-    """Effects of quantizing the layers of a network one at a time.
+    """Effects of quantizing or pruning the layers of a network one at a time.
 
     Attributes
     ----------
@@ -128,18 +138,18 @@ class Sensitivity:
     def _cells(self, figure: str) -> tuple[list[tuple[str, list[tuple[str, str, str]]]], list[str]]:
         if figure not in _TITLES:
             raise ValueError(f"sensitivity: figure must be sqnr_db or kl, got {figure!r}")
-        keys = list(dict.fromkeys((e.part, e.bits) for e in self.effects))
-        rows: dict[str, dict[tuple[str, int], Effect]] = {}
+        keys = list(dict.fromkeys(e.what for e in self.effects))
+        rows: dict[str, dict[str, Effect]] = {}
         for e in self.effects:
-            rows.setdefault(e.layer, {})[e.part, e.bits] = e
+            rows.setdefault(e.layer, {})[e.what] = e
         cells = [
             (layer, [_cell(found[key], figure) for key in keys if key in found])
             for layer, found in rows.items()
         ]
-        return cells, [f"{part} {bits} bits" for part, bits in keys]
+        return cells, keys
 
     def _caption(self) -> str:
-        worst = ", ".join(f"{e.layer} ({e.part}, {e.bits} bits)" for e in self.worst())
+        worst = ", ".join(f"{e.layer} ({e.what})" for e in self.worst())
         return f"{self.samples} samples; worst: {worst}"
 
     def __str__(self) -> str:
@@ -163,8 +173,8 @@ def _cell(effect: Effect, figure: str) -> tuple[str, str, str]:
 
 
 _TITLES = {
-    "sqnr_db": "signal to noise of the output in dB, one layer quantized at a time",
-    "kl": "KL divergence of the output in nats, one layer quantized at a time",
+    "sqnr_db": "signal to noise of the output in dB, one layer changed at a time",
+    "kl": "KL divergence of the output in nats, one layer changed at a time",
 }
 
 
@@ -175,12 +185,13 @@ def sensitivity(
     bits: Sequence[int] = (8, 4, 3, 2),
     group_size: int | None = None,
     output_bits: Sequence[int] = (8,),
+    sparsity: Sequence[float] = (),
     samples: int = 64,
     preprocess: Preprocess | None = None,
     seed: int = 0,
     progress: bool | Progress = False,
 ) -> Sensitivity:
-    """Quantize one layer at a time and measure the network's output.
+    """Quantize or prune one layer at a time and measure the network's output.
 
     Parameters
     ----------
@@ -194,6 +205,9 @@ def sensitivity(
         Weights of one output that share a scale, instead of all of them.
     output_bits : sequence of int, default (8,)
         Widths of the layers' outputs, 2 to 8: one scale, as int8 activations have.
+    sparsity : sequence of float
+        Shares of weights to drop, in [0, 1]: the smallest of each layer and, in a row "all layers",
+        the smallest of all layers together. ``bits=(), output_bits=()`` leaves only these.
     samples : int, default 64
         Used at most.
     preprocess : Preprocess, optional
@@ -226,7 +240,7 @@ def sensitivity(
     >>> [(e.layer, e.part, e.bits) for e in found.worst(1)]
     [('fc', 'weights', 2)]
     """
-    _check(graph, bits, output_bits, group_size)
+    _check(graph, bits, output_bits, sparsity, group_size)
     plain: Any = graph.clone()
     plain.canonicalize()
     prepare = preprocess or Preprocess.parse(graph.preprocess or None)
@@ -252,12 +266,24 @@ def sensitivity(
                 trial.update_weights(weight.name, rounded)
                 got = _suffix(trial, walk.values, output)
                 effects.append(Effect(*about, "weights", width, *_difference(wanted, got)))
+            for share in sparsity:
+                w = np.asarray(weight.constant)
+                trial.update_weights(weight.name, w * magnitude_mask(w, share))
+                got = _suffix(trial, walk.values, output)
+                effects.append(Effect(*about, "pruned", 32, *_difference(wanted, got), share))
             trial.update_weights(weight.name, weight.constant)
             if output_bits:
                 following = Walk(plain, walk.values, get_threads(), walk.session)
                 effects += _output_effects(
                     plain, index, about, output_bits, following, trial, wanted, output
                 )
+        weights = [edges[nodes[i].inputs[1]] for i in todo]
+        for share in sparsity:
+            values = [np.asarray(edge.constant) for edge in weights]
+            for edge, w, mask in zip(weights, values, global_masks(values, share), strict=True):
+                trial.update_weights(edge.name, w * mask)
+            found = _difference(wanted, _run(trial, batches))
+            effects.append(Effect("all layers", "", "", "pruned", 32, *found, share))
         report("sensitivity", len(todo), len(todo))
     return Sensitivity(effects, sum(len(b[0]) for b in batches))
 
@@ -326,13 +352,19 @@ def _difference(wanted: NDArray[Any], got: NDArray[Any]) -> tuple[float, float]:
 
 
 def _check(
-    graph: object, bits: Sequence[int], output_bits: Sequence[int], group_size: int | None
+    graph: object,
+    bits: Sequence[int],
+    output_bits: Sequence[int],
+    sparsity: Sequence[float],
+    group_size: int | None,
 ) -> None:
     if not isinstance(graph, _core.graph.Graph):
         raise TypeError(f"sensitivity: graph must be a tersor.Graph, got {type(graph).__name__}")
     for name, widths in (("bits", bits), ("output_bits", output_bits)):
         if any(not 2 <= width <= 8 for width in widths):
             raise ValueError(f"sensitivity: {name} must be in [2, 8], got {list(widths)}")
+    if any(not 0 <= share <= 1 for share in sparsity):
+        raise ValueError(f"sensitivity: sparsity must be in [0, 1], got {list(sparsity)}")
     if group_size is not None and group_size < 1:
         raise ValueError(f"sensitivity: group_size must be at least 1, got {group_size}")
     quantized = [e.name for e in graph.edges if e.qparams is not None]
