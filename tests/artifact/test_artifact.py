@@ -97,6 +97,37 @@ def weight_formats():
     return g
 
 
+def pruned_weights():
+    """Constants that need the feature "sparse": masks of every form, floats and packed codes."""
+    rng = np.random.default_rng(3)
+    g = _core.graph.Graph()
+    x = g.add_input("x", "float32", (None, 2))
+    kept = []
+    for name, density in (("half", 0.5), ("tenth", 0.1), ("few", 0.01), ("blocks", 0.2)):
+        w = rng.normal(size=(16, 64)).astype(np.float32)
+        mask = rng.random(w.shape) < density
+        if name == "blocks":
+            mask = np.repeat(rng.random((16, 16)) < density, 4, axis=1)
+        kept.append(g.add_constant(name, np.where(mask, w, np.float32(0)), name))
+    order = rng.random((16, 16, 4)).argsort(axis=2)
+    values = rng.uniform(0.5, 1, (16, 64)).astype(np.float32)
+    kept.append(
+        g.add_constant("two of four", np.where(order.reshape(16, 64) < 2, values, 0), "n:m")
+    )
+    codes = rng.integers(1, 8, (16, 64)) * (rng.random((16, 64)) < 0.2)
+    q = qparams([0.25], [0], bits=4, narrow=True)
+    kept.append(g.add_constant("codes", codes.astype(np.int8), "codes", q))
+    ends = [
+        g.add_node(
+            "dequantize" if w == kept[-1] else "identity", [w], {}, f"{i}_node", f"{i}_value"
+        )
+        for i, w in enumerate(kept)
+    ]
+    g.set_outputs([g.add_node("relu", [x], {}, "relu", "y"), *ends])
+    g.verify()
+    return g
+
+
 @pytest.fixture(scope="module")
 def data():
     return artifact.encode(small_graph(), {"recipe": "int8"}, {"seconds": 0.25})
@@ -335,7 +366,11 @@ def test_inspect_accounts_for_every_byte(tmp_path):
 
 
 # What each golden file's name ends in, the network in it, and the features that it needs.
-GOLDEN_GRAPHS = {"": (small_graph, 0), "-weight-formats": (weight_formats, 1)}
+GOLDEN_GRAPHS = {
+    "": (small_graph, 0),
+    "-weight-formats": (weight_formats, 1),
+    "-pruned": (pruned_weights, 2),
+}
 
 
 def golden_kind(path):
