@@ -20,24 +20,16 @@ from ..graph.channels import find_channels, remove_channels
 from ..runtime import Session
 from .calibrate import Progress, network_batches
 from .channel_budget import RemovalPlan
+from .channel_criteria import rank_units
 from .layer_format import check_choice
 from .progress import reporter
 from .refit import refit_network
-from .removal_order import (
-    LAYERS,
-    RemovalOrder,
-    orders_by_error,
-    orders_by_norm,
-    orders_by_score,
-    unit_classes,
-    weigh_by_outputs,
-)
+from .removal_order import LAYERS, RemovalOrder
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 CRITERIA = ("activation", "l1", "l2")
-_FEW = 256  # samples on which the effect of a class on the outputs is measured
 _SECONDS = 0.15  # of one latency measurement; the median of many calls
 
 
@@ -193,16 +185,15 @@ def prune_channels(
         prepare = preprocess or _preprocess_of(graph)
         batches = list(network_batches(graph, data, prepare, limit=samples, seed=seed))
     with reporter(progress) as report:
-        classes = unit_classes(channels)
-        if scores is not None:
-            orders = orders_by_score(graph, channels, classes, scores)
-        elif criterion != "activation":
-            orders = orders_by_norm(graph, channels, classes, int(criterion[1]))
-        else:
-            orders = orders_by_error(
-                graph, channels, classes, batches, threads=threads, progress=report
-            )
-            weigh_by_outputs(graph, orders, _head(batches, _FEW), threads)
+        orders = rank_units(
+            graph,
+            channels,
+            criterion,
+            scores=scores,
+            batches=batches,
+            threads=threads,
+            progress=report,
+        )
         mask = choose_units(graph, channels, orders, budget, multiple, threads)
         small = remove_channels(graph, channels, mask)
         if refit:
@@ -283,16 +274,6 @@ def choose_units(
 
 def _preprocess_of(graph: Graph) -> Preprocess | None:
     return Preprocess(**graph.preprocess) if graph.preprocess else None
-
-
-def _head(batches: Sequence[Sequence[NDArray[Any]]], count: int) -> list[list[NDArray[Any]]]:
-    out: list[list[NDArray[Any]]] = []
-    for batch in batches:
-        if count <= 0:
-            break
-        out.append([x[:count] for x in batch])
-        count -= len(batch[0])
-    return out
 
 
 def _same_share(

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .channel_pruning import prune_channels
     from .losses import (
         AttentionLoss,
         DKDLoss,
@@ -35,6 +36,7 @@ _EXPORTS: dict[str, str] = {
     "RelationalLoss": "losses",
     "finalize": "qat",
     "prepare_qat": "qat",
+    "prune_channels": "channel_pruning",
     "set_qat_phase": "qat",
 }
 
@@ -52,6 +54,7 @@ __all__ = [
     "RelationalLoss",
     "finalize",
     "prepare_qat",
+    "prune_channels",
     "set_qat_phase",
 ]
 

@@ -14,16 +14,9 @@ from torch import nn
 from ..base.error import UnsupportedError
 from ..base.threads import get_threads
 from ..compress.calibrate import network_batches
+from ..compress.channel_criteria import layers_behind, rank_units, scores_by_node
 from ..compress.channels import budget_of, choose_units
-from ..compress.removal_order import (
-    LAYERS,
-    RemovalOrder,
-    orders_by_error,
-    orders_by_norm,
-    orders_by_score,
-    unit_classes,
-    weigh_by_outputs,
-)
+from ..compress.removal_order import LAYERS
 from ..graph import Graph
 from ..graph.channels import find_channels, remove_channels
 from ..importers.torch import from_torch
@@ -106,13 +99,21 @@ def prune_channels(
     template = copy.deepcopy(module).cpu().float().eval()
     inputs = tuple(e.detach().cpu() for e in examples)
     graph = from_torch(template, inputs, canonicalize=False)
-    rated = _Rated(module, graph, criterion, scores, data)
+    known = None if scores is None else scores_by_node(graph, scores, ".")
+    if known is None and criterion == "taylor":
+        known = _taylor(module, graph)
+    batches: list[list[NDArray[Any]]] = []
+    if known is None and criterion == "activation":
+        if data is None:
+            raise ValueError("prune_channels: data must be given for 'activation', got None")
+        array = data.detach().cpu().numpy() if isinstance(data, torch.Tensor) else data
+        batches = list(network_batches(graph, array, None, limit=1024))
     patterns = [exclude] if isinstance(exclude, str) else list(exclude)
     reasons = []
     for written_out in (False, True):
         channels = find_channels(graph, excluded=patterns)
         if written_out:
-            fixed = _layers_behind(graph, channels)
+            fixed = layers_behind(graph, channels, _WRITTEN_OUT)
             if not fixed:
                 break
             channels = find_channels(graph, excluded=[*patterns, *fixed])
@@ -121,8 +122,11 @@ def prune_channels(
             raise ValueError(
                 f"prune_channels: module must have channels that can go, got none ({why})"
             )
-        orders = rated.orders(channels)
-        mask = choose_units(graph, channels, orders, budget, multiple, get_threads())
+        threads = get_threads()
+        orders = rank_units(
+            graph, channels, criterion, scores=known, batches=batches, threads=threads
+        )
+        mask = choose_units(graph, channels, orders, budget, multiple, threads)
         small = remove_channels(graph, channels, mask)
         try:
             return _rebuilt(module, template, graph, small, inputs)
@@ -133,95 +137,24 @@ def prune_channels(
     )
 
 
-class _Rated:
-    """Orders in which units go, by the criterion."""
-
-    def __init__(
-        self, module: nn.Module, graph: Graph, criterion: str, scores: Any, data: Any
-    ) -> None:
-        self.module, self.graph, self.criterion = module, graph, criterion
-        self.scores = None if scores is None else _by_node(graph, scores)
-        self.batches: list[list[NDArray[Any]]] = []
-        if criterion == "activation" and scores is None:
-            if data is None:
-                raise ValueError("prune_channels: data must be given for 'activation', got None")
-            array = data.detach().cpu().numpy() if isinstance(data, torch.Tensor) else data
-            self.batches = list(network_batches(graph, array, None, limit=1024))
-
-    def orders(self, channels: Any) -> list[RemovalOrder]:
-        classes = unit_classes(channels)
-        if self.scores is not None:
-            return orders_by_score(self.graph, channels, classes, self.scores)
-        if self.criterion in ("l1", "l2"):
-            return orders_by_norm(self.graph, channels, classes, int(self.criterion[1]))
-        if self.criterion == "taylor":
-            return orders_by_score(self.graph, channels, classes, self._taylor())
-        if self.criterion == "bn_gamma":
-            return orders_by_score(self.graph, channels, classes, self._gammas())
-        threads = get_threads()
-        orders = orders_by_error(self.graph, channels, classes, self.batches, threads=threads)
-        weigh_by_outputs(self.graph, orders, self.batches[:4], threads)
-        return orders
-
-    def _taylor(self) -> dict[str, NDArray[np.float64]]:
-        parameters, found = dict(self.module.named_parameters()), {}
-        for node in self.graph.nodes:
-            name = self.graph.edges[node.inputs[1]].origin if node.op in LAYERS else ""
-            weight = parameters.get(name)
-            if weight is None:
-                continue
-            if weight.grad is None:
-                raise ValueError(
-                    f"prune_channels: module must have gradients for 'taylor' (run a loss "
-                    f"backward), got none for {name}"
-                )
-            product = (weight.detach() * weight.grad).double().cpu()
-            axis = 1 if node.op == "conv_transpose" else 0
-            rows = product.transpose(0, axis).flatten(1).sum(dim=1).abs()
-            found[node.name] = np.asarray(rows / max(float(rows.sum()), 1e-300))
-        return found
-
-    def _gammas(self) -> dict[str, NDArray[np.float64]]:
-        edges, found = self.graph.edges, {}
-        makers = {n.outputs[0]: n for n in self.graph.nodes if n.op in LAYERS}
-        for node in self.graph.nodes:
-            maker = makers.get(node.inputs[0]) if node.op == "batch_norm" else None
-            if maker is not None:
-                found[maker.name] = np.abs(np.asarray(edges[node.inputs[1]].constant, np.float64))
-        if not found:
-            raise ValueError(
-                "prune_channels: module must have BatchNorm behind layers for 'bn_gamma', got none"
-            )
-        return found
-
-
-def _by_node(graph: Graph, scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Scores by names of nodes, from names of modules."""
-    names = {
-        graph.edges[node.inputs[1]].origin.rpartition(".")[0]: node.name
-        for node in graph.nodes
-        if node.op in LAYERS
-    }
-    unknown = [name for name in scores if name not in names]
-    if unknown:
-        raise ValueError(
-            f"prune_channels: scores must be of layers ({', '.join(list(names)[:8])}, ...), got "
-            f"{unknown[0]!r}"
-        )
-    return {names[name]: values for name, values in scores.items()}
-
-
-def _layers_behind(graph: Graph, channels: Any) -> list[str]:
-    """Layers whose channels pass an operator with numbers of channels in its attributes."""
-    units: set[int] = set()
+def _taylor(module: nn.Module, graph: Graph) -> dict[str, NDArray[np.float64]]:
+    """Share of ``|sum(w * gradient)|`` of every filter in its layer."""
+    parameters, found = dict(module.named_parameters()), {}
     for node in graph.nodes:
-        if node.op not in _WRITTEN_OUT:
+        name = graph.edges[node.inputs[1]].origin if node.op in LAYERS else ""
+        weight = parameters.get(name)
+        if weight is None:
             continue
-        x, y = channels.units_of[node.inputs[0]], channels.units_of[node.outputs[0]]
-        if x != y:
-            units.update(u for u in (*x, *y) if u >= 0)
-    names = {graph.nodes[n].name for u in units for n, _ in channels.units[u].made}
-    return sorted(names)
+        if weight.grad is None:
+            raise ValueError(
+                f"prune_channels: module must have gradients for 'taylor' (run a loss backward), "
+                f"got none for {name}"
+            )
+        product = (weight.detach() * weight.grad).double().cpu()
+        axis = 1 if node.op == "conv_transpose" else 0
+        rows = product.transpose(0, axis).flatten(1).sum(dim=1).abs()
+        found[node.name] = np.asarray(rows / max(float(rows.sum()), 1e-300))
+    return found
 
 
 def _rebuilt(
