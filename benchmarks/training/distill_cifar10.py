@@ -40,7 +40,7 @@ PREPROCESS = {
     "layout": "NCHW",
 }
 SETTINGS: dict[str, Any] = {
-    "epochs": 18,
+    "epochs": 12,
     "batch_size": 128,  # of a step, whatever the number of processes
     "learning_rate": 0.4,
     "schedule": "one_cycle",
