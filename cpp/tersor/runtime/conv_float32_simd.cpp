@@ -1,7 +1,7 @@
 // Compiled once per instruction set: TERSOR_SIMD_NAME(op) is the name, vector_float32.h the
 // vectors.
-#include "tersor/runtime/kernels.h"
 #include "tersor/base/vector_float32.h"
+#include "tersor/runtime/kernels.h"
 
 namespace tersor::runtime {
 namespace {

@@ -1,6 +1,6 @@
 // Depthwise lines: vectors run over channels, several neighbouring outputs share each loaded input.
-#include "tersor/runtime/kernels.h"
 #include "tersor/base/vector_float32.h"
+#include "tersor/runtime/kernels.h"
 
 namespace tersor::runtime {
 namespace {

@@ -1,7 +1,7 @@
 // The transforms of F(4 x 4, 3 x 3), each applied to rows and then to columns, vectors over
 // channels.
-#include "tersor/runtime/kernels.h"
 #include "tersor/base/vector_float32.h"
+#include "tersor/runtime/kernels.h"
 
 namespace tersor::runtime {
 namespace {

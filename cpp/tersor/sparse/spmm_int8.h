@@ -35,10 +35,10 @@ struct SpmmInt8Tile {
 using spmm_pairs_sig = void(const SpmmInt8Tile& tile) noexcept;
 using spmm_quads_sig = void(const SpmmInt8Tile& tile) noexcept;
 
-// Makes the tile of `quads` quads from `rows` <= 4 * quads rows of codes, and one quad after it that
-// padding reads. Rows that x does not have may be anything, since their weights are 0, and so may
-// columns from `columns` to `stride`. Pairs: int16 of uint8, or of int8 where is_signed. Quads: the
-// byte, plus 128 where is_signed.
+// Makes the tile of `quads` quads from `rows` <= 4 * quads rows of codes, and one quad after it
+// that padding reads. Rows that x does not have may be anything, since their weights are 0, and so
+// may columns from `columns` to `stride`. Pairs: int16 of uint8, or of int8 where is_signed. Quads:
+// the byte, plus 128 where is_signed.
 struct SpmmInt8Pack {
   const uint8_t* x;
   ptrdiff_t x_stride;
