@@ -235,7 +235,7 @@ def test_sealing_an_untouched_file_changes_nothing(data):
     assert sealed(bytearray(data)) == data
 
 
-@settings(max_examples=900)
+@settings(max_examples=900, deadline=None)
 @given(draw=st.data())
 def test_hostile_content_behind_valid_checksums_never_crashes(data, draw):
     data = draw.draw(st.sampled_from([data, artifact.encode(weight_formats(), {}, {})]))
