@@ -34,7 +34,7 @@ demo: $(VENV)/.installed  ## compress the embedded network for three targets and
 	$(BIN)/tersor demo
 
 test: $(VENV)/.test-tools $(VENV)/.installed  ## the whole suite
-	$(BIN)/python -m pytest $(TEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
 
 lint: $(VENV)/.test-tools  ## ruff and clang-format
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

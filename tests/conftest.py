@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import tersor
 from tests import datasets
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("tersor", deadline=None)
+settings.load_profile("tersor")
 
 
 @pytest.fixture(params=tersor.supported_isas())

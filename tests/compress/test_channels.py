@@ -165,7 +165,7 @@ BAD = [
     ({"keep": 0.5, "multiple": 0}, "multiple must be an integer >= 1, got 0"),
     ({"keep": 0.5, "scores": {"nobody": [1]}}, "scores must be of layers, got 'nobody'"),
     ({"keep": 0.5, "scores": {"a1": [1]}}, r"scores\['a1'\] must be 8 finite numbers"),
-    ({"keep": 0.5, "exclude": ["*"]}, "graph must have channels that can go, got none"),
+    ({"keep": 0.5, "exclude": ["*"]}, "must have channels that can go, got none"),
 ]
 
 

@@ -37,24 +37,23 @@ class RemovalPlan:
         costs = _Costs(graph, channels, orders, by)
         sizes = [_chunk_sizes(len(order.units), multiple) for order in orders]
         position = [0] * len(orders)  # chunks gone
+        gone = [0] * len(orders)  # units gone
         while True:
             best, price = -1, np.inf
-            saved = costs.saved(
-                [s[p] if p < len(s) else 0 for s, p in zip(sizes, position, strict=False)]
-            )
+            chunk = [s[p] if p < len(s) else 0 for s, p in zip(sizes, position, strict=True)]
+            saved = costs.saved(chunk)
             for c, order in enumerate(orders):
-                if position[c] >= len(sizes[c]) or saved[c] <= 0:
+                if not chunk[c] or saved[c] <= 0:
                     continue
-                gone = sum(sizes[c][: position[c]])
-                added = order.errors[gone + sizes[c][position[c]]] - order.errors[gone]
+                added = order.errors[gone[c] + chunk[c]] - order.errors[gone[c]]
                 if added / saved[c] < price:
                     best, price = c, added / saved[c]
             if best < 0:
                 break
-            gone, size = sum(sizes[best][: position[best]]), sizes[best][position[best]]
-            self._chunks.append(orders[best].units[gone : gone + size])
-            costs.remove(best, size)
+            self._chunks.append(orders[best].units[gone[best] : gone[best] + chunk[best]])
+            costs.remove(best, chunk[best])
             position[best] += 1
+            gone[best] += chunk[best]
 
     def __len__(self) -> int:
         return len(self._chunks)

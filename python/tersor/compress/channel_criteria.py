@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..graph import Graph
+from ..graph.channels import find_channels
+from ..runtime import Session
+from .calibrate import network_batches
 from .removal_order import (
     LAYERS,
     RemovalOrder,
@@ -19,6 +22,7 @@ from .removal_order import (
     weigh_by_outputs,
 )
 
+_CLOSE = 1e-3  # of the largest output: two implementations of float32
 _FEW = 256  # samples on which the effect of a class on the outputs is measured
 
 
@@ -120,6 +124,81 @@ def layers_behind(graph: Graph, channels: Any, operators: Sequence[str]) -> list
     return sorted({graph.nodes[n].name for u in units for n, _ in channels.units[u].made})
 
 
+def same_outputs(got: Sequence[NDArray[Any]], graph: Graph, inputs: Sequence[Any]) -> bool:
+    """Return whether a rebuilt network gives what a graph gives, within two ways of float32.
+
+    Parameters
+    ----------
+    got : sequence of ndarray
+        Its outputs.
+    graph : Graph
+    inputs : sequence of ndarray
+
+    Returns
+    -------
+    bool
+    """
+    wanted = Session(graph)(*inputs)
+    truth = list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
+    return len(got) == len(truth) and all(
+        a.shape == b.shape
+        and np.allclose(a, b, rtol=_CLOSE, atol=_CLOSE * max(1e-6, float(np.abs(b).max())))
+        for a, b in zip(got, truth, strict=True)
+    )
+
+
+def find_units(graph: Graph, excluded: Sequence[str]) -> Any:
+    """Return the channels of a network, of which some can go.
+
+    Parameters
+    ----------
+    graph : Graph
+    excluded : sequence of str
+        Patterns of layers whose output channels stay.
+
+    Returns
+    -------
+    Channels
+
+    Raises
+    ------
+    ValueError
+        If none can go.
+    """
+    channels = find_channels(graph, excluded=excluded)
+    if not channels.units:
+        why = "; ".join(channels.fixed[:3]) or "it has no layer"
+        raise ValueError(
+            f"prune_channels: network must have channels that can go, got none ({why})"
+        )
+    return channels
+
+
+def criterion_batches(graph: Graph, criterion: str, data: Any) -> list[list[NDArray[Any]]]:
+    """Return the samples that a criterion needs: none, or the data in batches.
+
+    Parameters
+    ----------
+    graph : Graph
+    criterion : str
+    data : array or None
+
+    Returns
+    -------
+    list of lists of ndarray
+
+    Raises
+    ------
+    ValueError
+        If data are needed and missing.
+    """
+    if criterion != "activation":
+        return []
+    if data is None:
+        raise ValueError("prune_channels: data must be given for 'activation', got None")
+    return list(network_batches(graph, data, None, limit=1024))
+
+
 def _gammas(graph: Graph) -> dict[str, NDArray[np.float64]]:
     edges, found = graph.edges, {}
     makers = {n.outputs[0]: n for n in graph.nodes if n.op in LAYERS}
@@ -144,4 +223,11 @@ def _head(batches: Sequence[Sequence[NDArray[Any]]], count: int) -> list[list[ND
     return out
 
 
-__all__ = ["layers_behind", "rank_units", "scores_by_node"]
+__all__ = [
+    "criterion_batches",
+    "find_units",
+    "layers_behind",
+    "rank_units",
+    "same_outputs",
+    "scores_by_node",
+]

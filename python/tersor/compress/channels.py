@@ -16,11 +16,11 @@ from ..base.threads import get_threads
 from ..data.error import DataError
 from ..data.preprocess import Preprocess
 from ..graph import Graph
-from ..graph.channels import find_channels, remove_channels
+from ..graph.channels import remove_channels
 from ..runtime import Session
 from .calibrate import Progress, network_batches
 from .channel_budget import RemovalPlan
-from .channel_criteria import rank_units
+from .channel_criteria import find_units, rank_units
 from .layer_format import check_choice
 from .progress import reporter
 from .refit import refit_network
@@ -169,10 +169,7 @@ def prune_channels(
     """
     budget = budget_of(macs=macs, parameters=parameters, latency=latency, keep=keep)
     check_choice(criterion, CRITERIA, "prune_channels: criterion")
-    channels = find_channels(graph, excluded=exclude)
-    if not channels.units:
-        why = "; ".join(channels.fixed[:3]) or "it has no layer"
-        raise ValueError(f"prune_channels: graph must have channels that can go, got none ({why})")
+    channels = find_units(graph, exclude)
     threads = get_threads()
     measured = scores is None and criterion == "activation"
     batches: list[list[NDArray[Any]]] = []
@@ -182,7 +179,7 @@ def prune_channels(
                 "prune_channels: data must be given for criterion 'activation' and for refit, got "
                 "None"
             )
-        prepare = preprocess or _preprocess_of(graph)
+        prepare = preprocess or Preprocess.parse(graph.preprocess or None)
         batches = list(network_batches(graph, data, prepare, limit=samples, seed=seed))
     with reporter(progress) as report:
         orders = rank_units(
@@ -272,10 +269,6 @@ def choose_units(
     return _fit(graph, channels, plan, name, share, threads)
 
 
-def _preprocess_of(graph: Graph) -> Preprocess | None:
-    return Preprocess(**graph.preprocess) if graph.preprocess else None
-
-
 def _same_share(
     orders: Sequence[RemovalOrder], share: float, multiple: int, units: int
 ) -> NDArray[np.bool_]:
@@ -291,12 +284,18 @@ def _fit(
     graph: Graph, channels: Any, plan: RemovalPlan, name: str, share: float, threads: int
 ) -> NDArray[np.bool_]:
     """The least removal that meets the budget."""
+    whole = _deployed(graph)
+    call = _call(whole, threads) if name == "latency" else None
 
     def size(steps: int) -> float:
         small = remove_channels(graph, channels, plan.keep(steps))
-        if name == "latency":
-            return _relative_latency(graph, small, threads)
-        return small.macs / graph.macs if name == "macs" else small.parameters / graph.parameters
+        if name == "parameters":
+            return small.parameters / graph.parameters
+        small = _deployed(small)
+        if call is None:
+            return small.macs / whole.macs
+        now, before = _latencies([_call(small, threads), call])
+        return now / before
 
     least = size(len(plan))
     if least > share:
@@ -314,22 +313,24 @@ def _fit(
     return plan.keep(high)
 
 
-def _relative_latency(graph: Graph, small: Graph, threads: int) -> float:
-    now, before = _latencies([small, graph], threads)
-    return now / before
+def _deployed(graph: Graph) -> Graph:
+    """What will run: a network captured for training still has its BatchNorm apart."""
+    twin = graph.clone()
+    twin.canonicalize()
+    return twin
 
 
-def _latencies(graphs: Sequence[Graph], threads: int) -> list[float]:
-    """Median milliseconds of one sample, measured in turn."""
-    calls: list[Callable[[], Any]] = []
-    for graph in graphs:
-        twin = graph.clone()
-        twin.canonicalize()  # what is measured is what will run
-        session = Session(twin, threads)
-        x = [_zeros(edge) for edge in graph.inputs]
-        calls.append(lambda session=session, x=x: session(*x))  # type: ignore[misc]
-    for call in calls * 3:
-        call()
+def _call(graph: Graph, threads: int) -> Callable[[], Any]:
+    """A run of one sample."""
+    session, x = Session(graph, threads), [_zeros(edge) for edge in graph.inputs]
+    return lambda: session(*x)
+
+
+def _latencies(calls: Sequence[Callable[[], Any]]) -> list[float]:
+    """Median milliseconds of each, measured in turn."""
+    for _ in range(3):
+        for call in calls:
+            call()
     times: list[list[float]] = [[] for _ in calls]
     end = time.perf_counter() + _SECONDS * len(calls)
     while time.perf_counter() < end or len(times[0]) < 5:
@@ -378,7 +379,7 @@ def _result(
             layers[node.name] = (len(places), int(edge.shape[axis]))
     latency = None
     if timed:
-        now, before = _latencies([small, graph], threads)
+        now, before = _latencies([_call(_deployed(each), threads) for each in (small, graph)])
         latency = (now, before)
     return ShrunkNetwork(
         small,

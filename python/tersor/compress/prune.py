@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,11 +15,10 @@ from ..data.preprocess import Preprocess
 from ..graph import Graph
 from ..pruning import (
     block_mask,
-    lamp_scores,
-    network_masks,
     select_layers,
     weight_activation_scores,
 )
+from ..pruning.network_masks import network_masks, parse_structure, score_weights
 from ..reconstruction import Moments, normal_equations, prune_matrix, removal_curve
 from ..runtime import Session
 from .agreement import kl_divergence
@@ -182,7 +180,7 @@ def prune(
             cuts = _shares(plain, todo, batches, cut, report)
             layers, rescaled = _prune_in_order(plain, todo, batches, cuts, None, reestimate, report)
         else:
-            kept = _magnitude_masks(plain, todo, cut, method)
+            kept = _magnitude_masks(plain, todo, sparsity, structure, method)
             layers, rescaled = _prune_in_order(plain, todo, batches, {}, kept, reestimate, report)
     out: Any = plain
     for node in plain.nodes:
@@ -215,16 +213,10 @@ def _check(graph: object, sparsity: float, structure: str, method: str, reestima
             f"prune: graph must be a float network, got one with codes (edge {quantized[0]}): "
             "prune first, then quantize"
         )
-    if structure == "unstructured":
-        return Cut(sparsity)
-    found = re.fullmatch(r"([1-9]\d*)([x:])([1-9]\d*)", structure)
-    if found is None or (found[2] == ":" and int(found[1]) > int(found[3])):
-        raise ValueError(
-            "prune: structure must be 'unstructured', blocks such as '1x4', or N:M such as '2:4', "
-            f"got {structure!r}"
-        )
-    pair = (int(found[1]), int(found[3]))
-    return Cut(sparsity, n_m=pair) if found[2] == ":" else Cut(sparsity, block=pair)
+    kind, first, second = parse_structure(structure, "prune: structure")
+    if kind == "n:m":
+        return Cut(sparsity, n_m=(first, second))
+    return Cut(sparsity, block=(first, second))
 
 
 def _layers(graph: Any, exclude: Sequence[str]) -> list[int]:
@@ -362,19 +354,14 @@ def _prune_in_order(
 
 
 def _magnitude_masks(
-    graph: Any, todo: list[int], cut: Cut, method: str
+    graph: Any, todo: list[int], sparsity: float, structure: str, method: str
 ) -> dict[str, NDArray[np.bool_]]:
     """The largest weights, or blocks, of all layers together."""
     nodes = [graph.nodes[i] for i in todo]
     weights = {n.name: np.asarray(graph.edges[n.inputs[1]].constant) for n in nodes}
-    structure = "unstructured"
-    if cut.n_m is not None:
-        return network_masks(weights, 1.0, structure=f"{cut.n_m[0]}:{cut.n_m[1]}")
-    if cut.block != (1, 1):
-        structure = f"{cut.block[0]}x{cut.block[1]}"
-    lamp = method == "lamp" and structure == "unstructured"
-    scores = {name: lamp_scores(w) for name, w in weights.items()} if lamp else None
-    return network_masks(weights, cut.sparsity, structure=structure, scores=scores)
+    scores = score_weights(weights, method if structure == "unstructured" else "magnitude")
+    share = 1.0 if ":" in structure else sparsity  # n:m has its own
+    return network_masks(weights, share, structure=structure, scores=scores)
 
 
 def _first(output: Any) -> NDArray[Any]:

@@ -11,17 +11,20 @@ from numpy.typing import NDArray
 
 from ..base.error import UnsupportedError
 from ..base.threads import get_threads
-from ..compress.calibrate import network_batches
-from ..compress.channel_criteria import rank_units, scores_by_node
+from ..compress.channel_criteria import (
+    criterion_batches,
+    find_units,
+    rank_units,
+    same_outputs,
+    scores_by_node,
+)
 from ..compress.channels import budget_of, choose_units
-from ..graph.channels import find_channels, remove_channels
+from ..graph.channels import remove_channels
 from ..importers.keras import from_keras
-from ..runtime import Session
 from .quantizers import as_array
 from .rebuild import rebuild
 
 CRITERIA = ("bn_gamma", "l1", "l2", "activation")
-_CLOSE = 1e-3  # of the largest output: two implementations of float32
 
 
 def prune_channels(
@@ -78,16 +81,8 @@ def prune_channels(
     if criterion not in CRITERIA:
         raise ValueError(f"prune_channels: criterion must be one of {CRITERIA}, got {criterion!r}")
     graph = from_keras(model, canonicalize=False)
-    batches: list[list[NDArray[Any]]] = []
-    if criterion == "activation" and scores is None:
-        if data is None:
-            raise ValueError("prune_channels: data must be given for 'activation', got None")
-        batches = list(network_batches(graph, data, None, limit=1024))
-    excluded = [exclude] if isinstance(exclude, str) else list(exclude)
-    channels = find_channels(graph, excluded=excluded)
-    if not channels.units:
-        why = "; ".join(channels.fixed[:3]) or "it has no layer"
-        raise ValueError(f"prune_channels: model must have channels that can go, got none ({why})")
+    batches = [] if scores is not None else criterion_batches(graph, criterion, data)
+    channels = find_units(graph, [exclude] if isinstance(exclude, str) else list(exclude))
     threads = get_threads()
     known = None if scores is None else scores_by_node(graph, scores, "/")
     orders = rank_units(graph, channels, criterion, scores=known, batches=batches, threads=threads)
@@ -159,18 +154,12 @@ def _check(model: Any, graph: Any) -> None:
         for e in graph.inputs
     ]
     got = model(inputs[0] if len(inputs) == 1 else inputs, training=False)
-    wanted = Session(graph)(*inputs)
-    outputs = list(got) if isinstance(got, (list, tuple)) else [got]
-    truth = list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
-    for a, b in zip(outputs, truth, strict=True):
-        y = as_array(a)
-        if y.shape != b.shape or not np.allclose(
-            y, b, rtol=_CLOSE, atol=_CLOSE * max(1e-6, float(np.abs(b).max()))
-        ):
-            raise UnsupportedError(
-                "prune_channels: the rebuilt model must give what the network without the channels "
-                "gives, got other values"
-            )
+    outputs = [as_array(y) for y in (got if isinstance(got, (list, tuple)) else [got])]
+    if not same_outputs(outputs, graph, inputs):
+        raise UnsupportedError(
+            "prune_channels: the rebuilt model must give what the network without the channels "
+            "gives, got other values"
+        )
 
 
 __all__ = ["CRITERIA", "prune_channels"]

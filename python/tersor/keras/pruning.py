@@ -9,8 +9,14 @@ import keras  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
-from ..pruning import lamp_scores, random_scores, select_layers
-from ..pruning.network_masks import SCOPES, is_pruned, network_masks, parse_structure
+from ..pruning import select_layers
+from ..pruning.network_masks import (
+    SCOPES,
+    is_pruned,
+    network_masks,
+    parse_structure,
+    score_weights,
+)
 from .quantizers import as_array
 
 CRITERIA = ("magnitude", "lamp", "random")
@@ -123,22 +129,12 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 self.schedule.sparsity_at(self.steps),
                 structure=self.structure,
                 scope=self.scope,
-                scores=self._scores(rows),
+                scores=score_weights(rows, self.criterion, self.seed),
             )
         for name, kernel in self._kernels.items():
             mask = self._masks[name]
             if not mask.all():
                 kernel.assign(_from_rows(rows[name] * mask))
-
-    def _scores(self, rows: dict[str, NDArray[np.float32]]) -> Any:
-        if self.criterion == "lamp":
-            return {name: lamp_scores(w) for name, w in rows.items()}
-        if self.criterion == "random":
-            return {
-                name: random_scores(w.shape, self.seed + i)
-                for i, (name, w) in enumerate(rows.items())
-            }
-        return None
 
 
 def _layers(model: Any) -> list[Any]:

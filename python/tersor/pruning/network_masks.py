@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from .masks import block_mask, global_masks, magnitude_mask, mask_from_scores, nm_mask
+from .scores import lamp_scores, random_scores
 
 SCOPES = ("global", "layer")
 # A layer with fewer exact zeros than this share was not pruned: zeros also come from underflow.
@@ -126,13 +127,15 @@ def structure_columns(shape: Sequence[int]) -> NDArray[np.int64]:
     return order.reshape(-1)
 
 
-def parse_structure(structure: str) -> tuple[str, int, int]:
+def parse_structure(structure: str, name: str = "structure") -> tuple[str, int, int]:
     """Read the name of a structure.
 
     Parameters
     ----------
     structure : str
         "unstructured", rows times columns of a block ("1x4"), or n:m ("2:4").
+    name : str, default "structure"
+        Of the argument, for the message.
 
     Returns
     -------
@@ -160,7 +163,7 @@ def parse_structure(structure: str) -> tuple[str, int, int]:
         if first <= second:
             return "n:m", first, second
     raise ValueError(
-        f'structure must be "unstructured", blocks such as "1x4", or n:m such as "2:4", got '
+        f"{name} must be 'unstructured', blocks such as '1x4', or n:m such as '2:4', got "
         f"{structure!r}"
     )
 
@@ -211,4 +214,40 @@ def _blocks(
     }
 
 
-__all__ = ["SCOPES", "is_pruned", "network_masks", "parse_structure", "structure_columns"]
+def score_weights(
+    weights: Mapping[str, NDArray[np.float32]], criterion: str, seed: int = 0
+) -> dict[str, NDArray[np.float32]] | None:
+    """Return the scores of a network's weights by a criterion that needs no gradient.
+
+    Parameters
+    ----------
+    weights : mapping of str to ndarray of float32
+    criterion : {"magnitude", "lamp", "random"}
+    seed : int, default 0
+        Of "random"; every weight has its own draw.
+
+    Returns
+    -------
+    dict of str to ndarray of float32, or None
+        None for magnitudes, which :func:`network_masks` takes by itself.
+
+    Examples
+    --------
+    >>> score_weights({"a": np.ones((1, 2), np.float32)}, "lamp")["a"].shape
+    (1, 2)
+    """
+    if criterion == "lamp":
+        return {name: lamp_scores(w) for name, w in weights.items()}
+    if criterion == "random":
+        return {n: random_scores(w.shape, seed + i) for i, (n, w) in enumerate(weights.items())}
+    return None
+
+
+__all__ = [
+    "SCOPES",
+    "is_pruned",
+    "network_masks",
+    "parse_structure",
+    "score_weights",
+    "structure_columns",
+]

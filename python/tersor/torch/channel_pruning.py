@@ -13,16 +13,21 @@ from torch import nn
 
 from ..base.error import UnsupportedError
 from ..base.threads import get_threads
-from ..compress.calibrate import network_batches
-from ..compress.channel_criteria import layers_behind, rank_units, scores_by_node
+from ..compress.channel_criteria import (
+    criterion_batches,
+    find_units,
+    layers_behind,
+    rank_units,
+    same_outputs,
+    scores_by_node,
+)
 from ..compress.channels import budget_of, choose_units
 from ..compress.removal_order import LAYERS
 from ..graph import Graph
-from ..graph.channels import find_channels, remove_channels
+from ..graph.channels import remove_channels
 from ..importers.torch import from_torch
 
 CRITERIA = ("bn_gamma", "l1", "l2", "taylor", "activation")
-_CLOSE = 1e-3  # of the largest output: two implementations of float32
 # Their attributes hold numbers of channels that a module's code may have written out.
 _WRITTEN_OUT = ("pad", "slice", "reshape")
 
@@ -102,26 +107,17 @@ def prune_channels(
     known = None if scores is None else scores_by_node(graph, scores, ".")
     if known is None and criterion == "taylor":
         known = _taylor(module, graph)
-    batches: list[list[NDArray[Any]]] = []
-    if known is None and criterion == "activation":
-        if data is None:
-            raise ValueError("prune_channels: data must be given for 'activation', got None")
-        array = data.detach().cpu().numpy() if isinstance(data, torch.Tensor) else data
-        batches = list(network_batches(graph, array, None, limit=1024))
+    array = data.detach().cpu().numpy() if isinstance(data, torch.Tensor) else data
+    batches = [] if known is not None else criterion_batches(graph, criterion, array)
     patterns = [exclude] if isinstance(exclude, str) else list(exclude)
     reasons = []
     for written_out in (False, True):
-        channels = find_channels(graph, excluded=patterns)
+        channels = find_units(graph, patterns)
         if written_out:
             fixed = layers_behind(graph, channels, _WRITTEN_OUT)
             if not fixed:
                 break
-            channels = find_channels(graph, excluded=[*patterns, *fixed])
-        if not channels.units:
-            why = "; ".join(channels.fixed[:3]) or "it has no layer"
-            raise ValueError(
-                f"prune_channels: module must have channels that can go, got none ({why})"
-            )
+            channels = find_units(graph, [*patterns, *fixed])
         threads = get_threads()
         orders = rank_units(
             graph, channels, criterion, scores=known, batches=batches, threads=threads
@@ -165,8 +161,6 @@ def _rebuilt(
     inputs: tuple[torch.Tensor, ...],
 ) -> nn.Module:
     """A copy of the module with the smaller graph's constants, checked against that graph."""
-    from ..runtime import Session
-
     result = copy.deepcopy(module)
     result.zero_grad(set_to_none=True)
     shapes: dict[str, tuple[int, ...]] = {}
@@ -193,14 +187,9 @@ def _rebuilt(
     trial = copy.deepcopy(result).cpu().float().eval()
     with torch.no_grad():
         got = trial(*inputs)
-    wanted = Session(small)(*(x.numpy() for x in inputs))
-    flat = torch.utils._pytree.tree_leaves(got)
-    truth = list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
-    for a, b in zip(flat, truth, strict=True):
-        if tuple(a.shape) != b.shape or not np.allclose(
-            a.numpy(), b, rtol=_CLOSE, atol=_CLOSE * max(1e-6, float(np.abs(b).max()))
-        ):
-            raise UnsupportedError("its outputs differ from those of the network without channels")
+    outputs = [y.numpy() for y in torch.utils._pytree.tree_leaves(got)]
+    if not same_outputs(outputs, small, [x.numpy() for x in inputs]):
+        raise UnsupportedError("its outputs differ from those of the network without channels")
     return result
 
 

@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils import parametrize
 
-from ..pruning import lamp_scores, random_scores, select_layers
-from ..pruning.network_masks import SCOPES, is_pruned, network_masks, parse_structure
+from ..pruning import select_layers
+from ..pruning.network_masks import (
+    SCOPES,
+    is_pruned,
+    network_masks,
+    parse_structure,
+    score_weights,
+)
 
 CRITERIA = ("magnitude", "lamp", "taylor", "movement", "random")
 _BY_GRADIENT = ("taylor", "movement")
@@ -295,16 +301,10 @@ class Pruner:
         self._scores = {}
 
     def _rated(self, weights: dict[str, NDArray[np.float32]]) -> Any:
-        if self.criterion == "lamp":
-            return {name: lamp_scores(w) for name, w in weights.items()}
-        if self.criterion == "random":
-            return {
-                name: random_scores(w.shape, self.seed + i)
-                for i, (name, w) in enumerate(weights.items())
-            }
         if self.criterion in _BY_GRADIENT and len(self._scores) == len(weights):
             return {name: _array(self._scores[name]) for name in weights}
-        return None  # no gradient was seen yet: magnitudes
+        # As long as no gradient was seen: magnitudes.
+        return score_weights(weights, self.criterion, self.seed)
 
 
 def _masked(layer: nn.Module, straight_through: bool) -> Mask:
