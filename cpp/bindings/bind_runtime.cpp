@@ -7,6 +7,7 @@
 #include <array>
 
 #include "runtime_calibrate.h"
+#include "runtime_sparse.h"
 #include "tensors.h"
 #include "tersor/runtime/session.h"
 
@@ -161,4 +162,5 @@ void bind_runtime(py::module_& m) {
         return std::make_shared<tersor::graph::Graph>(session.graph());
       });
   tersor::bindings::bind_calibrate(m);
+  tersor::bindings::bind_sparse_pays(m);
 }

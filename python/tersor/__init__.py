@@ -49,6 +49,7 @@ _EXPORTS: dict[str, str] = {
     # compression; `tersor.compress` is a room that can be called
     "CompressedModel": "compress.model",
     "Recipe": "compress.recipe",
+    "advise": "compress.advise",
     "sensitivity": "compress.sensitivity",
 }
 

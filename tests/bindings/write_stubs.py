@@ -35,7 +35,7 @@ def versions() -> str:
 
 def complete(text: str) -> str:
     """Fill in open containers and drop the values of constants."""
-    text = re.sub(r"^([A-Z]+: \w+) = .*$", r"\1", text, flags=re.MULTILINE)
+    text = re.sub(r"^([A-Z_]+: \w+) = .*$", r"\1", text, flags=re.MULTILINE)
     # A class with __eq__ alone has none; the base class promises one.
     text = text.replace("ClassVar[None] = None", "ClassVar[None]  # type: ignore[assignment]")
     for name, full in _OPEN.items():

@@ -15,7 +15,7 @@ from tersor.cli import entry
 from tests.datasets import ROOT
 
 GOLDEN = str(ROOT / "tests" / "artifact" / "golden" / "version-1.0.tersor")
-COMMANDS = ("demo", "compress", "compare", "inspect", "bench")
+COMMANDS = ("demo", "compress", "compare", "advise", "inspect", "bench")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "tersor/base/export.h"
 #include "tersor/base/memory.h"
 #include "tersor/runtime/conv_lines.h"
 #include "tersor/runtime/step.h"
@@ -35,7 +36,7 @@ std::optional<ConvSpecFloat32> read_conv_float32(const StepSpec& spec);
 
 // A 3 x 3 convolution with stride 1 for which Winograd's transforms cost less than the products
 // that they save (native_winograd_float32.cpp).
-bool winograd_pays(const ConvShapeFloat32& shape);
+TERSOR_API bool winograd_pays(const ConvShapeFloat32& shape);
 
 // Weights of each group as panels of kPanel output channels,
 // [group][panel][kh][kw][channel][kPanel], zero-padded.

@@ -13,7 +13,7 @@ double density_of(const Tensor& weights);
 // Whether a convolution or dense layer with that share of its weights runs faster from its sparse
 // form. Costs are modelled from the operations of both forms, with rates of the instruction set
 // measured by benchmarks/sparse/bench_session.py.
-bool sparse_pays(const ConvShapeFloat32& shape, double density);
+TERSOR_API bool sparse_pays(const ConvShapeFloat32& shape, double density);
 
 // Version of the table; it changes with its rates and with the kernels.
 inline constexpr int kBreakEvenVersion = 1;

@@ -9,7 +9,14 @@ import numpy
 import tersor._core.graph
 import tersor._core.quantization
 
-__all__: list[str] = ["Calibrator", "LayerProfile", "Session"]
+__all__: list[str] = [
+    "BREAK_EVEN_VERSION",
+    "Calibrator",
+    "LayerProfile",
+    "Session",
+    "sparse_pays",
+    "winograd_pays",
+]
 
 class LayerProfile:
     @property
@@ -104,3 +111,49 @@ class Calibrator:
     ) -> list[tuple[float, float]]: ...
     @property
     def samples(self) -> int: ...
+
+def sparse_pays(
+    batch: typing.SupportsInt | typing.SupportsIndex,
+    input: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"
+    ],
+    output: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"
+    ],
+    kernel: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"
+    ],
+    strides: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"
+    ],
+    dilations: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"
+    ],
+    pads: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"
+    ],
+    density: typing.SupportsFloat | typing.SupportsIndex,
+) -> bool: ...
+def winograd_pays(
+    batch: typing.SupportsInt | typing.SupportsIndex,
+    input: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"
+    ],
+    output: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"
+    ],
+    kernel: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"
+    ],
+    strides: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"
+    ],
+    dilations: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"
+    ],
+    pads: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"
+    ],
+) -> bool: ...
+
+BREAK_EVEN_VERSION: int
