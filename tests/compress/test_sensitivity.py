@@ -88,6 +88,46 @@ def test_pruning_of_each_layer_and_of_all(samples, threads):
         tersor.sensitivity(graph, samples, sparsity=[1.5])
 
 
+def test_labels_give_accuracies(samples):
+    graph = network()
+    y = np.random.default_rng(1).integers(0, 5, len(samples))
+    shares = (0.5, 1.0)
+    found = tersor.sensitivity(
+        graph, (samples, y), bits=(), output_bits=(), sparsity=shares, samples=30, seed=3
+    )
+    rows = np.sort(np.random.default_rng(3).choice(len(samples), 30, replace=False))
+    x, y = samples[rows], y[rows]
+    logits = tersor.Session(graph)(x)
+    assert found.accuracy == (logits.argmax(1) == y).mean()
+    plain = graph.clone()
+    plain.canonicalize()
+    effect = next(e for e in found.effects if e.layer == "classes" and e.sparsity == 0.5)
+    session = tersor.Session(plain)
+    w = np.asarray(plain.edge("w").constant)
+    session.update_weights("w", w * tersor.pruning.magnitude_mask(w, 0.5))
+    got = session(x).argmax(1)
+    assert effect.accuracy == (got == y).mean()
+    assert effect.agreement == (got == logits.argmax(1)).mean()
+    assert found.to_dict()["accuracy"] == found.accuracy
+    unlabeled = tersor.sensitivity(graph, samples, bits=(8,), output_bits=())
+    assert unlabeled.accuracy is None
+    assert {e.accuracy for e in unlabeled.effects} == {None}
+    assert all(0 <= e.agreement <= 1 for e in unlabeled.effects)
+
+
+def test_the_curve_of_a_report(samples):
+    pytest.importorskip("matplotlib").use("Agg")
+    graph, y = network(), np.random.default_rng(1).integers(0, 5, len(samples))
+    found = tersor.sensitivity(
+        graph, (samples, y), bits=(), output_bits=(), sparsity=[0.25, 0.5, 0.75]
+    )
+    report = tersor.compare({"fp32": graph}, (samples, y), runs=1)
+    assert report["fp32"].sparsity == 0
+    assert report["fp32"].accuracy == found.accuracy
+    axes = report.plot.accuracy_vs_sparsity(found)
+    assert len(axes.lines) == 5  # four layers, and all together
+
+
 def test_outputs_are_rounded_too(samples):
     graph = network()
     found = tersor.sensitivity(graph, samples, bits=(), output_bits=(8, 2))

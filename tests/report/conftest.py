@@ -41,6 +41,7 @@ def variant(name, recipe, size, seconds, accuracy, target=None):
         agreement=None if accuracy is None else 0.99,
         sqnr_db=None if name == "fp32" else 31.5,
         on_target=target,
+        sparsity=0.0 if name == "fp32" else 0.75,
     )
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from ..quantization import dequantize
+from ..report.model import zeros_of
 from ..runtime.sparse_pays import SPARSE_DTYPES, break_even, conv_shape, has_winograd
 from ..targets.target import Target
 from .advice_result import Finding, LayerAdvice
@@ -41,6 +39,7 @@ def advise_layers(
             continue
         weight = edges[node.inputs[1]]
         data = edges[node.inputs[0]].dtype
+        zeros, size = zeros_of(weight)
         dtype = "int8" if data in _CODES or node.attributes.get("dynamic") else "float32"
         shapes = [conv_shape(graph, node, rows) for rows in (1, micro_batch)]
         shape, kind = shapes[0], _kind(node, weight.shape)
@@ -58,7 +57,7 @@ def advise_layers(
                 origin=weight.origin,
                 kind=kind,
                 macs=int(graph.macs_of(index)),
-                sparsity=_sparsity(weight),
+                sparsity=zeros / max(1, size),
                 pays_from=shares[0],
                 pays_from_batch=shares[1],
                 kernel=kernels.get(node.name, ""),
@@ -89,13 +88,6 @@ def _kind(node: Any, shape: Any) -> str:
     if strides != [1]:
         kind += " with stride " + "x".join(map(str, strides))
     return kind
-
-
-def _sparsity(edge: Any) -> float:
-    values = np.asarray(edge.constant)
-    if edge.qparams is not None:
-        values = dequantize(values, edge.qparams)
-    return float(1 - np.count_nonzero(values) / values.size) if values.size else 0.0
 
 
 def sparsity_findings(

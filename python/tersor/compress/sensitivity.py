@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..base.threads import get_threads
+from ..data.calibration import calibration_labels
 from ..data.preprocess import Preprocess
 from ..graph import Graph
 from ..pruning import global_masks, magnitude_mask
 from ..quantization import choose_qparams, dequantize, quantize
+from ..report.evaluate import accuracy, top1
 from ..report.heat_map import heat_color, heat_map_svg, heat_map_table
 from ..runtime import Session
 from .agreement import kl_divergence, signal_to_noise_db
@@ -48,6 +50,12 @@ class Effect:
     kl : float
         Mean Kullback-Leibler divergence, in nats, of the classes' probabilities (softmax of the
         output, unless it is one already); 0 where the output is no row of numbers.
+    sparsity : float
+        Share of the weights that were dropped, in [0, 1].
+    agreement : float or None
+        Share of samples whose top-1 class stays; None where the output is no row of numbers.
+    accuracy : float or None
+        Top-1, share in [0, 1]; None without labels.
     """
 
     layer: str
@@ -58,6 +66,8 @@ class Effect:
     sqnr_db: float
     kl: float
     sparsity: float = 0.0
+    agreement: float | None = None
+    accuracy: float | None = None
 
     @property
     def what(self) -> str:
@@ -76,11 +86,16 @@ class Sensitivity:
         Layer by layer in the order of execution.
     samples : int
         Seen.
+    accuracy : float or None
+        Top-1 of the network as it is, share in [0, 1]; None without labels.
     """
 
-    def __init__(self, effects: Sequence[Effect], samples: int) -> None:
+    def __init__(
+        self, effects: Sequence[Effect], samples: int, accuracy: float | None = None
+    ) -> None:
         self.effects = list(effects)
         self.samples = samples
+        self.accuracy = accuracy
 
     def worst(self, count: int = 3, bits: int | None = None) -> list[Effect]:
         """Return the effects with the lowest ratio.
@@ -105,7 +120,8 @@ class Sensitivity:
         -------
         dict
         """
-        return {"samples": self.samples, "effects": [vars(e) for e in self.effects]}
+        effects = [vars(e) for e in self.effects]
+        return {"samples": self.samples, "accuracy": self.accuracy, "effects": effects}
 
     def table(self, figure: str = "sqnr_db") -> Table:
         """Return a heat map for terminals and notebooks.
@@ -197,8 +213,8 @@ def sensitivity(
     ----------
     graph : Graph
         A float network. Not changed.
-    data : array, path, mapping of arrays, or iterable of batches
-        Unlabeled samples.
+    data : array, path, pair (x, y), mapping of arrays, or iterable of batches
+        Samples; with labels effects have accuracies too.
     bits : sequence of int, default (8, 4, 3, 2)
         Widths of weights, 2 to 8: symmetric, per output channel, scales of least squared error.
     group_size : int, optional
@@ -252,6 +268,9 @@ def sensitivity(
     walk = Walk(plain, batches, get_threads())
     output = edges[plain.output_ids[0]].name
     wanted = _run(Session(plain, get_threads()), batches)
+    names = [edge.name for edge in plain.inputs]
+    labels = calibration_labels(data, limit=samples, names=names, seed=seed)
+    truth = _Truth(wanted, labels)
     trial = Session(plain, get_threads())
     effects: list[Effect] = []
     with reporter(progress) as report:
@@ -265,27 +284,27 @@ def sensitivity(
                 rounded = _rounded(np.asarray(weight.constant), node, width, group_size)
                 trial.update_weights(weight.name, rounded)
                 got = _suffix(trial, walk.values, output)
-                effects.append(Effect(*about, "weights", width, *_difference(wanted, got)))
+                effects.append(truth.effect(about, "weights", width, got))
             for share in sparsity:
                 w = np.asarray(weight.constant)
                 trial.update_weights(weight.name, w * magnitude_mask(w, share))
                 got = _suffix(trial, walk.values, output)
-                effects.append(Effect(*about, "pruned", 32, *_difference(wanted, got), share))
+                effects.append(truth.effect(about, "pruned", 32, got, share))
             trial.update_weights(weight.name, weight.constant)
             if output_bits:
                 following = Walk(plain, walk.values, get_threads(), walk.session)
                 effects += _output_effects(
-                    plain, index, about, output_bits, following, trial, wanted, output
+                    plain, index, about, output_bits, following, trial, truth, output
                 )
         weights = [edges[nodes[i].inputs[1]] for i in todo]
         for share in sparsity:
             values = [np.asarray(edge.constant) for edge in weights]
             for edge, w, mask in zip(weights, values, global_masks(values, share), strict=True):
                 trial.update_weights(edge.name, w * mask)
-            found = _difference(wanted, _run(trial, batches))
-            effects.append(Effect("all layers", "", "", "pruned", 32, *found, share))
+            got = _run(trial, batches)
+            effects.append(truth.effect(("all layers", "", ""), "pruned", 32, got, share))
         report("sensitivity", len(todo), len(todo))
-    return Sensitivity(effects, sum(len(b[0]) for b in batches))
+    return Sensitivity(effects, sum(len(b[0]) for b in batches), truth.accuracy_of(wanted))
 
 
 def _output_effects(
@@ -295,7 +314,7 @@ def _output_effects(
     widths: Sequence[int],
     walk: Walk,
     trial: Session,
-    wanted: NDArray[Any],
+    truth: _Truth,
     output: str,
 ) -> Iterator[Effect]:
     """The layer's output is rounded instead of its weights."""
@@ -310,7 +329,7 @@ def _output_effects(
             {**known, name: dequantize(quantize(known[name], q), q)} for known in walk.values
         ]
         got = _suffix(trial, rounded, output)
-        yield Effect(*about, "output", width, *_difference(wanted, got))
+        yield truth.effect(about, "output", width, got)
 
 
 def _rounded(
@@ -346,9 +365,35 @@ def _suffix(
     return np.concatenate(parts)
 
 
-def _difference(wanted: NDArray[Any], got: NDArray[Any]) -> tuple[float, float]:
-    """Return the signal-to-noise ratio in dB and the mean divergence in nats."""
-    return signal_to_noise_db(wanted, got), kl_divergence(wanted, got)
+class _Truth:
+    """What outputs are compared with: those of the network as it is, and labels."""
+
+    def __init__(self, wanted: NDArray[Any], labels: NDArray[np.int64] | None) -> None:
+        self.wanted = wanted
+        self.classes = wanted.ndim == 2 and wanted.shape[1] > 1
+        self.labels = labels if self.classes else None
+
+    def accuracy_of(self, got: NDArray[Any]) -> float | None:
+        return None if self.labels is None else accuracy(got, self.labels)
+
+    def effect(
+        self,
+        about: tuple[str, str, str],
+        part: str,
+        bits: int,
+        got: NDArray[Any],
+        sparsity: float = 0.0,
+    ) -> Effect:
+        return Effect(
+            *about,
+            part,
+            bits,
+            sqnr_db=signal_to_noise_db(self.wanted, got),
+            kl=kl_divergence(self.wanted, got),
+            sparsity=sparsity,
+            agreement=float((top1(got) == top1(self.wanted)).mean()) if self.classes else None,
+            accuracy=self.accuracy_of(got),
+        )
 
 
 def _check(

@@ -1,7 +1,7 @@
 """Data sets, preprocessing and calibration batches."""
 
 from .augment import Augment
-from .calibration import calibration_batches
+from .calibration import calibration_batches, calibration_labels
 from .dataset import Dataset
 from .error import DataError
 from .load import as_dataset, load
@@ -17,5 +17,6 @@ __all__ = [
     "Preprocess",
     "as_dataset",
     "calibration_batches",
+    "calibration_labels",
     "load",
 ]

@@ -96,6 +96,35 @@ def calibration_batches(
         raise DataError(f"{what} set is empty: give at least one sample")
 
 
+def calibration_labels(
+    data: Any, *, limit: int | None = None, names: Sequence[str] = (), seed: int = 0
+) -> NDArray[np.int64] | None:
+    """Return the labels of the samples that :func:`calibration_batches` gives.
+
+    Parameters
+    ----------
+    data, limit, names, seed
+        As there.
+
+    Returns
+    -------
+    ndarray of int64, shape (samples,), or None
+        None where there are none, or data are batches.
+
+    Examples
+    --------
+    >>> calibration_labels((np.zeros((5, 2)), [4, 3, 2, 1, 0]), limit=5).tolist()
+    [4, 3, 2, 1, 0]
+    """
+    pair = isinstance(data, tuple) and len(data) == 2 and _is_pair(data)
+    if isinstance(_named(data, names), Mapping) or not (
+        pair or isinstance(data, (Dataset, str, Path))
+    ):
+        return None
+    dataset = as_dataset(data)
+    return (dataset if limit is None else dataset.sample(limit, seed=seed)).y
+
+
 def _raw_batches(
     data: Any, limit: int | None, batch_size: int, seed: int, what: str
 ) -> Iterator[Any]:
@@ -209,4 +238,4 @@ def _check_shape(batch: NDArray[Any], shape: Sequence[int | None] | None, what: 
         raise DataError(f"{what} has shape {batch.shape}, the network wants (N, {inner}){hint}")
 
 
-__all__ = ["Batch", "calibration_batches"]
+__all__ = ["Batch", "calibration_batches", "calibration_labels"]

@@ -23,7 +23,14 @@ from .evaluate import accuracy, prepare_dataset, run_batches, signal_to_noise_db
 from .inputs import random_inputs
 from .losses import losses_of
 from .measure import COUNTED_RUNS, WARMUP_RUNS, measure_latency
-from .model import file_bytes, graph_of, open_session, parameters_of, recipe_name
+from .model import (
+    file_bytes,
+    graph_of,
+    open_session,
+    parameters_of,
+    recipe_name,
+    sparsity_of,
+)
 from .on_target import target_figures
 from .report import Report
 from .variant import Variant
@@ -169,6 +176,7 @@ def _measure(name: str, model: Any, session: Session, warmup: int, runs: int) ->
         throughput=throughput,
         peak_memory_bytes=peak,
         losses=losses_of(model),
+        sparsity=sparsity_of(graph),
     )
 
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+import numpy as np
+
 from .. import artifact
 from ..data.preprocess import Preprocess
+from ..quantization import dequantize
 from ..runtime import Session
+
+_LAYERS = ("conv", "conv_transpose", "dense", "matmul")
 
 
 def graph_of(model: Any) -> Any:
@@ -68,6 +73,42 @@ def parameters_of(graph: Any) -> int:
     return sum(math.prod(edge.shape) for edge in graph.edges if edge.is_constant)
 
 
+def zeros_of(edge: Any) -> tuple[int, int]:
+    """Return how many values of a constant are 0, and how many there are.
+
+    Parameters
+    ----------
+    edge : Edge
+        Of codes those count that stand for 0.
+
+    Returns
+    -------
+    (int, int)
+    """
+    values = np.asarray(edge.constant)
+    if edge.qparams is not None:
+        values = dequantize(values, edge.qparams)
+    return int(values.size - np.count_nonzero(values)), int(values.size)
+
+
+def sparsity_of(graph: Any) -> float:
+    """Return the share of the weights of convolutions and matrix products that are 0.
+
+    Parameters
+    ----------
+    graph : Graph
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 where there are none.
+    """
+    edges = graph.edges
+    indices = {node.inputs[1] for node in graph.nodes if node.op in _LAYERS}
+    counts = [zeros_of(edges[i]) for i in indices if edges[i].is_constant]
+    return sum(zeros for zeros, _ in counts) / max(1, sum(size for _, size in counts))
+
+
 def precision_of(model: Any) -> Literal["fp32", "bf16"]:
     """Return what the float layers of a network compute in.
 
@@ -125,4 +166,6 @@ __all__ = [
     "parameters_of",
     "precision_of",
     "recipe_name",
+    "sparsity_of",
+    "zeros_of",
 ]

@@ -108,6 +108,8 @@ class Variant:
     sqnr_db : float or None
         Signal-to-noise ratio of the outputs against the baseline's; None for the baseline itself.
     on_target : TargetFigures or None
+    sparsity : float or None
+        Share of the weights that are 0, in [0, 1]; None where it was not counted.
     losses : Losses or None
         Which layers lose most; None where nothing was noted.
     """
@@ -125,6 +127,7 @@ class Variant:
     sqnr_db: float | None = None
     on_target: TargetFigures | None = None
     losses: Losses | None = None
+    sparsity: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data as in the JSON schema of reports.
@@ -140,6 +143,7 @@ class Variant:
             "size_bytes": self.size_bytes,
             "parameters": self.parameters,
             "macs": self.macs,
+            "sparsity": self.sparsity,
             "latency": self.latency.to_dict(),
             "throughput": None if self.throughput is None else self.throughput.to_dict(),
             "peak_memory_bytes": self.peak_memory_bytes,
