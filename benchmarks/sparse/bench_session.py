@@ -2,8 +2,10 @@
 
     python -m benchmarks.sparse.bench_session              # shapes of ResNet-20, MobileNetV2, ...
     python -m benchmarks.sparse.bench_session --random 40  # random layers
+    python -m benchmarks.sparse.bench_session --int8       # codes, pruned in blocks of 1x4
 
-Each layer runs alone (kernels spmm_tile and shift_planes), minima of interleaved calls. "chosen" is
+Each layer runs alone (kernels spmm_tile and shift_planes; int8: spmm_pairs or spmm_quads,
+spmm_widen, finish_int8), minima of interleaved calls. "chosen" is
 what a plain session takes; the last line counts choices that are more than 5 % slower than the
 other form.
 """
@@ -37,23 +39,45 @@ SHAPES = [
 SPARSITIES = (0.5, 0.6, 0.75, 0.9, 0.95)
 
 
-def layer(shape: tuple[Any, ...], sparsity: float, seed: int = 0) -> tersor.Graph:
-    """One convolution with ReLU, that share of its weights 0."""
+def layer(shape: tuple[Any, ...], sparsity: float, int8: bool = False) -> tersor.Graph:
+    """One convolution with ReLU, that share of its weights (int8: blocks of 1x4) 0."""
     _, channels, height, width, outputs, kernel, stride = shape
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     w = rng.normal(size=(outputs, channels, kernel, kernel)).astype(np.float32)
-    w[rng.random(w.shape) < sparsity] = 0
+    if int8:
+        kept = rng.random((outputs, -(-channels // 4), kernel, kernel)) >= sparsity
+        w *= np.repeat(kept, 4, axis=1)[:, :channels]
+    else:
+        w[rng.random(w.shape) < sparsity] = 0
+    bias = rng.normal(size=outputs).astype(np.float32)
     graph = tersor.Graph()
     x = graph.add_input("x", "float32", (None, channels, height, width))
-    bias = graph.add_constant("b", rng.normal(size=outputs).astype(np.float32))
     attributes = {
         "strides": [stride] * 2,
         "pads": [kernel // 2] * 4,
         "activation": "relu",
     }
-    edges = [x, graph.add_constant("w", w), bias]
+    if int8:
+        scale = float(np.abs(w).max()) / 127 or 1.0
+        codes = np.rint(w / scale).astype(np.int8)
+        x = graph.add_node("quantize", [x], {}, "quantize", "q", qparams=_qparams(0.03))
+        edges = [
+            x,
+            graph.add_constant("w", codes, qparams=_qparams(scale, narrow=True)),
+            graph.add_constant(
+                "b", np.int32(bias / (0.03 * scale)), qparams=_qparams(0.03 * scale, bits=32)
+            ),
+        ]
+        y = graph.add_node("conv", edges, attributes, "conv", "y", qparams=_qparams(0.3, -128))
+        graph.set_outputs([graph.add_node("dequantize", [y], {}, "dequantize")])
+        return graph
+    edges = [x, graph.add_constant("w", w), graph.add_constant("b", bias)]
     graph.set_outputs([graph.add_node("conv", edges, attributes, "conv")])
     return graph
+
+
+def _qparams(scale: float, zero_point: int = 0, **options: Any) -> tersor.quantization.QParams:
+    return tersor.quantization.QParams(scale=[scale], zero_point=[zero_point], **options)
 
 
 def step_time(session: tersor.Session, x: np.ndarray) -> float:
@@ -89,6 +113,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--random", type=int, default=0, help="random layers instead")
+    parser.add_argument("--int8", action="store_true")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0.4, help="for each row")
@@ -104,8 +129,10 @@ def main() -> None:
         x = rng.normal(size=(options.batch, channels, height, width)).astype(np.float32)
         sparsities = SPARSITIES if not options.random else [float(rng.uniform(0.3, 0.98))]
         for sparsity in sparsities:
-            graph = layer(shape, sparsity)
-            dense = tersor.Session(layer(shape, 0.0), options.threads, provider="native")
+            graph = layer(shape, sparsity, options.int8)
+            dense = tersor.Session(
+                layer(shape, 0.0, options.int8), options.threads, provider="native"
+            )
             sparse = tersor.Session(graph, options.threads, provider="sparse")
             plain = tersor.Session(graph, options.threads)
             chosen = any("sparse" in row.kernel for row in plain.profile(x))

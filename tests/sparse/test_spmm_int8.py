@@ -86,7 +86,7 @@ def test_both_forms_are_exact(isa, quads, dtype, columns, depth):
     np.testing.assert_array_equal(plan.multiply(x, None, None, 1), product(w, x))
 
 
-@pytest.mark.parametrize("op", ["spmm_pairs", "spmm_quads", "spmm_pack_pairs", "spmm_pack_quads"])
+@pytest.mark.parametrize("op", ["spmm_pairs", "spmm_quads", "spmm_pack_quads"])
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])
 def test_every_variant_is_exact(op, dtype):
     w, x = problem(40, 99, 45, dtype=dtype)

@@ -52,10 +52,9 @@ int64_t check_sums(const ConvInt8Shape& s, const int8_t* weights, const int32_t*
   return largest;
 }
 
-bool winograd_fits(const ConvInt8Shape& s, int64_t largest_sum) {
+bool winograd_fits(const ConvInt8Shape& s) {
   return s.kernel_h == 3 && s.kernel_w == 3 && s.stride_h == 1 && s.stride_w == 1 &&
-         s.dilation_h == 1 && s.dilation_w == 1 && s.groups == 1 && s.channels % 16 == 0 &&
-         largest_sum < kWinogradSumLimit;
+         s.dilation_h == 1 && s.dilation_w == 1 && s.groups == 1 && s.channels % 16 == 0;
 }
 
 bool depthwise_fits(const ConvInt8Shape& s) {
@@ -65,14 +64,16 @@ bool depthwise_fits(const ConvInt8Shape& s) {
 
 ConvInt8Algorithm choose(const ConvInt8Shape& s, int64_t largest_sum) {
   if (depthwise_fits(s)) return ConvInt8Algorithm::depthwise;
-  if (winograd_fits(s, largest_sum) && s.out_height() > 2 && s.out_width() > 2) {
-    return ConvInt8Algorithm::winograd;
-  }
+  if (winograd_pays(s) && largest_sum < kWinogradSumLimit) return ConvInt8Algorithm::winograd;
   const bool vnni = conv_u8s8_table.row(conv_u8s8_table.active_row()).needed != Feature::none;
   return vnni ? ConvInt8Algorithm::bytes : ConvInt8Algorithm::direct;
 }
 
 }  // namespace
+
+bool winograd_pays(const ConvInt8Shape& s) {
+  return winograd_fits(s) && s.out_height() > 2 && s.out_width() > 2;
+}
 
 const char* name_of(ConvInt8Algorithm algorithm) {
   switch (algorithm) {
@@ -260,7 +261,8 @@ ConvInt8::ConvInt8(const ConvInt8Shape& shape, const int8_t* weights, const int3
                epilogue.requantizers.size());
   const int64_t largest = check_sums(shape, weights, bias);
   if (algorithm == ConvInt8Algorithm::automatic) algorithm = choose(shape, largest);
-  TERSOR_CHECK(algorithm != ConvInt8Algorithm::winograd || winograd_fits(shape, largest),
+  TERSOR_CHECK(algorithm != ConvInt8Algorithm::winograd ||
+                   (winograd_fits(shape) && largest < kWinogradSumLimit),
                "conv_int8: winograd must have a 3 x 3 kernel, stride 1, dilation 1, one group, "
                "channels a multiple "
                "of 16 and sums below 2^25");

@@ -38,6 +38,9 @@ struct ConvInt8Shape {
   int64_t group_outputs() const { return out_channels / groups; }
 };
 
+// Whether a dense layer of that shape runs by Winograd's form, unless its sums are too large.
+TERSOR_API bool winograd_pays(const ConvInt8Shape& shape);
+
 enum class ConvInt8Algorithm : uint8_t {
   automatic,
   direct,     // int16 pairs

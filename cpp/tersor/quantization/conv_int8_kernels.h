@@ -103,4 +103,13 @@ struct DepthwiseInt8 {
 using depthwise_int8_sig = void(const DepthwiseInt8& a) noexcept;
 inline constexpr std::int64_t kDepthwisePairs = 64;
 
+// Codes (int8_epilogue.h) of sums that are there already, bias included.
+struct FinishInt8 {
+  const std::int32_t* sums;  // [pixels][sums_stride]; whole panels of 16 channels can be read
+  std::int64_t pixels, channels, sums_stride;
+  Int8Epilogue epilogue;
+  Int8Output out;
+};
+using finish_int8_sig = void(const FinishInt8& a) noexcept;
+
 }  // namespace tersor::quantization

@@ -23,6 +23,8 @@ bool is_pointwise(const ConvInt8Shape& s) {
          s.pad_top + s.pad_left + s.pad_bottom + s.pad_right == 0;
 }
 
+}  // namespace
+
 Int8Epilogue make_epilogue(const ConvInt8Epilogue& from, const int32_t* bias,
                            const float* multiplier, const float* rounding_offset) {
   Int8Epilogue e;
@@ -43,8 +45,6 @@ Int8Epilogue make_epilogue(const ConvInt8Epilogue& from, const int32_t* bias,
   }
   return e;
 }
-
-}  // namespace
 
 // 1 x 1: one column of all pixels, or with a stride the image that it reads.
 void ConvInt8::State::skip_pixels() {

@@ -16,6 +16,10 @@ namespace tersor::quantization {
 inline constexpr int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 inline constexpr int64_t divide_up(int64_t n, int64_t d) { return (n + d - 1) / d; }
 
+// The epilogue as the kernels read it. The arrays are by channel, in whole panels of 16.
+Int8Epilogue make_epilogue(const ConvInt8Epilogue& from, const int32_t* bias,
+                           const float* multiplier, const float* rounding_offset);
+
 struct ConvInt8::State {
   // A pointwise layer is seen as one column of pixels; one with a stride has only the pixels that
   // it reads.

@@ -9,6 +9,7 @@ std::unique_ptr<Step> make_native_step(const StepSpec& spec) {
       make_native_winograd_float32_step,
       make_native_conv_float32_step,
       make_native_matmul_float32_step,
+      make_native_sparse_int8_step,
       make_native_conv_int8_step,
       make_native_binary_step,
       make_native_unary_step,
@@ -21,6 +22,11 @@ std::unique_ptr<Step> make_native_step(const StepSpec& spec) {
     if (auto step = make(spec)) return step;
   }
   return nullptr;
+}
+
+std::unique_ptr<Step> make_sparse_step(const StepSpec& spec) {
+  auto step = make_sparse_float32_step(spec);
+  return step ? std::move(step) : make_sparse_int8_step(spec);
 }
 
 }  // namespace tersor::runtime

@@ -18,6 +18,7 @@ std::unique_ptr<Step> make_native_winograd_float32_step(const StepSpec& spec);
 std::unique_ptr<Step> make_native_conv_float32_step(const StepSpec& spec);  // and dense
 std::unique_ptr<Step> make_native_matmul_float32_step(const StepSpec& spec);
 
+std::unique_ptr<Step> make_native_sparse_int8_step(const StepSpec& spec);  // where it pays
 std::unique_ptr<Step> make_native_conv_int8_step(
     const StepSpec& spec);  // and depthwise, dense; fast and exact
 std::unique_ptr<Step> make_native_binary_step(const StepSpec& spec);  // add ... prelu
@@ -28,6 +29,10 @@ std::unique_ptr<Step> make_native_pool_step(const StepSpec& spec);  // max_pool,
 std::unique_ptr<Step> make_native_rows_step(const StepSpec& spec);  // softmax, layer_norm, reduce_*
 std::unique_ptr<Step> make_native_move_step(
     const StepSpec& spec);  // concat, slice, pad, transpose ...
+
+// From the entries of the weights, whether it pays or not.
+std::unique_ptr<Step> make_sparse_float32_step(const StepSpec& spec);
+std::unique_ptr<Step> make_sparse_int8_step(const StepSpec& spec);
 
 // y = table[x + 128] on int8 edges.
 std::unique_ptr<Step> make_native_table_step(const StepSpec& spec,

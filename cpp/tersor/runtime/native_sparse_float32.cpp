@@ -1,6 +1,5 @@
 // Convolutions and dense layers with pruned weights: a sparse matrix times padded planes.
 #include <algorithm>
-#include <cstring>
 
 #include "tersor/base/threads.h"
 #include "tersor/runtime/conv_spec_float32.h"
@@ -8,6 +7,7 @@
 #include "tersor/runtime/native.h"
 #include "tersor/runtime/sparse_geometry.h"
 #include "tersor/runtime/sparse_pays.h"
+#include "tersor/runtime/sparse_planes.h"
 #include "tersor/sparse/matmul.h"
 #include "tersor/sparse/offsets.h"
 
@@ -17,10 +17,6 @@ namespace {
 using sparse::OffsetProduct;
 using sparse::SparseRows;
 using sparse::SpmmOffsets;
-
-constexpr int64_t kPage = 16;  // floats: buffers start at cache lines
-
-int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
 // Rows of the matrix are output channels, its columns offsets into the planes.
 SparseRows rows_of(const ConvSpecFloat32& conv, const SparseGeometry& g) {
@@ -50,12 +46,10 @@ SparseRows rows_of(const ConvSpecFloat32& conv, const SparseGeometry& g) {
   return out;
 }
 
-// Whole channels of which the planes share L1 with a row of sums; deeper where few entries make the
-// sums that every tile loads and stores dear (as in sparse/matmul.cpp).
+// See SparseGeometry::tile_depth; deeper where few entries make the sums that every tile loads and
+// stores dear (as in sparse/matmul.cpp).
 int64_t tile_depth(const SparseGeometry& g, double density) {
-  const int64_t bytes = density > 0.15 ? 28 << 10 : density > 0.07 ? 36 << 10 : 72 << 10;
-  const int64_t channels = std::max<int64_t>(1, bytes / (4 * g.plane));
-  return std::min<int64_t>(channels, 65535 / g.plane) * g.plane;
+  return g.tile_depth((density > 0.15 ? 28 << 10 : density > 0.07 ? 36 << 10 : 72 << 10) / 4);
 }
 
 class SparseConvStep final : public Step {
@@ -63,9 +57,10 @@ class SparseConvStep final : public Step {
   SparseConvStep(const StepSpec& spec, const ConvSpecFloat32& conv, const SparseGeometry& g,
                  double density)
       : g_(g),
+        planes_(g, 0, 0, SpmmOffsets::slack(g.columns)),
         epilogue_(conv.epilogue),
         bias_(conv.bias),
-        product_(rows_of(conv, g), tile_depth(g, density), block_rows(g)),
+        product_(rows_of(conv, g), tile_depth(g, density), g.block_rows()),
         kernel_(kernel_name_float32("spmm_tile", "", g.is_line ? "sparse gemm" : "sparse direct",
                                     spec)) {}
 
@@ -86,44 +81,26 @@ class SparseConvStep final : public Step {
   size_t packed_bytes() const override { return product_.bytes(); }
 
  private:
-  static int64_t block_rows(const SparseGeometry& g) {
-    const int64_t rows = g.shape.output_channels;
-    // A lone strip is divided among two threads by rows.
-    const int64_t blocks = g.strips == 1 && rows >= 32 ? 2 : 1;
-    return std::min<int64_t>(640, (rows + blocks - 1) / blocks);
-  }
-  int64_t plane_floats() const {
-    return round_up(g_.shape.input_channels * g_.plane + SpmmOffsets::slack(g_.columns), kPage);
-  }
-  int64_t y_stride() const { return round_up(g_.columns, kPage); }
-  // A row of every channel, with zeros for what kernel columns read outside of the image.
-  int64_t border() const { return round_up(g_.shape.pad_left, 8); }
-  int64_t row_stride() const {
-    const ConvShapeFloat32& s = g_.shape;
-    const int64_t reach = (s.kernel_width - 1) * s.dilation_x + (g_.pitch - 1) * s.stride_x + 1;
-    return round_up(border() + std::max(s.input_width, reach - s.pad_left), 8) + 8;
-  }
-  int64_t row_floats() const {
-    return g_.is_line ? 0 : round_up(g_.shape.input_channels * row_stride(), kPage);
-  }
-  int64_t output_floats() const { return round_up(g_.shape.output_channels * y_stride(), kPage); }
+  int64_t y_stride() const { return whole_lines(g_.columns); }
+  int64_t output_words() const { return whole_lines(g_.shape.output_channels * y_stride()); }
   size_t worker_bytes() const {
     const auto sums = static_cast<int64_t>(product_.sums_floats(g_.columns));
-    return static_cast<size_t>(plane_floats() + output_floats() + row_floats() +
-                               round_up(sums, kPage)) *
+    return static_cast<size_t>(planes_.words() + output_words() + planes_.row_words() +
+                               whole_lines(sums)) *
            4;
   }
 
   void compute(const StepBuffers& buffers, const SparseGeometry::Strip& strip, int64_t block,
                float* scratch) const {
     float* planes = scratch;
-    float* y = planes + plane_floats();
-    float* row = y + output_floats();
-    float* sums = row + row_floats();
-    fill(static_cast<const float*>(buffers.inputs[0]), strip, planes, row);
+    float* y = planes + planes_.words();
+    float* row = y + output_words();
+    float* sums = row + planes_.row_words();
+    planes_.fill(static_cast<const uint32_t*>(buffers.inputs[0]), strip,
+                 reinterpret_cast<uint32_t*>(planes), reinterpret_cast<uint32_t*>(row));
     OffsetProduct p;
     p.x = planes;
-    p.columns = g_.is_line ? strip.count : (strip.count - 1) * g_.pitch + g_.shape.output_width;
+    p.columns = planes_.columns(strip);
     p.bias = bias_ ? bias_.as<float>() : nullptr;
     p.low = epilogue_.low;
     p.high = epilogue_.high;
@@ -134,69 +111,18 @@ class SparseConvStep final : public Step {
     give(buffers, strip, block, y);
   }
 
-  // Copies the strip's inputs into the planes, through rows with zeros around them.
-  void fill(const float* x, const SparseGeometry::Strip& strip, float* planes, float* row) const {
-    const ConvShapeFloat32& s = g_.shape;
-    const auto* words = reinterpret_cast<const uint32_t*>(x);
-    auto* const transpose = transpose_words_table.pick();
-    const int64_t channels = s.input_channels, used = channels * g_.plane;
-    std::memset(planes + used, 0, static_cast<size_t>(plane_floats() - used) * 4);
-    if (g_.is_line) {
-      transpose(words + strip.first * channels, channels, reinterpret_cast<uint32_t*>(planes),
-                g_.plane, strip.count, channels);
-      return;
-    }
-    std::memset(row, 0, static_cast<size_t>(row_floats()) * 4);
-    const int64_t first_y = strip.first * s.stride_y - s.pad_top;
-    const int64_t rows = (strip.count - 1) * s.stride_y + (s.kernel_height - 1) * s.dilation_y + 1;
-    ShiftPlanes p{};
-    p.row_stride = row_stride();
-    p.channels = channels;
-    p.copies = s.kernel_width;
-    p.shift = s.dilation_x;
-    p.step = s.stride_x;
-    p.plane = g_.plane;
-    p.copy = s.stride_y * g_.phase_floats;
-    p.pitch = g_.pitch;
-    // One kernel column that leaves no pixel out of the image: its pixels alone are moved.
-    const bool direct =
-        s.kernel_width == 1 && s.pad_left == 0 && (s.output_width - 1) * s.stride_x < s.input_width;
-    for (int64_t r = 0; r < rows; ++r) {
-      const int64_t y = first_y + r;
-      const bool inside = 0 <= y && y < s.input_height;
-      float* const line = planes + r % s.stride_y * g_.phase_floats + r / s.stride_y * g_.pitch;
-      if (inside) {
-        const int64_t at = (strip.image * s.input_height + y) * s.input_width * channels;
-        if (direct) {
-          transpose(words + at, s.stride_x * channels, reinterpret_cast<uint32_t*>(line), g_.plane,
-                    s.output_width, channels);
-          continue;
-        }
-        transpose(words + at, channels, reinterpret_cast<uint32_t*>(row + border()), p.row_stride,
-                  s.input_width, channels);
-      }
-      p.row = inside ? row + border() - s.pad_left : nullptr;
-      p.planes = line;
-      shift_planes_table.pick()(p);
-    }
-  }
-
   // Copies the block's rows of y to channels last, and adds the residual.
   void give(const StepBuffers& buffers, const SparseGeometry::Strip& strip, int64_t block,
             const float* y) const {
     const ConvShapeFloat32& s = g_.shape;
-    const int64_t channels = s.output_channels, each = block_rows(g_);
+    const int64_t channels = s.output_channels, each = g_.block_rows();
     const int64_t first = block * each, count = std::min(each, channels - first);
     auto* const transpose = transpose_words_table.pick();
     const float* residual = epilogue_.residual_of(buffers);
     auto* out = static_cast<float*>(buffers.outputs[0]);
-    const int64_t lines = g_.is_line ? 1 : strip.count;
-    const int64_t width = g_.is_line ? strip.count : s.output_width;
-    for (int64_t r = 0; r < lines; ++r) {
-      const int64_t pixel =
-          g_.is_line ? strip.first
-                     : (strip.image * s.output_height + strip.first + r) * s.output_width;
-      const int64_t at = pixel * channels + first;
+    const int64_t width = planes_.line_width(strip);
+    for (int64_t r = 0; r < planes_.lines(strip); ++r) {
+      const int64_t at = planes_.first_pixel(strip, r) * channels + first;
       transpose(reinterpret_cast<const uint32_t*>(y + first * y_stride() + r * g_.pitch),
                 y_stride(), reinterpret_cast<uint32_t*>(out + at), channels, count, width);
       if (!residual) continue;
@@ -219,15 +145,12 @@ class SparseConvStep final : public Step {
   }
 
   SparseGeometry g_;
+  SparsePlanes planes_;
   EpilogueFloat32 epilogue_;
   Tensor bias_;
   SpmmOffsets product_;
   std::string kernel_;
 };
-
-}  // namespace
-
-namespace {
 
 // One pixel: a dense layer of one row.
 class SparseVectorStep final : public Step {
@@ -279,7 +202,7 @@ std::unique_ptr<Step> make_step(const StepSpec& spec, bool always) {
   if (!always && !sparse_pays(s, density)) return nullptr;
   if (is_vector(s)) return std::make_unique<SparseVectorStep>(spec, *conv);
   const SparseGeometry g(s);
-  if (g.strips == 0 || g.plane > 65535 || s.input_channels * g.plane > INT32_MAX) return nullptr;
+  if (!g.fits()) return nullptr;
   return std::make_unique<SparseConvStep>(spec, *conv, g, density);
 }
 
@@ -289,6 +212,8 @@ std::unique_ptr<Step> make_native_sparse_float32_step(const StepSpec& spec) {
   return make_step(spec, false);
 }
 
-std::unique_ptr<Step> make_sparse_step(const StepSpec& spec) { return make_step(spec, true); }
+std::unique_ptr<Step> make_sparse_float32_step(const StepSpec& spec) {
+  return make_step(spec, true);
+}
 
 }  // namespace tersor::runtime

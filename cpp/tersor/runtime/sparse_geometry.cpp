@@ -51,6 +51,20 @@ int64_t SparseGeometry::offset(int64_t channel, int64_t ky, int64_t kx) const {
   return phase * phase_floats + y / shape.stride_y * pitch;
 }
 
+int64_t SparseGeometry::tile_depth(int64_t words) const {
+  const int64_t channels = std::max<int64_t>(1, words / plane);
+  return std::min<int64_t>(channels, 65535 / plane) * plane;
+}
+
+int64_t SparseGeometry::block_rows() const {
+  const int64_t rows = shape.output_channels, blocks = strips == 1 && rows >= 32 ? 2 : 1;
+  return std::min<int64_t>(640, divide_up(rows, blocks));
+}
+
+bool SparseGeometry::fits() const {
+  return strips > 0 && plane <= 65535 && shape.input_channels * plane <= INT32_MAX;
+}
+
 SparseGeometry::Strip SparseGeometry::strip(int64_t index) const {
   const int64_t image = is_line ? 0 : index / image_strips;
   const int64_t first = (is_line ? index : index % image_strips) * strip_rows;

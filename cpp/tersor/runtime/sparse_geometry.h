@@ -28,6 +28,12 @@ struct SparseGeometry {
   int64_t columns;  // of the product, ends of rows included
 
   int64_t offset(int64_t channel, int64_t ky, int64_t kx) const;
+  // Depth of a tile of whole channels, of which the planes take about `words`.
+  int64_t tile_depth(int64_t words) const;
+  // Output channels of a task: a lone strip is divided among two threads by rows.
+  int64_t block_rows() const;
+  // Whether offsets fit the kernels' indices.
+  bool fits() const;
 
   // The strip's image, first output row (pixel) and their number.
   struct Strip {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tersor/base/export.h"
+#include "tersor/quantization/conv_int8.h"
 #include "tersor/runtime/conv_lines.h"
 #include "tersor/tensor/tensor.h"
 
@@ -15,7 +16,10 @@ double density_of(const Tensor& weights);
 // measured by benchmarks/sparse/bench_session.py.
 TERSOR_API bool sparse_pays(const ConvShapeFloat32& shape, double density);
 
+// The same for int8 codes; density is the share of the words of four weights that are not 0.
+bool sparse_pays_int8(const quantization::ConvInt8Shape& shape, double density);
+
 // Version of the table; it changes with its rates and with the kernels.
-inline constexpr int kBreakEvenVersion = 1;
+inline constexpr int kBreakEvenVersion = 2;
 
 }  // namespace tersor::runtime

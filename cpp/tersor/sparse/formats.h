@@ -5,13 +5,13 @@
 #include <vector>
 
 #include "tersor/sparse/matrix.h"
+#include "tersor/sparse/sizes.h"
 
 namespace tersor::sparse {
 
 // From this many columns on, indices take 32 bits.
 inline constexpr int64_t kMostColumns16 = 65536;
 
-inline int64_t divide_up(int64_t n, int64_t d) { return (n + d - 1) / d; }
 inline size_t at(int64_t i) { return static_cast<size_t>(i); }
 
 // Numbers of 1, 2 or 4 bytes at the end of a byte string, and from it.

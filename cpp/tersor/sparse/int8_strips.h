@@ -3,8 +3,7 @@
 // flags. Product says what an entry does:
 //   Product::Weights             four codes in the form of its multiply
 //   Product::weights(p)          from the four bytes at p
-//   Product::kBytes              bytes of a column in one quad of the tile
-//   Product::multiply(sum, w, x, stride)   one vector of columns; x points at the quad
+//   Product::multiply(sum, w, x)  one vector of columns
 #pragma once
 
 #include <cstdint>
@@ -42,6 +41,8 @@ typedef uint32_t U32 __attribute__((vector_size(TERSOR_SPARSE_BYTES)));
 // Sums in registers, beside them the weights of one entry and a product.
 #if defined(__AVX512BW__) || defined(__aarch64__)
 constexpr int kMostSums = 16;
+#elif defined(__AVX2__)
+constexpr int kMostSums = 12;
 #else
 constexpr int kMostSums = 10;
 #endif
@@ -60,7 +61,7 @@ TERSOR_INLINE I32 add(I32 a, I32 b) { return (I32)((U32)a + (U32)b); }
 template <class Product, int Together, int Vectors>
 static void strip(const SpmmInt8Tile& t, int64_t column) noexcept {
   const char* x = static_cast<const char*>(t.x) + column * 4;
-  const int64_t quad = t.stride * Product::kBytes, half = t.stride * 4;
+  const ptrdiff_t step = t.step;
   const auto* values = static_cast<const char*>(t.values);
   const uint16_t* index = t.index;
   const uint16_t* rows = t.rows;
@@ -80,10 +81,10 @@ static void strip(const SpmmInt8Tile& t, int64_t column) noexcept {
 #pragma GCC unroll 8
       for (int i = 0; i < Together; ++i) {
         const typename Product::Weights w = Product::weights(values + 4 * i);
-        const char* from = x + index[i] * quad;
+        const char* from = x + index[i] * step;
 #pragma GCC unroll 16
         for (int v = 0; v < Vectors; ++v)
-          sum[i][v] = Product::multiply(sum[i][v], w, from + v * TERSOR_SPARSE_BYTES, half);
+          sum[i][v] = Product::multiply(sum[i][v], w, load(from + v * TERSOR_SPARSE_BYTES));
       }
     }
 #pragma GCC unroll 8
@@ -96,8 +97,11 @@ static void strip(const SpmmInt8Tile& t, int64_t column) noexcept {
         for (int v = 0; v < Vectors; ++v) store(to + v * kLanes, sum[i][v]);
         continue;
       }
-      for (int64_t n = 0; column + n < t.columns && n < Vectors * kLanes; ++n)
-        to[n] = sum[i][n / kLanes][n % kLanes];
+      int32_t some[Vectors * kLanes];
+#pragma GCC unroll 16
+      for (int v = 0; v < Vectors; ++v) store(some + v * kLanes, sum[i][v]);
+      const int64_t left = t.columns - column;
+      for (int64_t n = 0; n < left && n < Vectors * kLanes; ++n) to[n] = some[n];
     }
   }
 }

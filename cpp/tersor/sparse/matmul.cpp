@@ -5,17 +5,10 @@
 
 #include "tersor/base/threads.h"
 #include "tersor/sparse/kernels.h"
+#include "tersor/sparse/tiles.h"
 
 namespace tersor::sparse {
 namespace {
-
-int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
-int64_t divide_up(int64_t n, int64_t d) { return (n + d - 1) / d; }
-
-int64_t lanes() {
-  const FeatureBits active = active_features();
-  return active & Feature::avx512 ? 16 : active & Feature::avx2 ? 8 : 4;
-}
 
 // Rows of x far apart by nearly whole pages fall into a few sets of L1 and push each other out.
 bool rows_collide(int64_t stride_bytes) { return std::gcd(stride_bytes, int64_t{4096}) >= 1024; }
@@ -149,13 +142,7 @@ void SpmmPlan::run_block(const Product& p, int64_t block, ColumnRange range, cha
       t.x = packed;
       t.x_stride = stride;
     }
-    t.groups = panel.groups;
-    t.counts = panel.counts;
-    t.rows = panel.rows;
-    t.values = panel.values;
-    t.index = panel.index;
-    t.first = i == 0;
-    t.last = i + 1 == panels_.tiles();
+    set_panel(t, panels_, i, panel);
     p.tile(t);
   }
 }

@@ -7,18 +7,12 @@
 
 #include "tersor/base/error.h"
 #include "tersor/base/threads.h"
+#include "tersor/sparse/int8_form.h"
 #include "tersor/sparse/kernels.h"
+#include "tersor/sparse/tiles.h"
 
 namespace tersor::sparse {
 namespace {
-
-int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
-int64_t divide_up(int64_t n, int64_t d) { return (n + d - 1) / d; }
-
-int64_t lanes() {
-  const FeatureBits active = active_features();
-  return active & Feature::avx512 ? 16 : active & Feature::avx2 ? 8 : 4;
-}
 
 // Blocks of 1 x 4 as entries, their four codes as the bits of the value.
 SparseRows blocks_of(const SparseRows& w) {
@@ -60,10 +54,6 @@ std::vector<int32_t> sums_of(const SparseRows& w) {
   return sums;
 }
 
-bool has_quads() {
-  return spmm_quads_table.row(spmm_quads_table.active_row()).needed != Feature::none;
-}
-
 SpmmTiling choose(const SparseRows& blocks, int64_t columns, SpmmTiling t) {
   const double elements = static_cast<double>(blocks.rows) * static_cast<double>(blocks.columns);
   const double density = elements > 0 ? static_cast<double>(blocks.entries()) / elements : 0;
@@ -73,44 +63,41 @@ SpmmTiling choose(const SparseRows& blocks, int64_t columns, SpmmTiling t) {
   if (!t.width) t.width = wide * lanes();
   if (!t.together) t.together = wide >= 6 ? 1 : wide >= 3 ? 2 : 4;
   const int64_t bytes = density > 0.15 ? 28 << 10 : density > 0.07 ? 36 << 10 : 72 << 10;
-  const int64_t quad = t.width * (has_quads() ? 4 : 8);
-  if (!t.depth) t.depth = std::clamp<int64_t>(bytes / quad, 8, 65535);
+  if (!t.depth) t.depth = std::clamp<int64_t>(bytes / (4 * t.width), 8, 65535);
   return t;
+}
+
+Int8Kernels kernels_of(Int8Form form) {
+  return {form == Int8Form::automatic ? Int8Kernels::has_quads() : form == Int8Form::quads};
 }
 
 }  // namespace
 
 struct SpmmInt8Plan::Product {
   const uint8_t* x;
-  bool x_signed, quads;
   ptrdiff_t x_stride;
+  bool x_signed;
   const int32_t* bias;
   int32_t* y;
   ptrdiff_t y_stride;
-  spmm_pairs_sig* tile;
-  spmm_pack_pairs_sig* pack;
 };
 
 SpmmInt8Plan::SpmmInt8Plan(const SparseRows& w, int64_t columns, SpmmTiling tiling, Int8Form form)
     : panels_([&] {
         const SparseRows blocks = blocks_of(w);
-        return SpmmPanels(blocks, choose(blocks, columns, tiling));
+        return SpmmPanels(kernels_of(form).weights(blocks), choose(blocks, columns, tiling));
       }()),
       depth_(w.columns),
-      form_(form),
+      quads_(kernels_of(form).quads),
       row_sums_(sums_of(w)) {
   TERSOR_CHECK(panels_.tiling().together <= 8, "spmm_int8: together must be at most 8, got ",
                panels_.tiling().together);
 }
 
-bool SpmmInt8Plan::uses_quads() const {
-  return form_ == Int8Form::quads || (form_ == Int8Form::automatic && has_quads());
-}
-
 size_t SpmmInt8Plan::worker_bytes(int64_t columns) const {
   const int64_t stride = round_up(std::min(columns, tiling().width), kSpmmPad);
   const int64_t sums = (tiling().block_rows + 1) * stride * 4;
-  return static_cast<size_t>((tiling().depth + 1) * stride * 8 + sums +
+  return static_cast<size_t>((tiling().depth + 1) * stride * 4 + sums +
                              round_up(tiling().block_rows * 4, 64) + 64);
 }
 
@@ -124,16 +111,7 @@ void SpmmInt8Plan::run(const void* x, bool x_signed, ptrdiff_t x_stride, int64_t
                        int threads) const {
   if (rows() == 0 || columns == 0) return;
   const int n = threads > 0 ? threads : tersor::threads();
-  const bool quads = uses_quads();
-  const Product product{static_cast<const uint8_t*>(x),
-                        x_signed,
-                        quads,
-                        x_stride,
-                        bias,
-                        y,
-                        y_stride,
-                        quads ? spmm_quads_table.pick() : spmm_pairs_table.pick(),
-                        quads ? spmm_pack_quads_table.pick() : spmm_pack_pairs_table.pick()};
+  const Product product{static_cast<const uint8_t*>(x), x_stride, x_signed, bias, y, y_stride};
   const int64_t pieces = column_pieces(panels_, columns, n);
   const size_t bytes = worker_bytes(columns);
   parallel_tasks(static_cast<size_t>(panels_.blocks() * pieces), n, [&](size_t task, int worker) {
@@ -151,17 +129,18 @@ void SpmmInt8Plan::run_block(const Product& p, int64_t block, ColumnRange range,
   const int64_t stride = round_up(columns, kSpmmPad);
   auto* sums = reinterpret_cast<int32_t*>(scratch);
   int32_t* bias = sums + (rows + 1) * stride;
-  char* packed = reinterpret_cast<char*>(bias + round_up(rows, 16));
-  // Quads of signed codes hold 128 more: 128 * sum w goes off again.
+  auto* packed = reinterpret_cast<uint8_t*>(bias + round_up(rows, 16));
+  // Signed codes are multiplied as 128 more: 128 * sum w goes off again.
   for (int64_t r = 0; r < rows; ++r) {
     auto b = static_cast<uint32_t>(p.bias ? p.bias[first_row + r] : 0);
-    if (p.quads && p.x_signed)
+    if (p.x_signed)
       b -= 128u * static_cast<uint32_t>(row_sums_[static_cast<size_t>(first_row + r)]);
     bias[r] = static_cast<int32_t>(b);
   }
+  auto* const kernel = Int8Kernels{quads_}.kernel();
   SpmmInt8Tile t{};
   t.x = packed;
-  t.stride = stride;
+  t.step = stride * 4;
   t.columns = columns;
   t.together = tiling().together;
   t.sums = sums;
@@ -173,16 +152,11 @@ void SpmmInt8Plan::run_block(const Product& p, int64_t block, ColumnRange range,
   for (int64_t i = 0; i < panels_.tiles(); ++i) {
     const SpmmPanels::Panel panel = panels_.panel(block, i);
     const int64_t k = 4 * panel.first_depth;
-    p.pack({p.x + k * p.x_stride + first, p.x_stride, std::min(4 * panel.depth, depth_ - k),
-            panel.depth, columns, p.x_signed, packed, stride});
-    t.groups = panel.groups;
-    t.counts = panel.counts;
-    t.rows = panel.rows;
-    t.values = panel.values;
-    t.index = panel.index;
-    t.first = i == 0;
-    t.last = i + 1 == panels_.tiles();
-    p.tile(t);
+    spmm_pack_quads_table.pick()({p.x + k * p.x_stride + first, p.x_stride,
+                                  std::min(4 * panel.depth, depth_ - k), panel.depth, columns,
+                                  p.x_signed ? uint8_t{128} : uint8_t{0}, packed, stride});
+    set_panel(t, panels_, i, panel);
+    kernel(t);
   }
 }
 

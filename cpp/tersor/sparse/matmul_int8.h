@@ -39,13 +39,12 @@ class TERSOR_API SpmmInt8Plan {
 
  private:
   struct Product;
-  bool uses_quads() const;
   size_t worker_bytes(int64_t columns) const;
   void run_block(const Product& p, int64_t block, ColumnRange range, char* scratch) const;
 
   SpmmPanels panels_;
   int64_t depth_;
-  Int8Form form_;
+  bool quads_;
   std::vector<int32_t> row_sums_;
 };
 

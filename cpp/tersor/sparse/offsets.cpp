@@ -3,32 +3,18 @@
 #include <limits>
 
 #include "tersor/sparse/kernels.h"
+#include "tersor/sparse/tiles.h"
 
 namespace tersor::sparse {
-namespace {
-
-int64_t round_up(int64_t n) { return (n + kSpmmPad - 1) / kSpmmPad * kSpmmPad; }
-
-SpmmTiling tiling_of(int64_t depth, int64_t block_rows) {
-  SpmmTiling t;
-  t.depth = depth;
-  t.block_rows = block_rows;
-  t.together = 1;  // groups of more would read what lies behind a tile, times 0
-  t.width = 1;
-  t.packed = false;
-  return t;
-}
-
-}  // namespace
 
 SpmmOffsets::SpmmOffsets(const SparseRows& w, int64_t depth, int64_t block_rows)
-    : panels_(w, tiling_of(depth, block_rows)) {}
+    : panels_(w, offset_tiling(depth, block_rows)) {}
 
 size_t SpmmOffsets::sums_floats(int64_t columns) const {
-  return static_cast<size_t>((panels_.tiling().block_rows + 1) * round_up(columns));
+  return static_cast<size_t>((panels_.tiling().block_rows + 1) * round_up(columns, kSpmmPad));
 }
 
-int64_t SpmmOffsets::slack(int64_t columns) { return round_up(columns) + kSpmmPad; }
+int64_t SpmmOffsets::slack(int64_t columns) { return round_up(columns, kSpmmPad) + kSpmmPad; }
 
 void SpmmOffsets::run(int64_t block, const OffsetProduct& p) const {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
@@ -38,7 +24,7 @@ void SpmmOffsets::run(int64_t block, const OffsetProduct& p) const {
   t.columns = p.columns;
   t.together = 1;
   t.sums = p.sums;
-  t.sums_stride = round_up(p.columns);
+  t.sums_stride = round_up(p.columns, kSpmmPad);
   t.block_rows = panels_.block_rows(block);
   t.bias = p.bias ? p.bias + first_row : nullptr;
   t.y = p.y + first_row * p.y_stride;
@@ -51,13 +37,7 @@ void SpmmOffsets::run(int64_t block, const OffsetProduct& p) const {
   for (int64_t i = 0; i < panels_.tiles(); ++i) {
     const SpmmPanels::Panel panel = panels_.panel(block, i);
     t.x = p.x + panel.first_depth;
-    t.groups = panel.groups;
-    t.counts = panel.counts;
-    t.rows = panel.rows;
-    t.values = panel.values;
-    t.index = panel.index;
-    t.first = i == 0;
-    t.last = i + 1 == panels_.tiles();
+    set_panel(t, panels_, i, panel);
     kernel(t);
   }
 }

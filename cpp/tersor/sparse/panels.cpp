@@ -5,6 +5,7 @@
 
 #include "tersor/base/error.h"
 #include "tersor/base/threads.h"
+#include "tersor/sparse/sizes.h"
 #include "tersor/sparse/spmm.h"
 #include "tersor/sparse/spmv.h"
 
@@ -12,7 +13,6 @@ namespace tersor::sparse {
 namespace {
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
-int64_t divide_up(int64_t n, int64_t d) { return (n + d - 1) / d; }
 
 void check(const SpmmTiling& t) {
   const auto in_range = [](const char* name, int64_t value, int64_t most) {

@@ -10,17 +10,16 @@ namespace {
 
 struct QuadProduct {
   using Weights = I32;
-  static constexpr int kBytes = 4;
   TERSOR_INLINE I32 weights(const char* p) {
     int32_t four;
     __builtin_memcpy(&four, p, sizeof four);
     return splat(four);
   }
-  TERSOR_INLINE I32 multiply(I32 sum, I32 w, const char* x, int64_t) {
+  TERSOR_INLINE I32 multiply(I32 sum, I32 w, I32 x) {
 #if defined(__AVX512VNNI__)
-    return (I32)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)load(x), (__m512i)w);
+    return (I32)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w);
 #else
-    return (I32)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)load(x), (__m256i)w);
+    return (I32)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)x, (__m256i)w);
 #endif
   }
 };
