@@ -40,6 +40,23 @@ tr::ConvShapeFloat32 conv_shape(int64_t batch, const Image& input, const Image& 
   return s;
 }
 
+quantization::ConvInt8Shape conv_shape_int8(const tr::ConvShapeFloat32& s) {
+  quantization::ConvInt8Shape q;
+  q.batch = s.batch;
+  q.height = s.input_height, q.width = s.input_width, q.channels = s.input_channels;
+  q.out_channels = s.output_channels;
+  q.kernel_h = s.kernel_height, q.kernel_w = s.kernel_width;
+  q.stride_h = s.stride_y, q.stride_w = s.stride_x;
+  q.dilation_h = s.dilation_y, q.dilation_w = s.dilation_x;
+  q.pad_top = s.pad_top, q.pad_left = s.pad_left;
+  // What makes the output as large as it is.
+  q.pad_bottom = (s.output_height - 1) * q.stride_h + q.dilation_h * (q.kernel_h - 1) + 1 -
+                 q.height - q.pad_top;
+  q.pad_right = (s.output_width - 1) * q.stride_w + q.dilation_w * (q.kernel_w - 1) + 1 - q.width -
+                q.pad_left;
+  return q;
+}
+
 }  // namespace
 
 void bind_sparse_pays(py::module_& m) {
@@ -47,21 +64,22 @@ void bind_sparse_pays(py::module_& m) {
   m.def(
       "sparse_pays",
       [](int64_t batch, const Image& input, const Image& output, const Pair& kernel,
-         const Pair& strides, const Pair& dilations, const Pair& pads, double density) {
-        return tr::sparse_pays(conv_shape(batch, input, output, kernel, strides, dilations, pads),
-                               density);
+         const Pair& strides, const Pair& dilations, const Pair& pads, bool int8, double density) {
+        const auto s = conv_shape(batch, input, output, kernel, strides, dilations, pads);
+        if (!int8) return tr::sparse_pays(s, density);
+        return s.input_channels % 4 == 0 && tr::sparse_pays_int8(conv_shape_int8(s), density);
       },
       py::arg("batch"), py::arg("input"), py::arg("output"), py::arg("kernel"), py::arg("strides"),
-      py::arg("dilations"), py::arg("pads"), py::arg("density"));
+      py::arg("dilations"), py::arg("pads"), py::arg("int8"), py::arg("density"));
   m.def(
       "winograd_pays",
       [](int64_t batch, const Image& input, const Image& output, const Pair& kernel,
-         const Pair& strides, const Pair& dilations, const Pair& pads) {
-        return tr::winograd_pays(
-            conv_shape(batch, input, output, kernel, strides, dilations, pads));
+         const Pair& strides, const Pair& dilations, const Pair& pads, bool int8) {
+        const auto s = conv_shape(batch, input, output, kernel, strides, dilations, pads);
+        return int8 ? quantization::winograd_pays(conv_shape_int8(s)) : tr::winograd_pays(s);
       },
       py::arg("batch"), py::arg("input"), py::arg("output"), py::arg("kernel"), py::arg("strides"),
-      py::arg("dilations"), py::arg("pads"));
+      py::arg("dilations"), py::arg("pads"), py::arg("int8"));
 }
 
 }  // namespace tersor::bindings

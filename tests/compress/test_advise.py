@@ -52,7 +52,7 @@ def test_each_layer_and_each_kind():
     assert sorted(named) == sorted(layers)
     for finding in of(advice, "sparsity"):
         group = [layers[name] for name in finding.layers]
-        assert finding.pays == any(layer.pays_from for layer in group)
+        assert finding.pays == any(layer.pays_from or layer.pays_from_int8 for layer in group)
         assert finding.source == ("graph" if "session runs" in finding.text else "table")
 
 
@@ -132,8 +132,16 @@ def test_slow_kernels_are_named():
 
 def test_compressed_networks():
     graph = residual()
-    advice = advise(tersor.compress(graph, recipe="int8", calibration=images()))
+    pruned = tersor.compress.prune(graph, images(), 0.75, structure="1x4").graph
+    advice = advise(tersor.compress(pruned, recipe="int8", calibration=images()))
     assert not any(f.pays for f in of(advice, "int8") + of(advice, "channels"))
+    layers = {layer.name: layer for layer in advice.layers}
+    assert {layer.dtype for layer in advice.layers} == {"int8"}
+    w = np.asarray(pruned.edge("inner.weight").constant)
+    empty = 1 - w.reshape(8, 2, 4, 9).any(axis=2).mean()
+    assert layers["inner"].sparsity == pytest.approx(empty)
+    assert layers["inner"].pays_from == layers["inner"].pays_from_int8
+    assert any("empty 1x4 blocks" in f.text for f in of(advice, "sparsity"))
     low = advise(tersor.compress(graph, recipe="w4a32", calibration=images()))
     plain = advise(graph)
     assert [layer.pays_from for layer in low.layers] == [layer.pays_from for layer in plain.layers]

@@ -11,6 +11,7 @@ from tests.networks import Builder
 
 LAYERS = {
     "1x1": ((32, 12, 20), 1, {}),
+    "wide 1x1": ((128, 12, 20), 1, {}),
     "3x3": ((32, 12, 20), 3, {}),
     "strided": ((32, 13, 20), 3, {"pads": [0, 1, 1, 1], "strides": [2, 1]}),
     "dilated": ((32, 12, 20), 3, {"dilations": [2, 1]}),
@@ -52,12 +53,36 @@ def test_the_session_does_what_the_table_says(kind, rows):
         assert break_even(few) is None
 
 
+def runs_sparse_int8(graph, sparsity):
+    """Whether the session of the int8 network takes the sparse form, for one sample."""
+    graph = graph.clone()
+    w = np.asarray(graph.edge("conv.weight").constant).copy()
+    blocks = w.reshape(len(w), -1, 4, *w.shape[2:]).swapaxes(2, -1)  # a view
+    chosen = np.random.default_rng(0).permutation(w.size // 4)[: round(sparsity * w.size / 4)]
+    blocks[np.unravel_index(chosen, blocks.shape[:-1])] = 0
+    graph.set_constant("conv.weight", w)
+    x = np.random.default_rng(1).normal(size=(8, *graph.inputs[0].shape[1:])).astype(np.float32)
+    model = tersor.compress(graph, recipe="int8", calibration=x, progress=False)
+    return any("sparse" in step.kernel for step in tersor.Session(model).profile(x[:1], repeats=1))
+
+
+@pytest.mark.parametrize("kind", ["wide 1x1", "3x3", "strided", "dilated"])
+def test_int8_layers_too(kind):
+    graph = one_layer(kind)
+    share = break_even(conv_shape(graph, graph.nodes[0]), dtype="int8")
+    assert share is not None
+    assert runs_sparse_int8(graph, share + 0.01)
+    assert not runs_sparse_int8(graph, share - 0.02)
+
+
 def test_fewer_weights_pay_more():
     shape = ConvShape(1, (14, 14, 64), (14, 14, 64), (3, 3), pads=(1, 1))
     pays = [sparse_pays(shape, percent / 100) for percent in range(101)]
     assert pays == sorted(pays, reverse=True)
     assert break_even(shape) == 1 - (pays.count(True) - 1) / 100
     assert has_winograd(shape)
+    assert has_winograd(shape, dtype="int8")
+    assert break_even(ConvShape(1, (14, 14, 3), (14, 14, 64)), dtype="int8") is None  # no blocks
     assert not has_winograd(ConvShape(1, (14, 14, 64), (14, 14, 64)))
 
 

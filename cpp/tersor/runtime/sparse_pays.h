@@ -17,7 +17,7 @@ double density_of(const Tensor& weights);
 TERSOR_API bool sparse_pays(const ConvShapeFloat32& shape, double density);
 
 // The same for int8 codes; density is the share of the words of four weights that are not 0.
-bool sparse_pays_int8(const quantization::ConvInt8Shape& shape, double density);
+TERSOR_API bool sparse_pays_int8(const quantization::ConvInt8Shape& shape, double density);
 
 // Version of the table; it changes with its rates and with the kernels.
 inline constexpr int kBreakEvenVersion = 2;

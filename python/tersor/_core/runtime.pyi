@@ -132,6 +132,7 @@ def sparse_pays(
     pads: typing.Annotated[
         collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"
     ],
+    int8: bool,
     density: typing.SupportsFloat | typing.SupportsIndex,
 ) -> bool: ...
 def winograd_pays(
@@ -154,6 +155,7 @@ def winograd_pays(
     pads: typing.Annotated[
         collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"
     ],
+    int8: bool,
 ) -> bool: ...
 
 BREAK_EVEN_VERSION: int

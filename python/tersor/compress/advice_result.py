@@ -29,12 +29,18 @@ class LayerAdvice:
         Which layers it is grouped with, such as "3x3 convolutions".
     macs : int
         Multiply-accumulates of one sample.
+    dtype : str
+        "float32" or "int8": what it computes in.
     sparsity : float
-        Share of its weights that are 0 now.
+        Share of its weights that are 0 now; of an int8 layer, of its blocks of 1x4.
     pays_from : float or None
-        Sparsity from which on its sparse form is faster for one sample; None where it never is.
+        Sparsity, counted likewise, from which on its sparse form is faster for one sample; None
+        where it never is.
     pays_from_batch : float or None
         The same in the micro-batches that larger batches are cut into.
+    pays_from_int8 : float or None
+        Share of blocks of 1x4 from which on the sparse form is faster for one sample where the
+        layer is quantized to int8.
     kernel : str
         Kernel that runs it on this machine now.
     why_not : str
@@ -46,9 +52,11 @@ class LayerAdvice:
     origin: str
     kind: str
     macs: int
+    dtype: str
     sparsity: float
     pays_from: float | None
     pays_from_batch: float | None
+    pays_from_int8: float | None
     kernel: str
     why_not: str = ""
 
@@ -159,7 +167,8 @@ class Advice:
             text_width=140,
             title="sparsity from which on a layer is faster",
             title_justify="left",
-            caption=f"break-even table {self.break_even_version}",
+            caption=f"break-even table {self.break_even_version}; of int8 layers blocks of 1x4 "
+            "count, for one sample",
             caption_justify="left",
         )
         for name in ("layer", "kind"):
@@ -167,7 +176,7 @@ class Advice:
         batches = ["one sample"]
         if self.micro_batch > 1:
             batches.append(f"batch of {self.micro_batch}")
-        for name in ("% MACs", "zeros now", *batches):
+        for name in ("% MACs", "zeros now", *batches, "int8, 1x4"):
             table.add_column(name, justify="right")
         table.add_column("why not", overflow="fold")
         for layer in self.layers:
@@ -177,6 +186,7 @@ class Advice:
                 f"{100 * layer.macs / total:.1f}",
                 f"{layer.sparsity:.0%}",
                 *map(_share, (layer.pays_from, layer.pays_from_batch)[: len(batches)]),
+                _share(layer.pays_from_int8),
                 layer.why_not,
             )
             table.add_row(*map(plain_text, row))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,9 +10,8 @@ from .. import _core
 
 BREAK_EVEN_VERSION: int = _core.runtime.BREAK_EVEN_VERSION
 
-# The table of each arithmetic that the session has sparse kernels for.
-_TABLES: dict[str, Callable[..., bool]] = {"float32": _core.runtime.sparse_pays}
-SPARSE_DTYPES = tuple(_TABLES)
+# Arithmetics that the session has sparse kernels for.
+SPARSE_DTYPES = ("float32", "int8")
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,9 @@ def sparse_pays(shape: ConvShape, density: float, *, dtype: str = "float32") -> 
     ----------
     shape : ConvShape
     density : float
-        Share of the weights that are not 0, in [0, 1].
-    dtype : {"float32"}
+        Share of the weights that are not 0, in [0, 1]; of int8 layers, share of the blocks of 1x4
+        (four input channels) that are not all 0.
+    dtype : {"float32", "int8"}
         Arithmetic of the layer.
 
     Returns
@@ -67,11 +66,10 @@ def sparse_pays(shape: ConvShape, density: float, *, dtype: str = "float32") -> 
     >>> sparse_pays(pointwise, 0.9), sparse_pays(pointwise, 0.1)
     (False, True)
     """
-    if dtype not in _TABLES:
-        raise ValueError(f"sparse_pays: dtype must be one of {', '.join(_TABLES)}, got {dtype!r}")
+    _check_dtype(dtype)
     if not 0 <= density <= 1:
         raise ValueError(f"sparse_pays: density must be in [0, 1], got {density}")
-    return bool(_TABLES[dtype](**asdict(shape), density=density))
+    return _core.runtime.sparse_pays(**asdict(shape), int8=dtype == "int8", density=density)
 
 
 def break_even(shape: ConvShape, *, dtype: str = "float32") -> float | None:
@@ -80,13 +78,13 @@ def break_even(shape: ConvShape, *, dtype: str = "float32") -> float | None:
     Parameters
     ----------
     shape : ConvShape
-    dtype : {"float32"}
+    dtype : {"float32", "int8"}
 
     Returns
     -------
     float or None
-        The lowest whole percentage, as a share; None where even one weight in a hundred does not
-        pay.
+        The lowest whole percentage, as a share, of weights (of int8 layers, of blocks of 1x4) that
+        are 0; None where even one in a hundred does not pay.
 
     Examples
     --------
@@ -100,18 +98,26 @@ def break_even(shape: ConvShape, *, dtype: str = "float32") -> float | None:
     return None if found == 100 else found / 100
 
 
-def has_winograd(shape: ConvShape) -> bool:
+def has_winograd(shape: ConvShape, *, dtype: str = "float32") -> bool:
     """Say whether the dense form of a layer is Winograd's, which needs 2 to 3 times fewer products.
 
     Parameters
     ----------
     shape : ConvShape
+    dtype : {"float32", "int8"}
 
     Returns
     -------
     bool
     """
-    return bool(_core.runtime.winograd_pays(**asdict(shape)))
+    _check_dtype(dtype)
+    return _core.runtime.winograd_pays(**asdict(shape), int8=dtype == "int8")
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in SPARSE_DTYPES:
+        known = ", ".join(SPARSE_DTYPES)
+        raise ValueError(f"sparse_pays: dtype must be one of {known}, got {dtype!r}")
 
 
 def conv_shape(graph: Any, node: Any, batch: int = 1) -> ConvShape | None:
