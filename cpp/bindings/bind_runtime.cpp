@@ -121,13 +121,16 @@ void bind_runtime(py::module_& m) {
   py::class_<tr::Session, std::shared_ptr<tr::Session>>(m, "Session")
       .def(py::init([](std::shared_ptr<const tersor::graph::Graph> graph, int threads,
                        const std::string& arithmetic, const std::string& precision,
-                       const std::string& provider, int micro_batch, bool check_finite) {
-             return std::make_shared<tr::Session>(
-                 std::move(graph),
-                 options_from(threads, arithmetic, precision, provider, micro_batch, check_finite));
+                       const std::string& provider, int micro_batch, bool check_finite,
+                       std::map<std::string, std::string> choices) {
+             tr::SessionOptions options =
+                 options_from(threads, arithmetic, precision, provider, micro_batch, check_finite);
+             options.choices = std::move(choices);
+             return std::make_shared<tr::Session>(std::move(graph), std::move(options));
            }),
            py::arg("graph"), py::arg("threads"), py::arg("arithmetic"), py::arg("precision"),
-           py::arg("provider"), py::arg("micro_batch"), py::arg("check_finite"))
+           py::arg("provider"), py::arg("micro_batch"), py::arg("check_finite"),
+           py::arg("choices"))
       .def("run", run, py::arg("inputs"), py::arg("out"))
       .def(
           "run_edges",

@@ -67,6 +67,15 @@ std::unique_ptr<Step> ask_providers(const StepSpec& spec, const std::string& onl
   return nullptr;
 }
 
+// The provider that was chosen for the node, else the plan's.
+std::unique_ptr<Step> ask_providers(const StepSpec& spec, const PlanOptions& options) {
+  const auto choice = options.choices.find(spec.name);
+  if (choice != options.choices.end()) {
+    if (auto step = providers(choice->second).front().make(spec)) return step;
+  }
+  return ask_providers(spec, options.provider);
+}
+
 [[noreturn]] void refuse(const StepSpec& spec) {
   std::string types;
   for (const PlanEdge* edge : spec.inputs) {
@@ -162,7 +171,7 @@ class Builder {
     edges_.set_layout(inner, layout);
     edges_.set_layout(add.outputs[0], layout);
     const StepSpec spec = spec_of(*plan_, planned, host.name);
-    planned.step = ask_providers(spec, plan_->options.provider);
+    planned.step = ask_providers(spec, plan_->options);
     if (!planned.step) return false;
     plan_->steps.push_back(std::move(planned));
     edges_.make_available(add.outputs[0], layout, add.outputs[0]);
@@ -242,7 +251,7 @@ class Builder {
   // Makes the step unless it is given.
   void add_step(PlannedStep planned, Layout output_layout) {
     const StepSpec spec = spec_of(*plan_, planned, planned.nodes.front());
-    if (!planned.step) planned.step = ask_providers(spec, plan_->options.provider);
+    if (!planned.step) planned.step = ask_providers(spec, plan_->options);
     if (!planned.step) refuse(spec);
     for (const int e : planned.outputs) edges_.make_available(e, output_layout, e);
     plan_->steps.push_back(std::move(planned));
@@ -455,7 +464,7 @@ std::shared_ptr<const Plan> update_constant(const Plan& plan, const Graph& graph
       // A reorder of a constant is a copy to an output.
       const StepSpec spec = spec_of(*updated, planned, planned.nodes.front());
       planned.step = planned.node < 0 ? make_reorder_step(*spec.inputs[0], *spec.outputs[0])
-                                      : ask_providers(spec, updated->options.provider);
+                                      : ask_providers(spec, updated->options);
       if (!planned.step) refuse(spec);
     }
     updated->packed_bytes += planned.step->packed_bytes();

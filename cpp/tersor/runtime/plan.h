@@ -8,6 +8,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,7 +20,8 @@ namespace tersor::runtime {
 struct PlanOptions {
   StepOptions step;
   int threads = 1;                   // most threads that a step of this plan is ever given
-  std::string provider;              // "", "native", "onednn" or "reference"
+  std::string provider;              // "" or one that providers() knows
+  std::map<std::string, std::string> choices;  // providers of nodes, asked before the others
   std::vector<std::string> inputs;   // partial execution: edges that are fed; empty = the graph's
   std::vector<std::string> outputs;  // edges wanted; empty = the graph's, or none if there are taps
   std::vector<std::string> taps;     // edges to look at on the way

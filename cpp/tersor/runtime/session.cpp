@@ -142,6 +142,7 @@ struct Session::State {
     plan.step = {options.arithmetic, options.precision};
     plan.threads = threads();
     plan.provider = options.provider;
+    plan.choices = options.choices;
     plan.inputs = route.inputs;
     plan.outputs = route.outputs;
     plan.taps = route.taps;
@@ -352,6 +353,7 @@ Session::Session(std::shared_ptr<const Graph> graph, SessionOptions options)
   TERSOR_CHECK(0 <= options.micro_batch, "session: micro_batch must not be negative, got ",
                options.micro_batch);
   providers(options.provider);  // refuses an unknown name
+  for (const auto& choice : options.choices) providers(choice.second);
   graph->verify();
   watch_forks();
   state_->graph = std::make_shared<Graph>(*graph);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -22,7 +23,9 @@ struct SessionOptions {
   int threads = 0;  // 0: tersor::threads()
   Arithmetic arithmetic = Arithmetic::fast;
   Precision precision = Precision::float32;
-  std::string provider;       // "", "native", "onednn" or "reference"
+  std::string provider;       // "" or one that providers() knows
+  // Providers of single nodes (of a fused group the first), asked before the others.
+  std::map<std::string, std::string> choices;
   int micro_batch = 0;        // 0: chosen so that a step's edges fit L2: 1..8, 64 if all dense
   bool check_finite = false;  // ValueError on NaN or infinity in an input of run()
 };

@@ -44,6 +44,7 @@ class Session:
         provider: str,
         micro_batch: typing.SupportsInt | typing.SupportsIndex,
         check_finite: bool,
+        choices: collections.abc.Mapping[str, str],
     ) -> None: ...
     def profile(
         self,

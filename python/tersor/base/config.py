@@ -56,6 +56,22 @@ def config() -> dict[str, Any]:
     }
 
 
+def processor_name() -> str:
+    """Return the name of the processor.
+
+    Returns
+    -------
+    str
+    """
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
 def show_config() -> None:
     """Print what `config` returns, one line each.
 

@@ -92,7 +92,7 @@ def _run_alone(node: OnnxNode, convert: Converter) -> list[NDArray[Any]]:
     edges = [b.arranged(v, v.shape) for v in values if isinstance(v, Value)]
     b.graph.set_outputs([b.node("identity", [e]) if e == edge else e for e in edges])
     b.graph.verify()
-    session = _core.runtime.Session(b.graph, 1, "exact", "fp32", "reference", 0, False)
+    session = _core.runtime.Session(b.graph, 1, "exact", "fp32", "reference", 0, False, {})
     return [np.asarray(a) for a in session.run([x.array.copy()], None)]
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..base.config import config
+from ..base.config import config, processor_name
 from ..base.isa import active_isa
 
 
@@ -23,7 +22,7 @@ def describe_environment() -> dict[str, Any]:
     """
     versions = config()
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "machine": platform.machine(),
         "cores": os.cpu_count() or 1,
         "isa": active_isa(),
@@ -33,16 +32,6 @@ def describe_environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
     }
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("model name", "Model")):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 __all__ = ["describe_environment"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _core
 from ..base.schema import check_integer
 from .profile import LayerProfile, Profile
+from .tuning import FORMS, Tuning, machine
 
 if TYPE_CHECKING:
     from ..data.preprocess import Preprocess
@@ -40,15 +43,20 @@ class Session:
         Arithmetic of float layers. "bf16" computes in float32 where the processor has no bfloat16.
     provider : str, default ""
         "" for the fastest kernels; "native" or "onednn" for one family of them, with the reference
-        for what it lacks; "reference" for the plain ones that define the operators.
+        for what it lacks; "dense" and "sparse" for the native ones that multiply the zeros of
+        pruned weights, or leave them out wherever they can; "reference" for the plain ones that
+        define the operators.
     micro_batch : int, default 0
         Rows of a micro-batch; 0 chooses 1 to 8 so that a layer's activations fit the L2 cache, up
         to 64 for a network without convolutions.
     check_finite : bool, default False
         Refuse inputs that hold NaN or infinity, at the cost of a pass over them.
+    tuning : Tuning, mapping, str or Path, optional
+        What `tune` measured on this machine, or the file that it was saved to.
 
     Attributes
     ----------
+    tuning : Tuning or None
     preprocess : Preprocess or None
         What the model says of raw samples. Bytes (uint8) for a float input go through it, as in
         `tersor.compress`; floats are what the network takes.
@@ -74,6 +82,7 @@ class Session:
         provider: str = "",
         micro_batch: int = 0,
         check_finite: bool = False,
+        tuning: Tuning | Mapping[str, Any] | str | Path | None = None,
     ) -> None:
         graph = model if isinstance(model, _core.graph.Graph) else getattr(model, "graph", None)
         if not isinstance(graph, _core.graph.Graph):
@@ -89,9 +98,10 @@ class Session:
                 raise TypeError(f"Session: {name} must be a string, got {text!r}")
         if not isinstance(check_finite, (bool, np.bool_)):
             raise TypeError(f"Session: check_finite must be True or False, got {check_finite!r}")
-        self._native = _core.runtime.Session(
-            graph, threads, arithmetic, precision, provider, micro_batch, check_finite
-        )
+        self.tuning = None if tuning is None else Tuning.load(tuning)
+        self._arguments = (threads, arithmetic, precision, provider, micro_batch, check_finite)
+        choices = {} if self.tuning is None else self.tuning.choices
+        self._native = _core.runtime.Session(graph, *self._arguments, choices)
         self.threads = threads
         self.arithmetic = arithmetic
         self.precision = precision
@@ -271,6 +281,72 @@ class Session:
         batch = int(arrays[0].shape[0]) if arrays and arrays[0].ndim else 1
         return Profile(layers, batch=batch, threads=self.threads)
 
+    def tune(self, *inputs: ArrayLike | Mapping[str, ArrayLike], repeats: int = 30) -> Tuning:
+        """Measure the forms of every convolution and dense layer here, and keep the fastest.
+
+        Without it the session goes by a table of rates that were measured on one machine. What
+        leads by less than 3 % is not taken. int8 results stay the same; those of float layers may
+        differ in the last bits. Nothing else should run on the machine meanwhile.
+
+        Parameters
+        ----------
+        *inputs : array-like, or one mapping from input names to array-likes
+            As in a call; of the batch size that counts.
+        repeats : int, default 30
+            Counted runs of every form, >= 1.
+
+        Returns
+        -------
+        Tuning
+            In use from now on. `Tuning.save` keeps it for ``Session(model, tuning=path)``.
+
+        Examples
+        --------
+        >>> session.tune(x).save("model.tuning.json")                          # doctest: +SKIP
+        """
+        check_integer(repeats, least=1, what="session: repeats")
+        arrays = self._arrays(inputs)
+        graph = self._native.graph
+        threads, arithmetic, precision, _, micro_batch, check_finite = self._arguments
+        forms = {
+            form: _core.runtime.Session(
+                graph, threads, arithmetic, precision, form, micro_batch, check_finite, {}
+            )
+            for form in FORMS
+            if form != "onednn" or _core.base.onednn_version()
+        }
+        usual = _core.runtime.Session(graph, *self._arguments, {})
+        times: dict[str, dict[str, list[float]]] = {}
+        kernels: dict[str, dict[str, str]] = {}
+        layers = {n.name for n in graph.nodes if n.op in ("conv", "dense", "conv_transpose")}
+        rounds = -(-repeats // 10)
+        for _ in range(rounds):  # in turn, so that a change of clock meets all of them
+            for form, session in {"": usual, **forms}.items():
+                for p in session.profile(arrays, min(10, repeats)):
+                    name = p.node.partition(" + ")[0]  # of a fused group the first
+                    if name in layers:
+                        times.setdefault(name, {}).setdefault(form, []).append(p.time_us)
+                        kernels.setdefault(name, {})[form] = p.kernel
+        best: dict[str, dict[str, float]] = {}
+        choices = {}
+        for name, found in times.items():
+            own = {
+                form: statistics.median(taken)
+                for form, taken in found.items()
+                if form and _is_own(form, kernels[name][form])
+            }
+            if len(own) < 2:
+                continue
+            best[name] = own
+            fastest = min(own, key=own.__getitem__)
+            now = statistics.median(found[""])
+            if kernels[name][fastest] != kernels[name].get("") and own[fastest] < 0.97 * now:
+                choices[name] = fastest
+        batch = int(arrays[0].shape[0]) if arrays and arrays[0].ndim else 1
+        self.tuning = Tuning(machine(), threads, batch, choices, best)
+        self._native = _core.runtime.Session(graph, *self._arguments, choices)
+        return self.tuning
+
     def update_weights(self, name: str, value: ArrayLike) -> None:
         """Replace one weight without planning the network anew.
 
@@ -337,6 +413,13 @@ def simulate(model: Any, *inputs: ArrayLike | Mapping[str, ArrayLike]) -> Any:
         Equal to the generated C code to the last bit, for quantized networks.
     """
     return Session(model, arithmetic="exact")(*inputs)
+
+
+def _is_own(form: str, kernel: str) -> bool:
+    """Whether a kernel is of that form, and no stand-in for one that is missing."""
+    if form == "sparse":
+        return " sparse" in kernel
+    return kernel.startswith("onednn" if form == "onednn" else "native")
 
 
 def _preprocess(stored: Mapping[str, Any]) -> Preprocess:
