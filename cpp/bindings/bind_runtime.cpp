@@ -129,8 +129,7 @@ void bind_runtime(py::module_& m) {
              return std::make_shared<tr::Session>(std::move(graph), std::move(options));
            }),
            py::arg("graph"), py::arg("threads"), py::arg("arithmetic"), py::arg("precision"),
-           py::arg("provider"), py::arg("micro_batch"), py::arg("check_finite"),
-           py::arg("choices"))
+           py::arg("provider"), py::arg("micro_batch"), py::arg("check_finite"), py::arg("choices"))
       .def("run", run, py::arg("inputs"), py::arg("out"))
       .def(
           "run_edges",

@@ -19,8 +19,8 @@ namespace tersor::runtime {
 
 struct PlanOptions {
   StepOptions step;
-  int threads = 1;                   // most threads that a step of this plan is ever given
-  std::string provider;              // "" or one that providers() knows
+  int threads = 1;       // most threads that a step of this plan is ever given
+  std::string provider;  // "" or one that providers() knows
   std::map<std::string, std::string> choices;  // providers of nodes, asked before the others
   std::vector<std::string> inputs;   // partial execution: edges that are fed; empty = the graph's
   std::vector<std::string> outputs;  // edges wanted; empty = the graph's, or none if there are taps

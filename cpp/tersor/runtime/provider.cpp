@@ -14,8 +14,8 @@ std::vector<Provider> providers(const std::string& only) {
   if (only == "onednn") return {onednn, reference};
   if (only == "dense") return {dense, reference};
   if (only == "sparse") return {{"sparse", make_sparse_step}, native, reference};
-  TERSOR_CHECK(only.empty(), "session: provider must be native, onednn, dense, sparse or reference, got ",
-               only);
+  TERSOR_CHECK(only.empty(),
+               "session: provider must be native, onednn, dense, sparse or reference, got ", only);
   return {{"onednn", make_preferred_onednn_step}, native, onednn, reference};
 }
 

@@ -23,7 +23,7 @@ struct SessionOptions {
   int threads = 0;  // 0: tersor::threads()
   Arithmetic arithmetic = Arithmetic::fast;
   Precision precision = Precision::float32;
-  std::string provider;       // "" or one that providers() knows
+  std::string provider;  // "" or one that providers() knows
   // Providers of single nodes (of a fused group the first), asked before the others.
   std::map<std::string, std::string> choices;
   int micro_batch = 0;        // 0: chosen so that a step's edges fit L2: 1..8, 64 if all dense

@@ -100,7 +100,8 @@ TERSOR_API std::vector<Provider> providers(const std::string& only = "");
 
 std::unique_ptr<Step> make_reference_step(const StepSpec& spec);  // runtime/reference*.cpp
 std::unique_ptr<Step> make_native_step(const StepSpec& spec);  // runtime/native*.cpp: fp32 and int8
-std::unique_ptr<Step> make_dense_step(const StepSpec& spec);  // native, zeros multiplied like others
+std::unique_ptr<Step> make_dense_step(
+    const StepSpec& spec);  // native, zeros multiplied like others
 std::unique_ptr<Step> make_sparse_step(
     const StepSpec& spec);  // layers from the entries of their weights that are not 0, always
 std::unique_ptr<Step> make_onednn_step(
