@@ -1,5 +1,6 @@
 // Sparse products against plain loops in double, on every instruction-set level of the CPU. Under
 // emulation of another processor this is where its kernels are proven.
+#include <bit>
 #include <cmath>
 #include <random>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "tersor/sparse/matmul.h"
 #include "tersor/sparse/matmul_int8.h"
 #include "tersor/sparse/matrix.h"
+#include "tersor/sparse/offsets_int8.h"
 
 namespace {
 
@@ -84,6 +86,49 @@ TEST(spmm_int8_is_exact) {
           const double wanted = product(p, m, n, &size);
           EXPECT(wanted == static_cast<double>(y[static_cast<size_t>(m * p.columns + n)]));
         }
+      }
+    }
+  }
+}
+
+TEST(spmm_int8_offsets_are_exact) {
+  std::mt19937 random(7);
+  std::uniform_int_distribution<int> byte(0, 255), keep(0, 2);
+  for (const int64_t columns : {1, 7, 8, 33, 100, 130}) {
+    const int64_t rows = 19, depth = 90, tile = 40;  // offsets of words, read in three tiles
+    const auto size = static_cast<size_t>(depth + sparse::SpmmInt8Offsets::slack(columns));
+    std::vector<uint32_t> x(size);
+    for (uint32_t& word : x) {
+      for (int i = 0; i < 4; ++i) word = word << 8 | static_cast<uint32_t>(byte(random));
+    }
+    sparse::SparseRows w{rows, depth, {0}, {}, {}};
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int32_t k = 0; k < depth; ++k) {
+        if (keep(random)) continue;
+        uint32_t four = 0;
+        for (int i = 0; i < 4; ++i) four = four << 8 | static_cast<uint32_t>(byte(random));
+        w.column.push_back(k);
+        w.value.push_back(std::bit_cast<float>(four));
+      }
+      w.start.push_back(w.entries());
+    }
+    const sparse::SpmmInt8Offsets product(w, tile, rows);
+    std::vector<int32_t> y(static_cast<size_t>(rows * columns)), bias(rows, -5);
+    Buffer sums(product.sums_words(columns) * sizeof(int32_t));
+    for (int64_t block = 0; block < product.blocks(); ++block)
+      product.run(block, {x.data(), columns, bias.data(), y.data(), columns, sums.as<int32_t>()});
+    for (size_t r = 0; r < static_cast<size_t>(rows); ++r) {
+      for (int64_t n = 0; n < columns; ++n) {
+        int32_t sum = -5;
+        for (auto e = static_cast<size_t>(w.start[r]); e < static_cast<size_t>(w.start[r + 1]);
+             ++e) {
+          const auto four = std::bit_cast<uint32_t>(w.value[e]);
+          const uint32_t word = x[static_cast<size_t>(w.column[e] + n)];
+          for (int i = 0; i < 4; ++i)
+            sum += static_cast<int8_t>(four >> (8 * i) & 255) *
+                   static_cast<int32_t>(word >> (8 * i) & 255);
+        }
+        EXPECT(sum == y[r * static_cast<size_t>(columns) + static_cast<size_t>(n)]);
       }
     }
   }
