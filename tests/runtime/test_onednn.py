@@ -190,7 +190,7 @@ def test_no_threads_are_left() -> None:
 
 def test_unknown_provider() -> None:
     with pytest.raises(
-        ValueError, match="provider must be native, onednn, sparse or reference, got fast"
+        ValueError, match="provider must be native, onednn, dense, sparse or reference, got fast"
     ):
         NAMED["expand"].run(provider="fast")
 
