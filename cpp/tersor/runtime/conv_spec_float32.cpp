@@ -133,7 +133,9 @@ PackedConvFloat32 pack_conv_float32(const ConvSpecFloat32& spec) {
 
 std::string kernel_name_float32(const char* op, const std::string& variant, const char* form,
                                 const StepSpec& spec) {
-  std::string name = std::string("native ") + op + " " + variant + " " + form;
+  std::string name = std::string("native ") + op;
+  if (!variant.empty()) name += " " + variant;
+  name += std::string(" ") + form;
   if (spec.options.precision == Precision::bfloat16) name += " (bf16 computed in fp32)";
   return name;
 }
