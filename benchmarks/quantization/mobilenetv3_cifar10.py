@@ -108,7 +108,7 @@ def accuracy(session: tersor.Session, x: np.ndarray, y: np.ndarray) -> float:
 def measure(options: argparse.Namespace) -> None:
     """Print float and int8 accuracy on the test images."""
     path = options.model or options.output / "model.tersor"
-    model = tersor.load(path)
+    model = tersor.load(path).graph
     train, test = datasets.cifar10("train"), datasets.cifar10("test")
     float32 = accuracy(tersor.Session(model), test.x, test.y)
     rows = []

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tersor
+from tersor.compress import prune_channels
 from tests.compress.networks import decibels, images, residual
 
 
@@ -47,6 +48,26 @@ def test_bf16_halves_the_weights(graph):
     np.testing.assert_array_equal(
         tersor.Session(model, arithmetic="exact")(x[:2]), tersor.Session(model)(x[:2])
     )
+
+
+@pytest.mark.parametrize("storage", ["fp16", "bf16"])
+@pytest.mark.parametrize(
+    "recipe", ["int8", "w4a8", "w4a32", "w8a32", "int8-dynamic", {"pruning": {"sparsity": 0.5}}]
+)
+def test_weights_stored_narrow_are_values_like_others(graph, storage, recipe):
+    narrow = tersor.compress(graph, recipe=storage).graph
+    wide = tersor.Graph(narrow.clone())
+    wide.widen_constants()
+    got, wanted = (tersor.compress(g, recipe=recipe, calibration=images()) for g in (narrow, wide))
+    for a, b in zip(got.graph.edges, wanted.graph.edges, strict=True):
+        np.testing.assert_array_equal(a.constant, b.constant)
+
+
+def test_channels_go_from_narrow_weights_too(graph):
+    narrow = tersor.compress(graph, recipe="fp16").graph
+    small = prune_channels(narrow, images(), keep=0.5)
+    assert small.macs[0] < small.macs[1]
+    assert decibels(outputs(narrow, images(4)), outputs(small.graph, images(4))) > 0
 
 
 def test_keep_takes_a_quantized_network_as_it_is(graph):

@@ -20,6 +20,7 @@ from ..runtime import Session
 from .calibrate import Progress, network_batches
 from .channel_budget import RemovalPlan
 from .channel_criteria import find_units, rank_units
+from .float_twin import float_twin
 from .layer_format import check_choice
 from .progress import reporter
 from .refit import refit_network
@@ -168,6 +169,10 @@ def prune_channels(
     """
     budget = budget_of(macs=macs, parameters=parameters, latency=latency, keep=keep)
     check_choice(criterion, CRITERIA, "prune_channels: criterion")
+    if any(edge.is_constant and edge.dtype in ("float16", "bfloat16") for edge in graph.edges):
+        wide = Graph(float_twin(graph))
+        wide.preprocess = dict(graph.preprocess)
+        graph = wide
     channels = find_units(graph, exclude)
     threads = get_threads()
     measured = scores is None and criterion == "activation"
@@ -283,14 +288,14 @@ def _fit(
     graph: Graph, channels: Any, plan: RemovalPlan, name: str, share: float, threads: int
 ) -> NDArray[np.bool_]:
     """The least removal that meets the budget."""
-    whole = _deployed(graph)
+    whole = float_twin(graph)  # what will run: BatchNorm is folded
     call = _call(whole, threads) if name == "latency" else None
 
     def size(steps: int) -> float:
         small = remove_channels(graph, channels, plan.keep(steps))
         if name == "parameters":
             return small.parameters / graph.parameters
-        small = _deployed(small)
+        small = float_twin(small)
         if call is None:
             return small.macs / whole.macs
         now, before = _latencies([_call(small, threads), call])
@@ -310,13 +315,6 @@ def _fit(
         else:
             low = middle
     return plan.keep(high)
-
-
-def _deployed(graph: Graph) -> Graph:
-    """What will run: a network captured for training still has its BatchNorm apart."""
-    twin = graph.clone()
-    twin.canonicalize()
-    return twin
 
 
 def _call(graph: Graph, threads: int) -> Callable[[], Any]:
@@ -378,7 +376,7 @@ def _result(
             layers[node.name] = (len(places), int(edge.shape[axis]))
     latency = None
     if timed:
-        now, before = _latencies([_call(_deployed(each), threads) for each in (small, graph)])
+        now, before = _latencies([_call(float_twin(each), threads) for each in (small, graph)])
         latency = (now, before)
     return ShrunkNetwork(
         small,

@@ -13,6 +13,7 @@ from ..graph import Graph
 from .absorb import absorb_biases
 from .agreement import output_ratio_db
 from .calibrate import Calibration, Progress, calibrate
+from .float_twin import float_twin
 from .layer_format import LayerFormat
 from .recipe import Recipe
 from .repair import RepairedLayer, WeightGrid, set_float_weights, set_int8_codes, set_weight_codes
@@ -108,8 +109,7 @@ def quantize_post_training(
        ICCV 2019.
     """
     recipe = recipe or Recipe()
-    plain: Any = graph.clone()
-    plain.canonicalize()
+    plain = float_twin(graph)
     formats = layer_formats(plain, recipe)
     # A generator gives its batches once, and every pass must see the same.
     plan = plan_rounding(plain, formats, recipe)

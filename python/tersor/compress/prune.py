@@ -24,6 +24,7 @@ from ..runtime import Session
 from .agreement import kl_divergence
 from .allocation import allocate_removals
 from .calibrate import Progress, network_batches
+from .float_twin import float_twin
 from .layer_format import check_choice
 from .one_layer import observe_layer, own_parameters
 from .progress import reporter
@@ -165,8 +166,7 @@ def prune(
             "prune: data must be given for method 'second-order' and for reestimate 'always': an "
             "array of about 1,000 unlabeled samples, got None"
         )
-    plain: Any = graph.clone()
-    plain.canonicalize()
+    plain = float_twin(graph)
     todo = _layers(plain, exclude)
     batches: list[list[NDArray[Any]]] = []
     if data is not None:

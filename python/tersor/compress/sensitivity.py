@@ -21,6 +21,7 @@ from ..report.heat_map import heat_color, heat_map_svg, heat_map_table
 from ..runtime import Session
 from .agreement import kl_divergence, signal_to_noise_db
 from .calibrate import Progress, network_batches
+from .float_twin import float_twin
 from .progress import reporter
 from .walk import Walk
 
@@ -257,8 +258,7 @@ def sensitivity(
     [('fc', 'weights', 2)]
     """
     _check(graph, bits, output_bits, sparsity, group_size)
-    plain: Any = graph.clone()
-    plain.canonicalize()
+    plain = float_twin(graph)
     prepare = preprocess or Preprocess.parse(graph.preprocess or None)
     batches = list(network_batches(plain, data, prepare, limit=samples, seed=seed, batch_size=32))
     nodes, edges = plain.nodes, plain.edges

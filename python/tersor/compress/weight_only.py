@@ -12,6 +12,7 @@ from ..data.preprocess import Preprocess
 from ..graph import Graph
 from .analytic import correct_means
 from .calibrate import Progress, Variety, network_batches
+from .float_twin import float_twin
 from .recipe import Recipe
 from .repair import RepairedLayer, most_samples, repair_weights, set_weight_codes
 from .rounding_plan import RoundingPlan, plan_rounding
@@ -87,8 +88,7 @@ def quantize_weights(
     ValueError
         If the recipe asks for GPTQ and there is no data, or a pattern matches no layer.
     """
-    out: Any = graph.clone()
-    out.canonicalize()
+    out = float_twin(graph)
     exact = Graph(out.clone())
     formats = layer_formats(out, recipe)
     least_squares = recipe.weights.method == "mse"
