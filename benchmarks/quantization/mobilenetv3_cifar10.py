@@ -8,7 +8,8 @@ The network learns from ResNet-20's logits; settings were chosen without the tes
     python -m benchmarks.quantization.mobilenetv3_cifar10 --measure
 
 Training goes on from its checkpoint where it was interrupted. ``--measure`` prints the table: float
-and int8 with several calibration subsets of 512 training images.
+and int8 with several calibration subsets of 512 training images, of the network that was trained,
+or of the one beside this file where none was.
 """
 
 from __future__ import annotations
@@ -108,6 +109,8 @@ def accuracy(session: tersor.Session, x: np.ndarray, y: np.ndarray) -> float:
 def measure(options: argparse.Namespace) -> None:
     """Print float and int8 accuracy on the test images."""
     path = options.model or options.output / "model.tersor"
+    if not path.exists() and options.model is None:
+        path = Path(__file__).with_suffix(".tersor")
     model = tersor.load(path).graph
     train, test = datasets.cifar10("train"), datasets.cifar10("test")
     float32 = accuracy(tersor.Session(model), test.x, test.y)

@@ -1,6 +1,7 @@
 """Int8 accuracy of trained networks on CIFAR-10 (JPEG), calibrated on training images."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,3 +159,16 @@ def test_exact_and_fast_arithmetic_agree_on_classes(resnet20, cifar10_test):
     exact = tersor.Session(model, tersor.get_threads(), arithmetic="exact")(x)
     # 99.9 % of all 10,000; single codes that float32 rounds otherwise still drift over 20 layers.
     assert (fast.argmax(1) == exact.argmax(1)).mean() >= 0.995
+
+
+@pytest.mark.slow
+def test_squeeze_excitation_and_hard_swish_keep_their_accuracy(cifar10_test):
+    """A MobileNetV3-style network: channels cannot be evened out between its layers."""
+    path = Path(__file__).parents[2] / "benchmarks/quantization/mobilenetv3_cifar10.tersor"
+    graph = tersor.load(path).graph
+    wanted = top1(graph, cifar10_test, normalised)
+    assert wanted >= 85.0
+    train = datasets.cifar10("train")
+    chosen = np.random.default_rng(0).choice(len(train.y), 512, replace=False)
+    model = tersor.compress(graph, calibration=normalised(train.x[chosen]))
+    assert top1(model, cifar10_test, normalised) >= wanted - 0.5
