@@ -170,9 +170,7 @@ def prune_channels(
     budget = budget_of(macs=macs, parameters=parameters, latency=latency, keep=keep)
     check_choice(criterion, CRITERIA, "prune_channels: criterion")
     if any(edge.is_constant and edge.dtype in ("float16", "bfloat16") for edge in graph.edges):
-        wide = Graph(float_twin(graph))
-        wide.preprocess = dict(graph.preprocess)
-        graph = wide
+        graph = float_twin(graph)
     channels = find_units(graph, exclude)
     threads = get_threads()
     measured = scores is None and criterion == "activation"

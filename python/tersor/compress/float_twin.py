@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..graph import Graph
 
 
-def float_twin(graph: Graph) -> Any:
+def float_twin(graph: Graph) -> Graph:
     """Return a copy with BatchNorm folded and weights of float16 and bfloat16 in float32.
 
     Parameters
@@ -17,9 +15,9 @@ def float_twin(graph: Graph) -> Any:
     Returns
     -------
     Graph
-        The native graph.
+        Changing it does not change the graph that was given.
     """
-    twin: Any = graph.clone()
+    twin = Graph(graph)
     twin.widen_constants()
     twin.canonicalize()
     return twin
