@@ -34,12 +34,12 @@ from benchmarks.pruning.resnet20 import (
     fine_tune,
     images,
     is_main,
-    measure_rows,
     save_float,
     save_int8,
     settings_of,
     trained_resnet20,
     write_json,
+    write_table,
 )
 from tersor.torch import prune_channels
 
@@ -130,23 +130,6 @@ def train_small(options: argparse.Namespace) -> dict[str, Any]:
     return {"training": result, "channels": widths}
 
 
-def measured(options: argparse.Namespace) -> None:
-    """Print and write the table."""
-    train, _ = images(options)
-    dense = trained_resnet20()
-    save_float(dense, options.output / "dense-fp32.tersor")
-    save_int8(dense, train, options.output / "dense-int8.tersor")
-    names = ("dense-fp32", "dense-int8", "removed-fp32", "small-fp32", "small-int8")
-    files = [options.output / f"{name}.tersor" for name in names]
-    models: dict[str, Path | Any] = {file.stem: file for file in files if file.exists()}
-    rows = measure_rows(models, options)
-    document = {"settings": settings_of(options), "rows": rows, "machine": machine()}
-    write_json(options.output / "measured.json", document)
-    text = table(rows, options.statistic)
-    (options.output / "table.md").write_text(text + "\n")
-    print(text)
-
-
 def table(rows: list[dict[str, Any]], statistic: str) -> str:
     """Markdown; shares of latency are of our dense fp32 session in the same run."""
     dense = next(row for row in rows if row["name"] == "dense-fp32")
@@ -188,7 +171,7 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     file = options.output / "result.json"
     if options.measure:
-        measured(options)
+        write_table(("removed-fp32", "small-fp32", "small-int8"), options, table)
     elif not file.exists():
         result = train_small(options)
         if is_main():

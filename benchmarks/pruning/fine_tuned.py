@@ -17,7 +17,6 @@ Settings are to be chosen with ``--tune``, on 5,000 training images that the net
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,13 +33,13 @@ from benchmarks.pruning.resnet20 import (
     graph_of_module,
     images,
     is_main,
-    measure_rows,
     save_float,
     save_int8,
     settings_of,
     steps_of,
     trained_resnet20,
     write_json,
+    write_table,
 )
 from tersor.pruning import PolynomialSchedule
 from tersor.torch import prepare_qat
@@ -147,24 +146,6 @@ def run(arm: str, train: Any, options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def measured(options: argparse.Namespace) -> None:
-    """Print and write the table of all artifacts that are there, beside the dense network."""
-    train, _ = images(options)
-    dense = trained_resnet20()
-    save_float(dense, options.output / "dense-fp32.tersor")
-    save_int8(dense, train, options.output / "dense-int8.tersor")
-    files = [options.output / f"dense-{values}.tersor" for values in ("fp32", "int8")]
-    for arm in options.arms:
-        files += [options.output / f"{arm}-{values}.tersor" for values in ("fp32", "int8")]
-    models: dict[str, Path | Any] = {file.stem: file for file in files if file.exists()}
-    rows = measure_rows(models, options)
-    document = {"settings": settings_of(options), "rows": rows, "machine": machine()}
-    write_json(options.output / "measured.json", document)
-    text = table(rows, options.statistic)
-    (options.output / "table.md").write_text(text + "\n")
-    print(text)
-
-
 def table(rows: list[dict[str, Any]], statistic: str) -> str:
     """Markdown; factors are against our dense sessions of fp32 and int8, and ONNX Runtime fp32."""
     by_name = {row["name"]: row for row in rows}
@@ -221,7 +202,8 @@ def main() -> None:
     tersor.set_threads(options.threads)
     options.output.mkdir(parents=True, exist_ok=True)
     if options.measure:
-        measured(options)
+        names = [f"{arm}-{values}" for arm in options.arms for values in ("fp32", "int8")]
+        write_table(names, options, table)
         return
     train, _ = images(options)
     for arm in options.arms:

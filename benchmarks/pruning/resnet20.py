@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import tersor
-from benchmarks.harness import measure
+from benchmarks.harness import machine, measure
 from benchmarks.quantization.mobilenetv3_cifar10 import accuracy
 from benchmarks.quantization.qat_cifar10 import WEIGHTS, trained_resnet20
 from benchmarks.training.distill_cifar10 import AUGMENT, PREPROCESS, split_train, teacher_session
@@ -186,6 +186,26 @@ def measure_rows(models: dict[str, Path | Any], options: argparse.Namespace) -> 
     return list(rows.values())
 
 
+def write_table(
+    names: Iterable[str],
+    options: argparse.Namespace,
+    table: Callable[[list[dict[str, Any]], str], str],
+) -> None:
+    """Measure the dense network and the artifacts of `names` that are there; print and write."""
+    train, _ = images(options)
+    dense = trained_resnet20()
+    save_float(dense, options.output / "dense-fp32.tersor")
+    save_int8(dense, train, options.output / "dense-int8.tersor")
+    files = [options.output / f"{name}.tersor" for name in ("dense-fp32", "dense-int8", *names)]
+    models: dict[str, Path | Any] = {file.stem: file for file in files if file.exists()}
+    rows = measure_rows(models, options)
+    document = {"settings": settings_of(options), "rows": rows, "machine": machine()}
+    write_json(options.output / "measured.json", document)
+    text = table(rows, options.statistic)
+    (options.output / "table.md").write_text(text + "\n")
+    print(text)
+
+
 def batch_of(count: int) -> Any:
     """Numbers in place of prepared images."""
     return np.random.default_rng(0).standard_normal((count, 3, 32, 32), dtype=np.float32)
@@ -228,11 +248,11 @@ __all__ = [
     "graph_of_module",
     "images",
     "is_main",
-    "measure_rows",
     "save_float",
     "save_int8",
     "settings_of",
     "steps_of",
     "trained_resnet20",
     "write_json",
+    "write_table",
 ]

@@ -36,17 +36,23 @@ void check_shape(const ConvInt8Shape& s) {
                "conv_int8: kernel must fit the padded image, got ", s.kernel_h, " x ", s.kernel_w);
 }
 
-// Largest |acc| that codes can make; throws if it leaves int32.
-int64_t check_sums(const ConvInt8Shape& s, const int8_t* weights, const int32_t* bias) {
+// Largest |acc| of an output channel that codes can make.
+int64_t largest_sum(const ConvInt8Shape& s, const int8_t* weights, const int32_t* bias, int64_t o) {
   const int64_t taps = s.group_channels() * s.kernel_h * s.kernel_w;
+  int64_t sum = 0;
+  for (int64_t k = 0; k < taps; ++k) sum += std::abs(static_cast<int>(weights[o * taps + k]));
+  return 255 * sum + (bias ? std::abs(static_cast<int64_t>(bias[o])) : 0);
+}
+
+bool fits_int32(int64_t sum) { return sum < (int64_t{1} << 31); }
+
+// Of all channels; throws if it leaves int32.
+int64_t check_sums(const ConvInt8Shape& s, const int8_t* weights, const int32_t* bias) {
   int64_t largest = 0;
   for (int64_t o = 0; o < s.out_channels; ++o) {
-    int64_t sum = 0;
-    for (int64_t k = 0; k < taps; ++k) sum += std::abs(static_cast<int>(weights[o * taps + k]));
-    const int64_t bound = 255 * sum + (bias ? std::abs(static_cast<int64_t>(bias[o])) : 0);
-    TERSOR_CHECK(bound < (int64_t{1} << 31),
-                 "conv_int8: 255 * sum |w| + |bias| must be below 2^31, got ", bound,
-                 " for output channel ", o);
+    const int64_t bound = largest_sum(s, weights, bias, o);
+    TERSOR_CHECK(fits_int32(bound), "conv_int8: 255 * sum |w| + |bias| must be below 2^31, got ",
+                 bound, " for output channel ", o);
     largest = std::max(largest, bound);
   }
   return largest;
@@ -70,6 +76,12 @@ ConvInt8Algorithm choose(const ConvInt8Shape& s, int64_t largest_sum) {
 }
 
 }  // namespace
+
+bool sums_fit(const ConvInt8Shape& s, const int8_t* weights, const int32_t* bias) {
+  for (int64_t o = 0; o < s.out_channels; ++o)
+    if (!fits_int32(largest_sum(s, weights, bias, o))) return false;
+  return true;
+}
 
 bool winograd_pays(const ConvInt8Shape& s) {
   return winograd_fits(s) && s.out_height() > 2 && s.out_width() > 2;

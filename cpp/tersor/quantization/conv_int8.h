@@ -41,6 +41,9 @@ struct ConvInt8Shape {
 // Whether a dense layer of that shape runs by Winograd's form, unless its sums are too large.
 TERSOR_API bool winograd_pays(const ConvInt8Shape& shape);
 
+// Whether no sum of 255 * |w| and |bias| leaves int32; ConvInt8 refuses others.
+TERSOR_API bool sums_fit(const ConvInt8Shape& shape, const int8_t* weights, const int32_t* bias);
+
 enum class ConvInt8Algorithm : uint8_t {
   automatic,
   direct,     // int16 pairs

@@ -46,12 +46,6 @@ SparseRows rows_of(const ConvSpecFloat32& conv, const SparseGeometry& g) {
   return out;
 }
 
-// See SparseGeometry::tile_depth; deeper where few entries make the sums that every tile loads and
-// stores dear (as in sparse/matmul.cpp).
-int64_t tile_depth(const SparseGeometry& g, double density) {
-  return g.tile_depth((density > 0.15 ? 28 << 10 : density > 0.07 ? 36 << 10 : 72 << 10) / 4);
-}
-
 class SparseConvStep final : public Step {
  public:
   SparseConvStep(const StepSpec& spec, const ConvSpecFloat32& conv, const SparseGeometry& g,
@@ -60,7 +54,7 @@ class SparseConvStep final : public Step {
         planes_(g, 0, 0, SpmmOffsets::slack(g.columns)),
         epilogue_(conv.epilogue),
         bias_(conv.bias),
-        product_(rows_of(conv, g), tile_depth(g, density), g.block_rows()),
+        product_(rows_of(conv, g), g.tile_depth(density), g.block_rows()),
         kernel_(kernel_name_float32("spmm_tile", "", g.is_line ? "sparse gemm" : "sparse direct",
                                     spec)) {}
 

@@ -77,7 +77,7 @@ class SparseInt8Step final : public Step {
   SparseInt8Step(ConvSpecInt8 conv, const SparseGeometry& g, double density)
       : planes_(g, 0x01010101u * static_cast<uint8_t>(conv.zero_point + 128), kFlip,
                 SpmmInt8Offsets::slack(g.columns)),
-        product_(rows_of(conv, g), tile_depth(g, density), g.block_rows()),
+        product_(rows_of(conv, g), g.tile_depth(density), g.block_rows()),
         bias_(folded_bias(conv)),
         residual_(conv.residual),
         finish_(std::move(conv.epilogue)) {}
@@ -103,9 +103,6 @@ class SparseInt8Step final : public Step {
   size_t packed_bytes() const override { return product_.bytes() + bias_.size() * 4; }
 
  private:
-  static int64_t tile_depth(const SparseGeometry& g, double density) {
-    return g.tile_depth((density > 0.15 ? 28 << 10 : density > 0.07 ? 36 << 10 : 72 << 10) / 4);
-  }
   int64_t channels() const { return planes_.geometry().shape.output_channels; }
   int64_t y_stride() const { return whole_lines(planes_.geometry().columns); }
   int64_t y_words() const { return whole_lines(channels() * y_stride()); }
@@ -168,18 +165,6 @@ class SparseInt8Step final : public Step {
   FinishedInt8 finish_;
 };
 
-// Sums that might leave int32 are refused by the dense maker, with the reason.
-bool sums_fit(const ConvSpecInt8& conv) {
-  const int64_t taps = conv.shape.channels * conv.shape.kernel_h * conv.shape.kernel_w;
-  for (int64_t o = 0; o < conv.shape.out_channels; ++o) {
-    int64_t bound = conv.bias ? std::abs(static_cast<int64_t>(conv.bias[o])) : 0;
-    for (int64_t k = 0; k < taps; ++k)
-      bound += 255 * std::abs(static_cast<int>(conv.weights[o * taps + k]));
-    if (bound >= int64_t{1} << 31) return false;
-  }
-  return true;
-}
-
 // Share of the words of four weights that are not 0.
 double density_of(const ConvSpecInt8& conv) {
   const int64_t positions = conv.shape.kernel_h * conv.shape.kernel_w;
@@ -199,7 +184,8 @@ std::unique_ptr<Step> make_step(const StepSpec& spec, bool always) {
   const double density = density_of(*conv);
   if (!always && !sparse_pays_int8(conv->shape, density)) return nullptr;
   const SparseGeometry g(shape_in_words(conv->shape));
-  if (!g.fits() || !sums_fit(*conv)) return nullptr;
+  // Sums that might leave int32 are refused by the dense maker, with the reason.
+  if (!g.fits() || !quantization::sums_fit(conv->shape, conv->weights, conv->bias)) return nullptr;
   return std::make_unique<SparseInt8Step>(std::move(*conv), g, density);
 }
 

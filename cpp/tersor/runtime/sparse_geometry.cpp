@@ -51,8 +51,9 @@ int64_t SparseGeometry::offset(int64_t channel, int64_t ky, int64_t kx) const {
   return phase * phase_floats + y / shape.stride_y * pitch;
 }
 
-int64_t SparseGeometry::tile_depth(int64_t words) const {
-  const int64_t channels = std::max<int64_t>(1, words / plane);
+int64_t SparseGeometry::tile_depth(double density) const {
+  const int64_t bytes = density > 0.15 ? 28 << 10 : density > 0.07 ? 36 << 10 : 72 << 10;
+  const int64_t channels = std::max<int64_t>(1, bytes / 4 / plane);
   return std::min<int64_t>(channels, 65535 / plane) * plane;
 }
 

@@ -28,8 +28,10 @@ struct SparseGeometry {
   int64_t columns;  // of the product, ends of rows included
 
   int64_t offset(int64_t channel, int64_t ky, int64_t kx) const;
-  // Depth of a tile of whole channels, of which the planes take about `words`.
-  int64_t tile_depth(int64_t words) const;
+  // Depth of a tile of whole channels, of which the planes share L1 with a row of sums; deeper
+  // where few entries make the sums that every tile loads and stores dear (as in
+  // sparse/matmul.cpp).
+  int64_t tile_depth(double density) const;
   // Output channels of a task: a lone strip is divided among two threads by rows.
   int64_t block_rows() const;
   // Whether offsets fit the kernels' indices.

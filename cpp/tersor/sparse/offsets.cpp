@@ -10,11 +10,9 @@ namespace tersor::sparse {
 SpmmOffsets::SpmmOffsets(const SparseRows& w, int64_t depth, int64_t block_rows)
     : panels_(w, offset_tiling(depth, block_rows)) {}
 
-size_t SpmmOffsets::sums_floats(int64_t columns) const {
-  return static_cast<size_t>((panels_.tiling().block_rows + 1) * round_up(columns, kSpmmPad));
-}
+size_t SpmmOffsets::sums_floats(int64_t columns) const { return offset_sums(panels_, columns); }
 
-int64_t SpmmOffsets::slack(int64_t columns) { return round_up(columns, kSpmmPad) + kSpmmPad; }
+int64_t SpmmOffsets::slack(int64_t columns) { return offset_slack(columns); }
 
 void SpmmOffsets::run(int64_t block, const OffsetProduct& p) const {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();

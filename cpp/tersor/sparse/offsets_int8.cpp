@@ -9,11 +9,9 @@ SpmmInt8Offsets::SpmmInt8Offsets(const SparseRows& w, int64_t depth, int64_t blo
     : kernels_{Int8Kernels::has_quads()},
       panels_(kernels_.weights(w), offset_tiling(depth, block_rows)) {}
 
-size_t SpmmInt8Offsets::sums_words(int64_t columns) const {
-  return static_cast<size_t>((panels_.tiling().block_rows + 1) * round_up(columns, kSpmmPad));
-}
+size_t SpmmInt8Offsets::sums_words(int64_t columns) const { return offset_sums(panels_, columns); }
 
-int64_t SpmmInt8Offsets::slack(int64_t columns) { return round_up(columns, kSpmmPad) + kSpmmPad; }
+int64_t SpmmInt8Offsets::slack(int64_t columns) { return offset_slack(columns); }
 
 std::string SpmmInt8Offsets::kernel() const { return kernels_.name(); }
 

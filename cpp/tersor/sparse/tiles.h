@@ -4,6 +4,7 @@
 #include "tersor/base/kernel_table.h"
 #include "tersor/sparse/panels.h"
 #include "tersor/sparse/sizes.h"
+#include "tersor/sparse/spmm.h"
 
 namespace tersor::sparse {
 
@@ -23,6 +24,11 @@ inline SpmmTiling offset_tiling(int64_t depth, int64_t block_rows) {
   t.packed = false;
   return t;
 }
+
+inline size_t offset_sums(const SpmmPanels& panels, int64_t columns) {
+  return static_cast<size_t>((panels.tiling().block_rows + 1) * round_up(columns, kSpmmPad));
+}
+inline int64_t offset_slack(int64_t columns) { return round_up(columns, kSpmmPad) + kSpmmPad; }
 
 // Points the tile of a kernel, SpmmTile or SpmmInt8Tile, at panel i of a block of rows.
 template <class Tile>
