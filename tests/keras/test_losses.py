@@ -175,3 +175,24 @@ def test_confident_logits_in_the_formula(loss):
     value = loss.formula(z, t, y)
     torch.testing.assert_close(value, loss(y_true, z), rtol=1e-4, atol=1e-5)
     assert torch.autograd.grad(value, z)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("loss", [tk.KDLoss(), tk.KDLoss(standardize=True), tk.KLLoss(),
+                                  tk.DKDLoss(), tk.JSDLoss()])  # fmt: skip
+def test_ignored_rows_may_hold_anything(loss, kernels, monkeypatch):
+    from tersor.keras import torch_backend
+
+    if not kernels:
+        monkeypatch.setattr(torch_backend, "can_run", lambda *_: False)
+    student, teacher = arrays((6, 5), (6, 5))
+    labels = [0, 3, -100, -100, 1, 2]
+    expected = loss(torch.from_numpy(with_labels(teacher, labels)), torch.from_numpy(student))
+    student[2, 1], student[3] = np.nan, np.inf
+    teacher[2] = np.nan
+    z = torch.from_numpy(student).requires_grad_()
+    value = loss(torch.from_numpy(with_labels(teacher, labels)), z)
+    (gradient,) = torch.autograd.grad(value, z)
+    torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6, check_device=False)
+    assert gradient.isfinite().all()
+    assert not gradient[2:4].any()

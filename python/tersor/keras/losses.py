@@ -53,7 +53,11 @@ class _Loss(keras.losses.Loss):  # type: ignore[misc]
             if torch_backend.can_run(y_pred, teacher):
                 t, y = torch_backend.as_numpy(teacher), torch_backend.as_numpy(labels)
                 return torch_backend.run(y_pred, lambda z: self.run(z, t, y))
-        return self.formula(y_pred, teacher, labels)
+        return self.formula(*self.without_ignored(y_pred, teacher, labels), labels)
+
+    def without_ignored(self, student: Any, teacher: Any, labels: Any) -> tuple[Any, Any]:
+        """Both outputs, finite where a row does not count; in keras.ops."""
+        return student, teacher
 
     def split(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
         """Teacher's outputs and labels (or None) that `y_true` holds."""
@@ -102,6 +106,13 @@ class _LabelledLoss(_Loss):
                 f"got {columns}"
             )
         return y_true, None
+
+    def without_ignored(self, student: Any, teacher: Any, labels: Any) -> tuple[Any, Any]:
+        if labels is None:
+            return student, teacher
+        # Before any arithmetic: 0 times the gradient of a NaN would still be a NaN.
+        counts = ops.expand_dims(ops.not_equal(labels, self.options["ignore_index"]), -1)
+        return ops.where(counts, student, 0.0), ops.where(counts, teacher, 0.0)
 
     def mean(self, rows: Any, labels: Any, classes: int) -> Any:
         """Mean over the rows that count; NaN if one of their labels is no class."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -205,7 +206,10 @@ def fit(
     elif early_stopping is not None:
         used.append(EarlyStopping(early_stopping))
     used += [*log_callbacks(log_dir), *progress_callbacks(progress)]
-    return Loop(model, batches, held_out, options, accelerator, used).run()
+    with warnings.catch_warnings():
+        # PyTorch warns that looking was in vain where all parameters are used.
+        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
+        return Loop(model, batches, held_out, options, accelerator, used).run()
 
 
 def _accelerator(device: str | None) -> Any:
@@ -220,8 +224,9 @@ def _accelerator(device: str | None) -> Any:
 
     # Without a GPU accelerate must be told so, or torchrun would look for one.
     cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    # The loop sends the buffers itself, after every step.
-    parallel = DistributedDataParallelKwargs(broadcast_buffers=False)
+    # The loop sends the buffers itself, after every step. Parameters that a loss does not reach, such
+    # as those of a head that is not trained, would end the run at its second step.
+    parallel = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
     return Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[parallel])
 
 
