@@ -55,6 +55,7 @@ _EXPORTS: dict[str, str] = {
 
 # Capabilities and rooms that are part of the public interface.
 _SUBMODULES = (
+    "codebook",
     "compress",
     "distillation",
     "pruning",

@@ -6,6 +6,7 @@ from __future__ import annotations
 from . import (
     artifact,
     base,
+    codebook,
     distillation,
     graph,
     pruning,
@@ -18,6 +19,7 @@ from . import (
 __all__: list[str] = [
     "artifact",
     "base",
+    "codebook",
     "distillation",
     "graph",
     "pruning",

@@ -1,0 +1,144 @@
+// Compiled once per instruction set (cmake/instruction_sets.cmake). Up to 16 thresholds are all
+// compared, more are searched.
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tersor/codebook/kernels.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#pragma GCC diagnostic ignored "-Wpsabi"
+#if defined(__AVX512F__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC bug 105593: its own headers
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+
+#if defined(__AVX512F__)
+#define TERSOR_BYTES 64
+#elif defined(__AVX2__)
+#define TERSOR_BYTES 32
+#else
+#define TERSOR_BYTES 16
+#endif
+
+namespace tersor::codebook {
+namespace {
+
+constexpr size_t kLanes = TERSOR_BYTES / 4;
+constexpr size_t kTogether = 4;  // vectors that share a broadcast threshold
+constexpr size_t kBlock = 256;   // values; their codes and centroids stay in L1
+constexpr int kCompared = 16;
+
+typedef float F32 __attribute__((vector_size(TERSOR_BYTES)));
+typedef int32_t I32 __attribute__((vector_size(TERSOR_BYTES)));
+
+#define TERSOR_INLINE static inline __attribute__((always_inline))
+
+TERSOR_INLINE F32 load(const float* p) {
+  F32 v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+TERSOR_INLINE void store(void* p, F32 v) { __builtin_memcpy(p, &v, sizeof v); }
+TERSOR_INLINE void store(void* p, I32 v) { __builtin_memcpy(p, &v, sizeof v); }
+TERSOR_INLINE F32 splat(float x) { return x - (F32){}; }
+
+TERSOR_INLINE F32 gather(const float* p, I32 index) {
+#if defined(__AVX512F__)
+  return (F32)_mm512_i32gather_ps((__m512i)index, p, 4);
+#elif defined(__AVX2__)
+  return (F32)_mm256_i32gather_ps(p, (__m256i)index, 4);
+#else
+  F32 v;
+  for (size_t i = 0; i < kLanes; ++i) v[i] = p[index[i]];
+  return v;
+#endif
+}
+
+TERSOR_INLINE void finish(const AssignTable& t, F32 x, I32 code, int32_t* codes, float* centroids) {
+  if (t.zero >= 0) {
+    code -= code >= t.zero;  // a true lane is -1
+    code = x == 0.0f ? (I32){} + t.zero : code;
+  }
+  store(codes, code);
+  store(centroids, gather(t.centroids, code));
+}
+
+static void compare_all(const AssignTable& t, const float* x, int32_t* codes,
+                        float* centroids) noexcept {
+  for (size_t i = 0; i < kBlock; i += kTogether * kLanes) {
+    F32 v[kTogether];
+    I32 code[kTogether];
+    for (size_t u = 0; u < kTogether; ++u) {
+      v[u] = load(x + i + u * kLanes);
+      code[u] = (I32){};
+    }
+    for (int j = 0; j < t.count; ++j) {
+      const F32 threshold = splat(t.thresholds[j]);
+      for (size_t u = 0; u < kTogether; ++u) code[u] -= v[u] > threshold;
+    }
+    for (size_t u = 0; u < kTogether; ++u) {
+      finish(t, v[u], code[u], codes + i + u * kLanes, centroids + i + u * kLanes);
+    }
+  }
+}
+
+static void search(const AssignTable& t, const float* x, int32_t* codes,
+                   float* centroids) noexcept {
+  for (size_t i = 0; i < kBlock; i += kTogether * kLanes) {
+    F32 v[kTogether];
+    I32 code[kTogether];
+    for (size_t u = 0; u < kTogether; ++u) {
+      v[u] = load(x + i + u * kLanes);
+      code[u] = (I32){};
+    }
+    for (int step = 1 << t.steps >> 1; step > 0; step >>= 1) {
+      for (size_t u = 0; u < kTogether; ++u) {
+        const I32 above = v[u] > gather(t.thresholds + step - 1, code[u]);
+        code[u] += above & step;
+      }
+    }
+    for (size_t u = 0; u < kTogether; ++u) {
+      finish(t, v[u], code[u], codes + i + u * kLanes, centroids + i + u * kLanes);
+    }
+  }
+}
+
+}  // namespace
+
+void TERSOR_SIMD_NAME(assign_nearest)(const float* x, size_t n, const AssignTable& table,
+                                      uint8_t* codes, double* error) noexcept {
+  float padded[kBlock], centroids[kBlock];
+  int32_t wide[kBlock];
+  double sums[8] = {0};
+  while (n > 0) {
+    const size_t m = n < kBlock ? n : kBlock;
+    const float* from = x;
+    if (m < kBlock) {
+      for (size_t i = 0; i < kBlock; ++i) padded[i] = i < m ? x[i] : 0.0f;
+      from = padded;
+    }
+    if (table.count <= kCompared) {
+      compare_all(table, from, wide, centroids);
+    } else {
+      search(table, from, wide, centroids);
+    }
+    for (size_t i = 0; i < m; ++i) codes[i] = (uint8_t)wide[i];
+    for (size_t i = m; i < kBlock; ++i) centroids[i] = 0;
+    for (size_t i = 0; i < kBlock; i += 8) {
+      for (size_t lane = 0; lane < 8; ++lane) {
+        const double d = (double)from[i + lane] - (double)centroids[i + lane];
+        sums[lane] += d * d;
+      }
+    }
+    x += m;
+    codes += m;
+    n -= m;
+  }
+  *error = 0;
+  for (double sum : sums) *error += sum;
+}
+
+}  // namespace tersor::codebook

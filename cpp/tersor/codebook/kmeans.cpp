@@ -1,0 +1,205 @@
+#include "tersor/codebook/kmeans.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
+#include "tersor/base/error.h"
+#include "tersor/codebook/assign.h"
+#include "tersor/codebook/bins.h"
+#include "tersor/codebook/cluster_points.h"
+#include "tersor/codebook/sorted_points.h"
+
+namespace tersor::codebook {
+namespace {
+
+constexpr double kPrunedShare = 0.05;
+// Bins that many clusters need to come within 1e-3 of the optimum, and few within 1e-5.
+constexpr std::size_t kBinsOfFew = 8192, kBinsOfMany = 16384;
+constexpr int kFew = 64;
+// Where the bound of kmeans.h says that the bins may have cost more, the values themselves are
+// clustered. Continuous data stay at a tenth of it.
+constexpr double kMostExcess = 0.05;
+
+template <class T>
+void check_values(const T* w, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) {
+    TERSOR_CHECK(std::isfinite(w[i]), "kmeans: w must be finite, got ", w[i]);
+  }
+}
+
+void check_weights(const float* weights, std::size_t n) {
+  double sum = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    TERSOR_CHECK(weights[i] >= 0 && std::isfinite(weights[i]),
+                 "kmeans: weights must be finite and at least 0, got ", weights[i]);
+    sum += weights[i];
+  }
+  TERSOR_CHECK(sum > 0, "kmeans: weights must have a positive sum, got 0");
+}
+
+template <class T>
+std::size_t count_zeros(const T* w, std::size_t n) {
+  std::size_t zeros = 0;
+  for (std::size_t i = 0; i < n; ++i) zeros += w[i] == 0;
+  return zeros;
+}
+
+bool keeps_zero(KeepZero keep, std::size_t zeros, std::size_t n) {
+  if (keep != KeepZero::pruned) return keep == KeepZero::always && zeros > 0;
+  return zeros > 0 && zeros < n &&
+         static_cast<double>(zeros) >= kPrunedShare * static_cast<double>(n);
+}
+
+std::vector<std::size_t> count_codes(const std::uint8_t* codes, std::size_t n) {
+  std::uint32_t counts[4][kMostCentroids] = {};  // equal neighbours would wait for one counter
+  for (std::size_t i = 0; i < n; ++i) ++counts[i % 4][codes[i]];
+  std::vector<std::size_t> sums(kMostCentroids);
+  for (std::size_t c = 0; c < kMostCentroids; ++c) {
+    sums[c] = std::size_t{counts[0][c]} + counts[1][c] + counts[2][c] + counts[3][c];
+  }
+  return sums;
+}
+
+// Centroids as numbers of type T with that of the zeros at its place, strictly ascending.
+template <class T>
+struct Centroids {
+  std::vector<T> values;
+  int zero = -1;
+
+  Centroids(const std::vector<double>& means, bool keep_zero) {
+    for (const double mean : means) {
+      auto value = static_cast<T>(mean);
+      // The zero centroid is for zeros alone, so no other may have its value.
+      if (keep_zero && value == 0) value = std::numeric_limits<T>::min();
+      if (values.empty() || values.back() < value) values.push_back(value);
+    }
+    if (!keep_zero) return;
+    const auto at = std::lower_bound(values.begin(), values.end(), T{0});
+    zero = static_cast<int>(at - values.begin());
+    values.insert(at, T{0});
+  }
+
+  // Whether there was one that no code names.
+  bool drop_unused(const std::uint8_t* codes, std::size_t n) {
+    const std::vector<std::size_t> counts = count_codes(codes, n);
+    bool dropped = false;
+    for (std::size_t c = values.size(); c-- > 0;) {
+      if (counts[c] > 0) continue;
+      values.erase(values.begin() + static_cast<std::ptrdiff_t>(c));
+      if (static_cast<int>(c) < zero) --zero;
+      dropped = true;
+    }
+    return dropped;
+  }
+};
+
+template <class T>
+Clustering cluster_values(const T* w, const float* weights, std::size_t n,
+                          const KMeansOptions& options, bool keep_zero, std::uint8_t* codes) {
+  check_values(w, n);
+  SortedPoints points = sort_points(w, weights, n, keep_zero);
+  // Values that weigh nothing need a centroid all the same.
+  if (points.size() == 0 && weights) points = sort_points(w, nullptr, n, keep_zero);
+  const int k = options.k - (keep_zero ? 1 : 0);
+  Runs runs;
+  if (points.size() > 0) {
+    runs = options.algorithm == Algorithm::exact
+               ? best_runs(points, k)
+               : lloyd_runs(points, k, options.init, options.seed, options.max_iterations);
+  }
+  Centroids<T> centroids(runs.means, keep_zero);
+  double inertia = assign(w, weights, n, centroids.values, centroids.zero, codes);
+  // Lloyd's iteration that was stopped early may have a mean to which nothing is nearest.
+  while (centroids.drop_unused(codes, n)) {
+    inertia = assign(w, weights, n, centroids.values, centroids.zero, codes);
+  }
+  if (options.algorithm == Algorithm::exact) inertia = runs.inertia;
+  return {{centroids.values.begin(), centroids.values.end()}, inertia};
+}
+
+// What bins can have cost: every boundary may have cut the wider of the two bins beside it.
+double excess_bound(const Bins& bins, const Runs& runs) {
+  double sum = 0;
+  for (std::size_t j = 1; j < runs.means.size(); ++j) {
+    const std::size_t b = runs.starts[j];
+    const double mass =
+        std::max(bins.weight[b] * bins.width[b], bins.weight[b - 1] * bins.width[b - 1]);
+    sum += mass * (runs.means[j] - runs.means[j - 1]) / 2;
+  }
+  return sum;
+}
+
+// False where bins are too coarse for the data; `out` and codes are then to be made otherwise.
+bool cluster_bins(const float* w, const float* weights, std::size_t n, const KMeansOptions& options,
+                  bool keep_zero, std::uint8_t* codes, Clustering& out) {
+  const Bins bins =
+      make_bins(w, weights, n, options.k <= kFew ? kBinsOfFew : kBinsOfMany, keep_zero);
+  const int k = options.k - (keep_zero ? 1 : 0);
+  if (!bins.finite || bins.value.size() <= static_cast<std::size_t>(k)) return false;
+  const SortedPoints points{bins.value, bins.weight};
+  const Runs runs = best_runs(points, k);
+  const Centroids<float> centroids(runs.means, keep_zero);
+  if (centroids.values.size() < static_cast<std::size_t>(options.k)) return false;
+  out.inertia = assign(w, weights, n, centroids.values, centroids.zero, codes);
+  out.centroids.assign(centroids.values.begin(), centroids.values.end());
+  return excess_bound(bins, runs) <= kMostExcess * out.inertia &&
+         !Centroids<float>(centroids).drop_unused(codes, n);
+}
+
+template <class T>
+Clustering cluster(const T* w, const float* weights, std::size_t n, const KMeansOptions& options,
+                   std::uint8_t* codes) {
+  TERSOR_CHECK(n > 0 && n < (std::size_t{1} << 31),
+               "kmeans: w must have between 1 and 2^31 - 1 values, got ", n);
+  TERSOR_CHECK(1 <= options.k && options.k <= kMostCentroids, "kmeans: k must be in [1, ",
+               kMostCentroids, "], got ", options.k);
+  TERSOR_CHECK(options.max_iterations >= 1, "kmeans: max_iterations must be at least 1, got ",
+               options.max_iterations);
+  if (weights) check_weights(weights, n);
+  const std::size_t zeros = options.keep_zero == KeepZero::never ? 0 : count_zeros(w, n);
+  bool keep_zero = keeps_zero(options.keep_zero, zeros, n);
+  if (keep_zero && options.k == 1 && zeros < n) {
+    TERSOR_CHECK(options.keep_zero != KeepZero::always,
+                 "kmeans: k must be at least 2 where zero is kept, got 1");
+    keep_zero = false;
+  }
+  if constexpr (std::is_same_v<T, float>) {
+    Clustering out;
+    if (options.algorithm == Algorithm::exact && n > options.max_points && zeros < n &&
+        cluster_bins(w, weights, n, options, keep_zero, codes, out)) {
+      return out;
+    }
+  }
+  return cluster_values(w, weights, n, options, keep_zero, codes);
+}
+
+}  // namespace
+
+Algorithm algorithm_from_name(const std::string& name) {
+  if (name == "exact") return Algorithm::exact;
+  TERSOR_CHECK(name == "lloyd", "kmeans: algorithm must be exact or lloyd, got ", name);
+  return Algorithm::lloyd;
+}
+
+Init init_from_name(const std::string& name) {
+  if (name == "linear") return Init::linear;
+  if (name == "density") return Init::density;
+  if (name == "random") return Init::random;
+  TERSOR_CHECK(name == "k-means++",
+               "kmeans: init must be linear, density, random or k-means++, got ", name);
+  return Init::kmeans_plus_plus;
+}
+
+Clustering kmeans(const float* w, const float* weights, std::size_t n, const KMeansOptions& options,
+                  std::uint8_t* codes) {
+  return cluster(w, weights, n, options, codes);
+}
+
+Clustering kmeans(const double* w, const float* weights, std::size_t n,
+                  const KMeansOptions& options, std::uint8_t* codes) {
+  return cluster(w, weights, n, options, codes);
+}
+
+}  // namespace tersor::codebook
