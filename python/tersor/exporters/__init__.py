@@ -1,0 +1,5 @@
+"""Networks from tersor into the formats of other runtimes."""
+
+from .host_model import HostModel
+
+__all__ = ["HostModel"]

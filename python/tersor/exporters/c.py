@@ -1,0 +1,191 @@
+"""C99 for microcontrollers: one .c, one .h and an example. Kernels: ``cpp/tersor/codegen``."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from .. import __version__
+from ..base.schema import check_path
+from ..targets.target import Target
+from .c_lower import Lowering, Program
+from .c_plan import Memory, plan
+from .c_text import example, header, identifier, source
+
+# Flash that the code of a network takes at most, and the stack of its deepest call
+# (docs/benchmarks.md, generated C).
+_CODE_BYTES = 12 * 1024
+_STACK_BYTES = 512
+
+
+def write(
+    graph: Any,
+    path: Path,
+    *,
+    target: str | Path | Target | None = None,
+    kernels: Literal["portable", "dsp"] | None = None,
+    name: str | None = None,
+) -> dict[str, str]:
+    """Write a network as C into a new folder, which appears completely or not at all.
+
+    Parameters
+    ----------
+    graph : Graph
+        Int8 throughout: what stands before its quantizers and behind its last dequantizer is left
+        to the caller and stated in the header.
+    path : Path
+        A folder that does not exist yet.
+    target : str, Path or Target, optional
+        Chooses the kernels, and is what the network must fit into.
+    kernels : {"portable", "dsp"}, optional
+        "portable" is plain C for any core; "dsp" is for Arm cores with SMLAD (Cortex-M4, M7, M33)
+        and runs everywhere. By default what the target has, else "portable".
+    name : str, optional
+        Of the files, and prefix of all names; by default "network".
+
+    Returns
+    -------
+    dict of str to str
+        Empty: C holds int8 weights as they are.
+
+    Raises
+    ------
+    UnsupportedError
+        If an operator has no C kernel; the message names the layer.
+    ValueError
+        If the network does not fit into the target; the message names the layer and the numbers.
+    FileExistsError
+        If `path` exists.
+    """
+    place = Path(check_path(path, what="export c: path"))
+    profile = None if target is None else Target.load(target)
+    text_name = _name(name)
+    program, memory = lower(graph, _kernels(kernels, profile))
+    if profile is not None:
+        check_fit(program, memory, profile)
+    head = _head(graph, program)
+    files = {
+        f"{text_name}.h": header(program, memory, text_name, head),
+        f"{text_name}.c": source(program, memory, text_name, head),
+        "main.c": example(text_name),
+    }
+    _write_folder(place, files)
+    return {}
+
+
+def lower(graph: Any, kernels: str) -> tuple[Program, Memory]:
+    """Lower a network and place its memory.
+
+    Parameters
+    ----------
+    graph : Graph
+    kernels : {"portable", "dsp"}
+
+    Returns
+    -------
+    tuple of Program and Memory
+    """
+    program = Lowering(graph, kernels).run()
+    memory = plan(
+        program.layers,
+        program.sizes,
+        [end.activation.buffer for end in program.inputs],
+        [end.activation.buffer for end in program.outputs],
+    )
+    return program, memory
+
+
+def check_fit(program: Program, memory: Memory, target: Target) -> None:
+    """Raise where a network does not fit into a target.
+
+    Parameters
+    ----------
+    program : Program
+    memory : Memory
+    target : Target
+
+    Raises
+    ------
+    ValueError
+        Names the layer with the most memory, or the one with the most weights.
+    """
+    ram = memory.total + _STACK_BYTES
+    if ram > target.ram_bytes:
+        worst = int(np.argmax(memory.live))
+        raise ValueError(
+            f"export c: RAM of target {target.name} must hold {ram:,} bytes ({memory.total:,} of "
+            f"activations and {_STACK_BYTES} of stack), got {target.ram_bytes:,}; layer "
+            f"{program.layers[worst].name} needs {memory.live[worst]:,} bytes"
+        )
+    weights = [layer.weight_bytes for layer in program.layers]
+    flash = sum(weights) + _CODE_BYTES
+    if target.flash_bytes is not None and flash > target.flash_bytes:
+        worst = int(np.argmax(weights))
+        raise ValueError(
+            f"export c: flash of target {target.name} must hold {flash:,} bytes "
+            f"({sum(weights):,} of weights and up to {_CODE_BYTES:,} of code), got "
+            f"{target.flash_bytes:,}; layer {program.layers[worst].name} has "
+            f"{weights[worst]:,} bytes of weights"
+        )
+
+
+def _kernels(kernels: str | None, target: Target | None) -> str:
+    if kernels is None:
+        return "dsp" if target is not None and "dsp" in target.features else "portable"
+    if kernels not in ("portable", "dsp"):
+        raise ValueError(f"export c: kernels must be portable or dsp, got {kernels!r}")
+    return kernels
+
+
+def _name(name: str | None) -> str:
+    if name is None:
+        return "network"
+    if not isinstance(name, str) or identifier(name) != name or name == "main":
+        raise ValueError(
+            "export c: name must be lower-case letters, digits and underscores, other than main, "
+            f"got {name!r}"
+        )
+    return name
+
+
+def _head(graph: Any, program: Program) -> str:
+    what = re.sub(r"[^ -~]|\*/|/\*", " ", graph.description or "a network").strip() or "a network"
+    kind = {"portable": "portable C", "dsp": "C for Arm cores with the DSP extension"}
+    return (
+        f"/* {what[:200]}\n"
+        f" * Generated by tersor {__version__}: {kind[program.kernels]}, int8 only, no\n"
+        " * allocation. Same bits as tersor.simulate. */"
+    )
+
+
+def _write_folder(path: Path, files: dict[str, str]) -> None:
+    if path.exists():
+        raise FileExistsError(
+            f"export c: path must be a folder that does not exist, got {str(path)!r}"
+        )
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"export c: the folder of path must exist, got {str(path)!r}")
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        for name, text in files.items():
+            (folder / name).write_text(text, "utf-8", newline="\n")
+        folder.chmod(0o777 & ~_umask())
+        os.rename(folder, path)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+__all__ = ["check_fit", "lower", "write"]

@@ -1,0 +1,516 @@
+"""The operators of generated C: each turns one node into layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from .c_affine import lower_affine
+from .c_lower import Lowering, channels_last
+from .c_plan import Activation, Constant, Layer, window_ranges, window_slide
+from .c_values import sum_struct, table_of_requantize
+
+
+def fusions(lowering: Lowering) -> dict[int, int]:
+    """Pairs of a residual addition and the convolution whose result it takes last."""
+    producers = {node.outputs[0]: i for i, node in enumerate(lowering.nodes)}
+    outputs = set(lowering.graph.output_ids)
+    found: dict[int, int] = {}
+    for index, node in enumerate(lowering.nodes):
+        if node.op != "add":
+            continue
+        edges = [lowering.edges[e] for e in node.inputs]
+        made = [producers.get(e, -1) for e in node.inputs]
+        if edges[0].shape != edges[1].shape or made[0] == made[1] or min(made) < 0:
+            continue
+        host = max(made)
+        edge = lowering.nodes[host].outputs[0]
+        depthwise = int(lowering.nodes[host].attributes.get("groups", 1)) != 1
+        if lowering.nodes[host].op != "conv" or depthwise or edge in outputs:
+            continue
+        if lowering.consumers[edge] == [index] and len(edges[0].shape) in (3, 4):
+            found[index] = host
+            found[host] = index
+    return found
+
+
+# ---- sums, products, tables
+
+
+def _lower_add(walk: Lowering, index: int) -> None:
+    if index in walk.fused:
+        return  # its convolution has written it
+    node = walk.nodes[index]
+    a, b, period, constants = _pair(walk, index)
+    y = walk.define(node.outputs[0], a.order)
+    struct = sum_struct(
+        a.qparams, b.qparams, y.qparams, node.op == "sub", node.attributes["activation"]
+    )
+    _binary(
+        walk, index, "tersor_add_tensors", f"tersor_sum s = {struct}", a, b, y, period, constants
+    )
+
+
+def _lower_mul(walk: Lowering, index: int) -> None:
+    node = walk.nodes[index]
+    a, b, period, constants = _pair(walk, index)
+    y = walk.define(node.outputs[0], a.order)
+    real = float(np.float64(a.scale) * np.float64(b.scale) / np.float64(y.scale))
+    mantissa, shift = _core.codegen.fixed_multiplier(real)
+    low, high = _core.codegen.activation_codes(node.attributes["activation"], y.qparams)
+    struct = (
+        f"{{{mantissa}, {shift}, {a.zero_point}, {b.zero_point}, {y.zero_point}, {low}, {high}}}"
+    )
+    _binary(
+        walk, index, "tersor_multiply_tensors", f"tersor_product s = {struct}", a, b, y, period,
+        constants,
+    )  # fmt: skip
+
+
+def _binary(
+    walk: Lowering,
+    index: int,
+    function: str,
+    struct: str,
+    a: Activation,
+    b: Activation,
+    y: Activation,
+    period: int,
+    constants: list[Constant],
+) -> None:
+    sources = [x.buffer for x in (a, b) if x.buffer >= 0]
+
+    def body(at: Callable[[int], str], backwards: bool) -> list[str]:
+        second = at(b.buffer) if b.buffer >= 0 else constants[0].name
+        return [
+            f"static const {struct};",
+            f"{function}(&s, {at(a.buffer)}, {second}, {at(y.buffer)}, {y.size}, {period});",
+        ]
+
+    whole = [x.buffer for x in (a, b) if x.buffer >= 0 and x.size == y.size]
+    walk.add(
+        Layer(
+            walk.nodes[index].name, walk.nodes[index].op, tuple(sources), y.buffer, body, constants,
+            slides=walk.in_place(*whole),
+        )
+    )  # fmt: skip
+
+
+def _pair(walk: Lowering, index: int) -> tuple[Activation, Activation, int, list[Constant]]:
+    """Return the operands, the second one repeated with a period, and its codes if constant."""
+    node = walk.nodes[index]
+    left, right = node.inputs
+    out = tuple(int(d) for d in walk.edges[node.outputs[0]].shape[1:])
+
+    def is_whole(edge: int) -> bool:
+        e = walk.edges[edge]
+        return not e.is_constant and tuple(e.shape[1:]) == out
+
+    if not is_whole(left):
+        if node.op == "sub" or not is_whole(right):
+            raise walk.refusal(
+                index, "the C kernel repeats its second operand only, got shapes "
+                f"{walk.edges[left].shape} and {walk.edges[right].shape}",
+            )  # fmt: skip
+        left, right = right, left
+    a = walk.activation(left)
+    e = walk.edges[right]
+    if not e.is_constant:
+        b = walk.known[right]
+        if b.shape == a.shape:
+            b = walk.ordered(right, a.order)
+            return a, b, a.size, []
+        shape, values = b.shape, None
+    else:
+        shape = tuple(int(d) for d in e.shape)
+        values = np.asarray(e.constant, np.int8)
+        if len(shape) == len(out) + 1 and shape[0] == 1:
+            shape = shape[1:]
+    full = (1,) * (len(out) - len(shape)) + shape
+    if len(full) != len(out):
+        raise walk.refusal(index, f"cannot repeat an operand of shape {shape}")
+    physical = tuple(full[i] for i in a.order)
+    target = a.physical
+    split = next((i for i, d in enumerate(physical) if d != 1), len(physical))
+    if physical[split:] != target[split:]:
+        ones = [i for i in a.order if full[i] == 1]
+        a = reordered(walk, a, (*ones, *(i for i in a.order if full[i] != 1)))
+        physical = tuple(full[i] for i in a.order)
+    period = math.prod(physical)
+    if values is not None:
+        codes = values.reshape(full).transpose(a.order).ravel()
+        constant = Constant("operand", codes)
+        return a, Activation(e.name, -1, full, a.order, e.qparams), period, [constant]
+    order = tuple(range(len(shape)))
+    if sum(d != 1 for d in shape) > 1:
+        order = tuple(i for i in a.order if i >= len(out) - len(shape))
+        order = tuple(i - (len(out) - len(shape)) for i in order)
+    return a, walk.ordered(right, order), period, []
+
+
+def _lower_table(walk: Lowering, index: int) -> None:
+    node = walk.nodes[index]
+    x = walk.activation(node.inputs[0])
+    y = walk.define(node.outputs[0], x.order)
+    if node.op == "requantize":
+        values = table_of_requantize(x.qparams, y.qparams)
+    else:
+        values = np.array(_core.codegen.unary_table(walk.graph, index), np.int8)
+    table = Constant("codes", values)
+    walk.add(
+        Layer(
+            node.name, node.op, (x.buffer,), y.buffer,
+            lambda at, _: [
+                f"tersor_map({table.name}, {at(x.buffer)}, {at(y.buffer)}, {y.size});"
+            ],
+            [table], slides=walk.in_place(x.buffer),
+        )
+    )  # fmt: skip
+
+
+# ---- windows without weights
+
+
+def _lower_pool(walk: Lowering, index: int) -> None:
+    node = walk.nodes[index]
+    a = node.attributes
+    rank = len(walk.edges[node.inputs[0]].shape) - 1
+    if rank not in (2, 3):
+        raise walk.refusal(index, f"the C kernel has one or two dimensions, got {rank - 1}")
+    order = channels_last(rank)
+    x = walk.ordered(node.inputs[0], order)
+    y = walk.define(node.outputs[0], order)
+    height, width, channels = _plane(x)
+    out_height, out_width, _ = _plane(y)
+    kernel = _two(a["kernel"], 1)
+    stride = _two(a["strides"], 1)
+    pads = [int(p) for p in a["pads"]]
+    top, left, bottom, right = pads if rank == 3 else (0, pads[0], 0, pads[1])
+    padded = int(node.op == "avg_pool" and a["count_include_pad"] != 0)
+    fields = [
+        height, width, channels, out_height, out_width, *kernel, *stride, top, left, bottom, right,
+        x.zero_point, padded,
+    ]  # fmt: skip
+    function = "tersor_max_pool" if node.op == "max_pool" else "tersor_average_pool"
+    rows = window_ranges(out_height, height, kernel[0], stride[0], top)
+    columns = window_ranges(out_width, width, kernel[1], stride[1], left)
+    slide = window_slide(
+        x.buffer, (height, width, channels), (out_height, out_width, channels), rows, columns,
+        by_channel=True,
+    )  # fmt: skip
+    walk.add(
+        Layer(
+            node.name, node.op, (x.buffer,), y.buffer,
+            lambda at, backwards: [
+                f"static const tersor_pool p = {{{', '.join(map(str, fields))}}};",
+                f"{function}(&p, {at(x.buffer)}, {at(y.buffer)}, {int(backwards)});",
+            ],
+            slides=[slide],
+        )
+    )  # fmt: skip
+
+
+def _plane(x: Activation) -> tuple[int, int, int]:
+    """Height, width and channels of [channels, (height,) width]."""
+    if len(x.shape) == 2:
+        return 1, x.shape[1], x.shape[0]
+    return x.shape[1], x.shape[2], x.shape[0]
+
+
+def _two(values: Sequence[int], missing: int) -> list[int]:
+    numbers = [int(v) for v in values]
+    return [missing, *numbers] if len(numbers) == 1 else numbers
+
+
+# ---- reductions and softmax along an axis
+
+
+def _are_neighbours(x: Activation, axes: Sequence[int]) -> bool:
+    places = sorted(x.order.index(a) for a in axes if x.shape[a] != 1)
+    long = [i for i, d in enumerate(x.physical) if d != 1]
+    return not places or long[long.index(places[0]) : long.index(places[-1]) + 1] == places
+
+
+def _lines(x: Activation, axes: Sequence[int]) -> tuple[int, int, int]:
+    """Outer, middle and inner length when the axes (logical, without batch) are the middle."""
+    places = sorted(x.order.index(a) for a in axes if x.shape[a] != 1)
+    physical = x.physical
+    if not places:
+        return math.prod(physical), 1, 1
+    first, last = places[0], places[-1] + 1
+    return (
+        math.prod(physical[:first]),
+        math.prod(physical[first:last]),
+        math.prod(physical[last:]),
+    )
+
+
+def _axes(node: Any, rank: int) -> list[int]:
+    values = node.attributes["axes"] if "axes" in node.attributes else [node.attributes["axis"]]
+    return [int(v) % (rank + 1) - 1 for v in values]
+
+
+def _lower_reduce(walk: Lowering, index: int) -> None:
+    node = walk.nodes[index]
+    x = walk.activation(node.inputs[0])
+    axes = _axes(node, len(x.shape))
+    if -1 in axes:
+        raise walk.refusal(index, "cannot reduce over the batch")
+    if not _are_neighbours(x, axes):
+        kept = [a for a in x.order if a not in axes]
+        x = reordered(walk, x, (*kept, *(a for a in x.order if a in axes)))
+    outer, count, inner = _lines(x, axes)
+    if node.attributes["keepdims"]:
+        order = x.order
+    else:
+        kept = [a for a in range(len(x.shape)) if a not in axes]
+        order = tuple(kept.index(a) for a in x.order if a in kept)
+    y = walk.define(node.outputs[0], order)
+    if node.op == "reduce_max":
+        text = [f"tersor_reduce_max({{x}}, {{y}}, {outer}, {count}, {inner});"]
+    else:
+        mantissa, shift = _core.codegen.mean_multiplier(x.qparams, y.qparams, count)
+        fields = [outer, count, inner, count * x.zero_point, mantissa, shift, y.zero_point]
+        text = [
+            f"static const tersor_mean p = {{{{{', '.join(map(str, fields))}}}}};",
+            "tersor_reduce_mean(&p, {x}, {y});",
+        ]
+    walk.add(
+        Layer(
+            node.name, node.op, (x.buffer,), y.buffer,
+            lambda at, _: [t.format(x=at(x.buffer), y=at(y.buffer)) for t in text],
+        )
+    )  # fmt: skip
+
+
+def _lower_softmax(walk: Lowering, index: int) -> None:
+    node = walk.nodes[index]
+    x = walk.activation(node.inputs[0])
+    outer, length, inner = _lines(x, _axes(node, len(x.shape)))
+    y = walk.define(node.outputs[0], x.order)
+    table = Constant("exponentials", np.array(_core.codegen.softmax_table(x.scale), np.uint32))
+    walk.add(
+        Layer(
+            node.name, node.op, (x.buffer,), y.buffer,
+            lambda at, _: [
+                f"tersor_softmax_lines({at(x.buffer)}, {at(y.buffer)}, {outer}, {length}, {inner}, "
+                f"{table.name});"
+            ],
+            # Lines that lie across each other are not written in the order in which they are read.
+            [table], slides=walk.in_place(x.buffer) if inner == 1 else [],
+        )
+    )  # fmt: skip
+
+
+# ---- moves
+
+
+def _box(
+    size: Sequence[int], source: Sequence[int], target: Sequence[int]
+) -> tuple[list[int], list[int], list[int]]:
+    """Merge dimensions that lie in one piece in both, to five; the last one changes fastest."""
+    merged: list[list[int]] = []
+    for n, a, b in zip(size, source, target, strict=True):
+        if n == 1:
+            continue
+        if merged and merged[-1][1] == n * a and merged[-1][2] == n * b:
+            merged[-1] = [merged[-1][0] * n, a, b]
+        else:
+            merged.append([n, a, b])
+    if len(merged) > 5:
+        raise ValueError(f"copy of {len(merged)} dimensions, at most 5")
+    merged = [[1, 0, 0]] * (5 - len(merged)) + merged
+    return [m[0] for m in merged], [m[1] for m in merged], [m[2] for m in merged]
+
+
+def _strides(shape: Sequence[int]) -> list[int]:
+    strides = [1] * len(shape)
+    for i in range(len(shape) - 2, -1, -1):
+        strides[i] = strides[i + 1] * shape[i + 1]
+    return strides
+
+
+def _copy_text(
+    name: str, size: Sequence[int], source: Sequence[int], target: Sequence[int]
+) -> list[str]:
+    parts = ("{" + ", ".join(map(str, part)) + "}" for part in _box(size, source, target))
+    return [
+        f"static const tersor_box {name} = {{{', '.join(parts)}}};",
+        f"tersor_copy(&{name}, {{x}}, {{y}});",
+    ]
+
+
+def reordered(walk: Lowering, x: Activation, order: tuple[int, ...]) -> Activation:
+    """Copy an activation into another order."""
+    buffer = walk.new_buffer(x.size)
+    y = Activation(x.name, buffer, x.shape, order, x.qparams)
+    strides = dict(zip(x.order, _strides(x.physical), strict=True))
+    text = _copy_text("b", y.physical, [strides[a] for a in order], _strides(y.physical))
+    walk.add(
+        Layer(
+            f"{x.name} reorder", "transpose", (x.buffer,), buffer,
+            lambda at, _: [t.format(x=at(x.buffer), y=at(buffer)) if "(" in t else t for t in text],
+        )
+    )  # fmt: skip
+    return y
+
+
+def _lower_transpose(walk: Lowering, index: int) -> None:
+    node = walk.nodes[index]
+    x = walk.activation(node.inputs[0])
+    perm = [int(p) for p in node.attributes["perm"]]
+    if perm[0] != 0:
+        raise walk.refusal(index, f"cannot move the batch, got perm {perm}")
+    axes = [p - 1 for p in perm[1:]]
+    walk.define(node.outputs[0], [axes.index(a) for a in x.order], x.buffer)
+
+
+def _lower_reshape(walk: Lowering, index: int) -> None:
+    node = walk.nodes[index]
+    x = walk.ordered(node.inputs[0], range(len(walk.known[node.inputs[0]].shape)))
+    rank = len(walk.edges[node.outputs[0]].shape) - 1
+    walk.define(node.outputs[0], range(rank), x.buffer)
+
+
+def _lower_identity(walk: Lowering, index: int) -> None:
+    node = walk.nodes[index]
+    x = walk.activation(node.inputs[0])
+    walk.define(node.outputs[0], x.order, x.buffer)
+
+
+def _lower_slice(walk: Lowering, index: int) -> None:
+    node = walk.nodes[index]
+    x = walk.activation(node.inputs[0])
+    y = walk.define(node.outputs[0], x.order)
+    strides = dict(zip(x.order, _strides(x.physical), strict=True))
+    offset, steps = 0, dict.fromkeys(range(len(x.shape)), 1)
+    a = node.attributes
+    for axis, start, step in zip(_axes(node, len(x.shape)), a["starts"], a["steps"], strict=True):
+        if axis < 0:
+            raise walk.refusal(index, "cannot cut the batch")
+        size = x.shape[axis]
+        first = int(start) + size if int(start) < 0 else int(start)
+        first = min(max(first, 0), size if int(step) > 0 else size - 1)
+        offset += first * strides[axis]
+        steps[axis] = int(step)
+    source = [strides[i] * steps[i] for i in y.order]
+    text = _copy_text("b", y.physical, source, _strides(y.physical))
+    _move(walk, index, [x], y, lambda at: _placed(text, f"{at(x.buffer)} + {offset}", at(y.buffer)))
+
+
+def _lower_pad(walk: Lowering, index: int) -> None:
+    node = walk.nodes[index]
+    if node.attributes["mode"] != "constant":
+        raise walk.refusal(index, f"the C kernel pads with a value, got {node.attributes['mode']}")
+    x = walk.activation(node.inputs[0])
+    y = walk.define(node.outputs[0], x.order)
+    pads = [int(p) for p in node.attributes["pads"]]
+    before, after = pads[: len(pads) // 2], pads[len(pads) // 2 :]
+    if before[0] or after[0] or min(pads) < 0:
+        raise walk.refusal(index, f"pads must be positive and leave the batch alone, got {pads}")
+    value = float(np.rint(float(node.attributes["value"]) / y.scale)) + y.zero_point
+    code = int(min(max(value, -128), 127))
+    strides = dict(zip(y.order, _strides(y.physical), strict=True))
+    offset = sum(before[a + 1] * strides[a] for a in range(len(x.shape)))
+    text = _copy_text("b", x.physical, _strides(x.physical), [strides[a] for a in x.order])
+    _move(
+        walk, index, [x], y,
+        lambda at: [
+            *_placed(text[:1], "", ""),
+            f"memset({at(y.buffer)}, {code}, {y.size});",
+            *_placed(text[1:], at(x.buffer), f"{at(y.buffer)} + {offset}"),
+        ],
+    )  # fmt: skip
+
+
+def _lower_concat(walk: Lowering, index: int) -> None:
+    node = walk.nodes[index]
+    if any(walk.edges[e].is_constant for e in node.inputs):
+        raise walk.refusal(index, "the C kernel joins activations only, got a constant")
+    order = walk.activation(node.inputs[0]).order
+    parts = [walk.ordered(e, order) for e in node.inputs]
+    y = walk.define(node.outputs[0], order)
+    axis = int(node.attributes["axis"]) % (len(y.shape) + 1) - 1
+    strides = dict(zip(y.order, _strides(y.physical), strict=True))
+    texts, offset = [], 0
+    for i, part in enumerate(parts):
+        target = [strides[a] for a in part.order]
+        texts.append((_copy_text(f"b{i}", part.physical, _strides(part.physical), target), offset))
+        offset += part.shape[axis] * strides[axis]
+
+    def body(at: Callable[[int], str]) -> list[str]:
+        heads = [line for text, _ in texts for line in _placed(text[:1], "", "")]
+        calls = [
+            line
+            for part, (text, offset) in zip(parts, texts, strict=True)
+            for line in _placed(text[1:], at(part.buffer), f"{at(y.buffer)} + {offset}")
+        ]
+        return heads + calls
+
+    _move(walk, index, parts, y, body)
+
+
+def _placed(text: Sequence[str], x: str, y: str) -> list[str]:
+    return [t.replace("{x}", x).replace("{y}", y) for t in text]
+
+
+def _move(
+    walk: Lowering,
+    index: int,
+    parts: Sequence[Activation],
+    y: Activation,
+    body: Callable[[Callable[[int], str]], list[str]],
+) -> None:
+    node = walk.nodes[index]
+    sources = tuple(part.buffer for part in parts)
+    walk.add(Layer(node.name, node.op, sources, y.buffer, lambda at, _: body(at)))
+
+
+OPERATORS: dict[str, Callable[[Lowering, int], None]] = {
+    "conv": lower_affine,
+    "dense": lower_affine,
+    "add": _lower_add,
+    "sub": _lower_add,
+    "mul": _lower_mul,
+    **dict.fromkeys(
+        (
+            "relu",
+            "clip",
+            "leaky_relu",
+            "elu",
+            "sigmoid",
+            "hard_sigmoid",
+            "hard_swish",
+            "silu",
+            "gelu",
+            "tanh",
+            "erf",
+            "exp",
+            "neg",
+            "abs",
+            "softplus",
+            "requantize",
+        ),
+        _lower_table,
+    ),
+    "max_pool": _lower_pool,
+    "avg_pool": _lower_pool,
+    "reduce_mean": _lower_reduce,
+    "reduce_max": _lower_reduce,
+    "softmax": _lower_softmax,
+    "transpose": _lower_transpose,
+    "reshape": _lower_reshape,
+    "identity": _lower_identity,
+    "slice": _lower_slice,
+    "pad": _lower_pad,
+    "concat": _lower_concat,
+}
+
+Codes = NDArray[np.int8]
+
+__all__ = ["OPERATORS", "fusions", "reordered"]

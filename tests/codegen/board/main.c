@@ -1,0 +1,70 @@
+/* Runs a generated network on an emulated board: reads samples from inputs.bin, writes codes to
+ * outputs.bin, and the instructions and stack bytes of the first run to counts.bin, all on the host
+ * through semihosting. */
+#include <stdint.h>
+#include <string.h>
+
+#include "network.h"
+
+intptr_t semihost(intptr_t operation, void* block);
+uint32_t instructions(void); /* executed so far, modulo 2^32 or what the counter holds */
+extern uint32_t stack_bottom[];
+
+static intptr_t open_file(const char* name, intptr_t mode) {
+  intptr_t block[3];
+  block[0] = (intptr_t)name;
+  block[1] = mode;
+  block[2] = (intptr_t)strlen(name);
+  return semihost(1, block);
+}
+
+static intptr_t transfer(intptr_t operation, intptr_t file, void* data, intptr_t bytes) {
+  intptr_t block[3];
+  block[0] = file;
+  block[1] = (intptr_t)data;
+  block[2] = bytes;
+  return semihost(operation, block); /* bytes that were not transferred */
+}
+
+static uint32_t stack_bytes(void) {
+  uint32_t* here = (uint32_t*)__builtin_frame_address(0) - 64; /* below this frame */
+  volatile uint32_t* at;
+  for (at = stack_bottom; at < here; ++at) *at = 0xA5A5A5A5u;
+  network_run();
+  for (at = stack_bottom; at < here && *at == 0xA5A5A5A5u; ++at) {
+  }
+  return (uint32_t)((uintptr_t)(here + 64) - (uintptr_t)at);
+}
+
+int main(void) {
+  const intptr_t in = open_file("inputs.bin", 1);
+  const intptr_t out = open_file("outputs.bin", 5);
+  const intptr_t report = open_file("counts.bin", 5);
+  uint32_t counts[2];
+  int32_t first = 1, i;
+  for (;;) {
+    for (i = 0; i < NETWORK_INPUTS; ++i) {
+      static const int32_t bytes[] = {INPUT_BYTES};
+      if (transfer(6, in, network_input(i), bytes[i]) != 0) {
+        transfer(5, report, counts, sizeof counts);
+        return 0;
+      }
+    }
+    if (first) {
+      static int8_t saved[NETWORK_ARENA_BYTES];
+      memcpy(saved, network_input(0), NETWORK_INPUT_0_BYTES);
+      counts[1] = stack_bytes();
+      memcpy(network_input(0), saved, NETWORK_INPUT_0_BYTES);
+      counts[0] = instructions();
+      network_run();
+      counts[0] = instructions() - counts[0];
+      first = 0;
+    } else {
+      network_run();
+    }
+    for (i = 0; i < NETWORK_OUTPUTS; ++i) {
+      static const int32_t bytes[] = {OUTPUT_BYTES};
+      transfer(5, out, (void*)network_output(i), bytes[i]);
+    }
+  }
+}

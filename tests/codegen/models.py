@@ -1,0 +1,61 @@
+"""The networks of MLPerf Tiny in int8, each made once, and where their C lies."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+import tersor
+from tersor.exporters import c
+from tests import architectures, datasets
+
+NAMES = ("resnet8", "ds_cnn", "mobilenet_v1", "autoencoder")
+MACS = {"resnet8": 12.50e6, "ds_cnn": 2.66e6, "mobilenet_v1": 7.49e6, "autoencoder": 0.264e6}
+_FOLDER = tempfile.TemporaryDirectory(prefix="tersor-c-")
+
+
+def inputs(name: str, count: int, seed: int) -> np.ndarray:
+    """Random samples of the network's own kind."""
+    rng = np.random.default_rng(seed)
+    if name == "resnet8" and is_trained(name):
+        return rng.uniform(0, 255, size=(count, 32, 32, 3)).astype(np.float32)
+    shape = network(name).inputs[0].shape[1:]
+    return rng.normal(size=(count, *shape)).astype(np.float32)
+
+
+def is_trained(name: str) -> bool:
+    """Whether trained weights are at hand (and Keras, which reads them)."""
+    import importlib.util
+
+    file = datasets.folder() / "models" / "resnet8-cifar10.h5"
+    return name == "resnet8" and file.exists() and bool(importlib.util.find_spec("keras"))
+
+
+@functools.cache
+def network(name: str) -> tersor.Graph:
+    """The float network."""
+    if is_trained(name):
+        return tersor.load(datasets.folder() / "models" / "resnet8-cifar10.h5")
+    return tersor.from_torch(*architectures.build(name))
+
+
+@functools.cache
+def compressed(name: str) -> tersor.CompressedModel:
+    """The network in int8, calibrated on random samples."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # agreement on noise means nothing
+        return tersor.compress(
+            network(name), recipe="int8", calibration=inputs(name, 32, 0), progress=False
+        )
+
+
+@functools.cache
+def folder(name: str, kernels: str) -> Path:
+    """Where the C of a network lies."""
+    path = Path(_FOLDER.name) / f"{name}_{kernels}"
+    c.write(compressed(name).graph, path, kernels=kernels)
+    return path

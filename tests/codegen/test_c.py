@@ -1,0 +1,166 @@
+"""Generated C on this machine against the session's exact arithmetic, bit by bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+import tersor
+from tersor.exporters import HostModel, c
+from tests.codegen import graphs, models
+from tests.networks import Builder, Int8Builder, qparams
+
+FLAGS = ("-std=c99", "-O1", "-Wall", "-Wextra", "-Werror")
+KERNELS = ("portable", "dsp")
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("name", models.NAMES)
+def test_networks_give_the_session_s_bits(name, kernels):
+    model = models.compressed(name)
+    x = models.inputs(name, 100, seed=7)
+    want = tersor.simulate(model, x)
+    host = HostModel(models.folder(name, kernels))
+    np.testing.assert_array_equal(host(x), want)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_graphs_give_the_session_s_bits(seed, tmp_path):
+    graph = graphs.random_graph(seed)
+    x = graphs.codes(graph, 5)
+    want = tersor.Session(graph, arithmetic="exact", provider="reference")(x)
+    for kernels in KERNELS:
+        folder = tmp_path / kernels
+        c.write(graph, folder, kernels=kernels)
+        np.testing.assert_array_equal(HostModel(folder, flags=FLAGS)(x), want)
+
+
+def test_extreme_multipliers_and_biases(tmp_path):
+    """Shifts to the left, none, and far to the right; sums near the ends of int32."""
+    b = Int8Builder(3)
+    x = b.graph.add_input("x", "int8", (None, 8))
+    b.graph.set_qparams(x, qparams(0.5, -128))
+    scales = np.float32([4.0, 1.0, 0.5, 0.25, 1e-3, 1e-6, 2.0**-28, 2.0**-30])
+    weights = b.rng.integers(-127, 128, size=(8, 8)).astype(np.int8)
+    bias = np.int32([0, 5, -5, 7, 1 << 20, -(1 << 28), 1 << 30, -(1 << 30)])
+    w = b.graph.add_constant(
+        "w", weights, "", qparams(scales, np.zeros(8, int), narrow=True, axis=0)
+    )
+    k = b.graph.add_constant("b", bias, "", qparams(scales / 2, np.zeros(8, int), axis=0, bits=32))
+    y = b.graph.add_node("dense", [x, w, k], {}, "dense", "y", qparams=qparams(0.5, 3))
+    graph = b.done(y)
+    codes = graphs.codes(graph, 200)
+    want = tersor.Session(graph, arithmetic="exact", provider="reference")(codes)
+    for kernels in KERNELS:
+        c.write(graph, tmp_path / kernels, kernels=kernels)
+        np.testing.assert_array_equal(HostModel(tmp_path / kernels, flags=FLAGS)(codes), want)
+
+
+def test_header_states_sizes_and_layers(tmp_path):
+    name = "ds_cnn"
+    header = (models.folder(name, "dsp") / "network.h").read_text()
+    program, memory = c.lower(models.compressed(name).graph, "dsp")
+    assert f"#define NETWORK_ARENA_BYTES {memory.total}\n" in header
+    weights = sum(layer.weight_bytes for layer in program.layers)
+    assert f"#define NETWORK_WEIGHT_BYTES {weights}\n" in header
+    assert re.search(r"#define NETWORK_INPUT_0_SCALE [\d.e-]+\n", header)
+    for layer in program.layers:
+        row = next(line for line in header.splitlines() if f" {layer.name} " in line)
+        assert f"{layer.macs:,}" in row
+        assert f"{layer.weight_bytes:,}" in row
+
+
+def test_no_float_no_allocation_no_library():
+    for name in models.NAMES:
+        for kernels in KERNELS:
+            text = (models.folder(name, kernels) / "network.c").read_text()
+            code = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+            assert not re.search(r"\b(float|double|malloc|free|printf)\b", code)
+            includes = re.findall(r"#include (\S+)", text)
+            assert set(includes) == {'"network.h"', "<string.h>"}
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_compiles_without_warnings_and_runs_its_example(compiler, tmp_path):
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    for name in ("resnet8", "autoencoder"):
+        folder = models.folder(name, "portable")
+        program = tmp_path / name
+        subprocess.run(
+            [compiler, *FLAGS, "-pedantic", "-Wconversion", "-Wno-error=conversion",
+             str(folder / "network.c"), str(folder / "main.c"), "-o", str(program)],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        out = subprocess.run([str(program)], check=True, capture_output=True, text=True).stdout
+        host = HostModel(folder, flags=FLAGS)
+        graph = models.compressed(name).graph
+        zeros = np.zeros((1, *graph.inputs[0].shape[1:]), np.float32)
+        (want,) = host.run(host._codes(zeros, host._inputs[0]))
+        assert [int(v) for v in out.split()] == want.ravel().tolist()
+
+
+def test_activations_slide_over_their_inputs():
+    program, memory = c.lower(models.compressed("mobilenet_v1").graph, "dsp")
+    largest = max(size for size in program.sizes)
+    # The largest activation fills the arena; its input lies inside of it.
+    assert memory.total < 1.01 * largest
+
+
+def test_layer_in_float_is_named():
+    b = Builder()
+    graph = b.done(b.conv(b.input((3, 8, 8)), 4, name="stem"))
+    with pytest.raises(tersor.UnsupportedError, match="input x must be int8"):
+        c.write(graph, "/nowhere/at/all")
+
+
+def test_operator_without_kernel_is_named(tmp_path):
+    b = graphs.RandomGraph(0)
+    x = b.start((2, 4, 4))
+    y = b.make("resize", x, sizes=[8, 8], q=b.same(x))
+    graph = b.done(y)
+    with pytest.raises(tersor.UnsupportedError, match=r"layer resize1 \(resize\): there is no C"):
+        c.write(graph, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_folder_is_left_alone(tmp_path):
+    graph = graphs.random_graph(1)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FileExistsError, match="must be a folder that does not exist"):
+        c.write(graph, tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="the folder of path must exist"):
+        c.write(graph, tmp_path / "a" / "b")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_too_big_for_the_target_names_layer_and_numbers(tmp_path):
+    graph = models.compressed("resnet8").graph
+    target = dataclasses.replace(tersor.Target.load("mcu"), ram_bytes=16 * 1024)
+    with pytest.raises(ValueError, match=r"RAM of target mcu must hold 3\d,\d{3} bytes .* layer "):
+        c.write(graph, tmp_path / "out", target=target)
+    target = dataclasses.replace(tersor.Target.load("mcu"), flash_bytes=64 * 1024)
+    with pytest.raises(ValueError, match=r"flash of target mcu must hold .* bytes of weights"):
+        c.write(graph, tmp_path / "out", target=target)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_are_checked(tmp_path):
+    graph = graphs.random_graph(1)
+    with pytest.raises(ValueError, match="kernels must be portable or dsp, got 'neon'"):
+        c.write(graph, tmp_path / "out", kernels="neon")
+    with pytest.raises(ValueError, match="name must be lower-case letters"):
+        c.write(graph, tmp_path / "out", name="My net")
+    with pytest.raises(FileNotFoundError, match="HostModel: folder must hold a network in C"):
+        HostModel(tmp_path)
+    c.write(graph, tmp_path / "out", name="net")
+    host = HostModel(tmp_path / "out", flags=FLAGS)
+    with pytest.raises(ValueError, match="must be int8 of shape"):
+        host.run(np.zeros((1, 2), np.int8))
+    with pytest.raises(tersor.DeviceError, match="compiler must be installed"):
+        HostModel(tmp_path / "out", compiler="no-such-compiler")
