@@ -58,6 +58,7 @@ _SUBMODULES = (
     "codebook",
     "compress",
     "distillation",
+    "exporters",
     "pruning",
     "quantization",
     "reconstruction",

@@ -99,7 +99,7 @@ class Folder {
       if (id == kNoEdge) return std::nullopt;
       EdgeId codes = kNoEdge;
       if (constraint == QuantConstraint::affine && node.op != Op::matmul && i == 1) {
-        codes = weight_codes(id);
+        codes = weight_codes(id, node.op == Op::conv_transpose ? 1 : 0);
       } else if (constraint == QuantConstraint::affine && i == 2) {
         codes = bias_codes(id, inputs[0], inputs[1]);
       } else {
@@ -115,14 +115,15 @@ class Folder {
     return inputs;
   }
 
-  EdgeId weight_codes(EdgeId id) {
+  EdgeId weight_codes(EdgeId id, int output_axis) {
     const EdgeId codes = codes_of(id);
     if (codes == kNoEdge || !edge(codes).is_constant() || edge(codes).dtype != DType::int8)
       return kNoEdge;
     const QParams& q = *edge(codes).qparams;
     const bool symmetric =
         std::all_of(q.zero_point.begin(), q.zero_point.end(), [](int32_t z) { return z == 0; });
-    return symmetric && q.axis <= 0 && q.axis_count == 1 && q.group_size == 0 ? codes : kNoEdge;
+    const bool fits = (q.per_tensor() || q.axis == output_axis) && q.axis_count == 1;
+    return symmetric && fits && q.group_size == 0 ? codes : kNoEdge;
   }
 
   // A bias must be int32 at input scale * weight scale; a float one is rounded to that.

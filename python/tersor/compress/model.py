@@ -15,6 +15,7 @@ from ..base.error import ArtifactError
 from ..base.plain_text import plain_text
 from ..base.schema import check_path
 from ..data.preprocess import Preprocess
+from ..exporters import Exported, export
 from ..graph import Graph
 from ..targets.units import format_bytes
 from .advice import worst_layers
@@ -109,6 +110,35 @@ class CompressedModel:
         if not name.endswith(".tersor"):
             raise ValueError(f"save: path must end in .tersor, got {name!r}")
         artifact.save(path, self.graph, self.metadata, self.provenance if provenance else None)
+
+    def export(
+        self, path: str | os.PathLike[str], format: str | None = None, **options: Any
+    ) -> Exported:
+        """Write the network for another runtime; the file appears completely or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+        format : str, optional
+            Such as "onnx"; by default what the suffix says.
+        **options : object
+            What the format takes, see :func:`tersor.exporters.export`.
+
+        Returns
+        -------
+        Exported
+            Size, and which weights the format could not hold as they are.
+
+        Raises
+        ------
+        ValueError
+            If the format or an option is not known.
+        UnsupportedError
+            If the format has no form for an operator; the message names the layer.
+        OSError
+            If it cannot be written there.
+        """
+        return export(self, path, format, **options)
 
     def to_torch(self) -> Any:
         """Give the network as a PyTorch module, for further use in a pipeline.

@@ -1,5 +1,6 @@
 """Networks from tersor into the formats of other runtimes."""
 
+from .formats import FORMATS, Exported, Format, export
 from .host_model import HostModel
 
-__all__ = ["HostModel"]
+__all__ = ["FORMATS", "Exported", "Format", "HostModel", "export"]

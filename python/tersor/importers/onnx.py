@@ -17,6 +17,7 @@ from .onnx_elementwise import ELEMENTWISE
 from .onnx_folding import FOLDERS
 from .onnx_layers import LAYERS
 from .onnx_node import OnnxNode, numpy_dtype
+from .onnx_notes import ORIGIN, remove_rounding, restore_notes
 from .onnx_quantization import QUANTIZATION
 from .onnx_reader import network_of, read_model, tensor_array
 from .onnx_resize import RESIZING
@@ -117,12 +118,14 @@ def from_onnx(
     """
     try:
         network = network_of(model)
+        remove_rounding(network)
         given = [value.name or "" for value in network.graph.outputs]
         names = [a or b for a, b in zip(output_names or given, given, strict=True)]
         graph = _convert(network, shapes or {}, names)
         graph.description = description
         if canonicalize:
             graph.canonicalize()
+            restore_notes(graph, network.metadata_props)
         else:
             graph.verify()
     except (GraphError, UnsupportedError, ImportError):
@@ -282,7 +285,8 @@ class _Import:
             if value.const_value is None:
                 raise ImportFormatError(f"import: initializer {name!r} has no data")
             array = as_native(tensor_array(value.const_value))
-            self.values[id(value)] = Constant(array, name, name)
+            origin = str(value.const_value.metadata_props.get(ORIGIN, name))
+            self.values[id(value)] = Constant(array, name, origin)
         for node in graph:
             if node.op_type == "SplitToSequence":
                 self.sequences[id(node.outputs[0])] = split_to_parts(self._described(node))

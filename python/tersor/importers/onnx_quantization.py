@@ -75,6 +75,9 @@ def _dequantize(b: SampleBuilder, node: OnnxNode) -> Operand:
         return _constant(node, x)
     scale, zero, dtype = _per_tensor(node)
     edge = b.graph.edge(x.edge)
+    if edge.qparams is None and x.edge in b.graph.input_ids and dtype == edge.dtype == "int8":
+        b.graph.set_qparams(x.edge, signed_qparams([scale], [zero]))  # codes come from outside
+        edge = b.graph.edge(x.edge)
     if edge.qparams is None:
         raise UnsupportedError(
             f"{node}: {x.name!r} is not made by QuantizeLinear; integer operators are not supported"
@@ -104,7 +107,7 @@ def _constant(node: OnnxNode, x: Constant) -> Constant:
     else:
         scale, zero, _ = _parameters(node)
         wide = _wide(node, x, scale.size)
-        axis = wide.index(scale.size) if scale.size > 1 else -1
+        axis = _axis_of_scales(node, wide, scale.size)
         wide_scale, wide_zero = scale.reshape(wide), zero.reshape(wide)
     real = (x.array.astype(np.int64) - wide_zero).astype(np.float32) * wide_scale
     codes = None
@@ -114,6 +117,17 @@ def _constant(node: OnnxNode, x: Constant) -> Constant:
         bits = int(dtype.removeprefix("u").removeprefix("int"))
         codes = Codes(array, scale, (zero - shift).astype(np.int32), axis, bits, block)
     return Constant(real.astype(np.float32), x.name, x.origin, codes)
+
+
+def _axis_of_scales(node: OnnxNode, wide: list[int], count: int) -> int:
+    """-1 for one scale for the tensor; a vector of one belongs to an axis of one channel."""
+    if count > 1:
+        return wide.index(count)
+    given = node.array(1)
+    if given is None or given.ndim != 1 or not node.has("axis"):
+        return -1
+    axis = axis_of(node.integer("axis"), len(wide), str(node))
+    return axis if node.operand(0).shape[axis] == 1 else -1
 
 
 def _blocked(

@@ -72,7 +72,14 @@ class Codes:
             self.bits,
             self.axis,
             self.group_size,
+            narrow=self._is_narrow(),
         )
+
+    def _is_narrow(self) -> bool:
+        """Symmetric codes, of which weights never use the lowest."""
+        if self.array.dtype != np.int8 or self.zero_point.any():
+            return False
+        return self.array.size > 0 and int(self.array.min()) > -(1 << (self.bits - 1))
 
     def transposed(self, perm: Sequence[int]) -> Codes:
         """The same codes with permuted axes."""
@@ -84,7 +91,13 @@ class Codes:
 
 
 def signed_qparams(
-    scale: Any, zero_point: Any, bits: int = 8, axis: int = -1, group_size: int = 0
+    scale: Any,
+    zero_point: Any,
+    bits: int = 8,
+    axis: int = -1,
+    group_size: int = 0,
+    *,
+    narrow: bool = False,
 ) -> Any:
     """Native parameters of signed codes."""
     return _core.quantization.QParams(
@@ -93,6 +106,7 @@ def signed_qparams(
         bits=bits,
         axis=None if axis < 0 else axis,
         group_size=group_size,
+        narrow=narrow,
     )
 
 
@@ -217,7 +231,11 @@ class SampleBuilder:
                 f"import: reshape of {value.name!r} from {value.native} to {native} changes its "
                 f"size"
             )
-        return self.node("reshape", [value.edge], {"shape": list(native)}, output_name=value.name)
+        q = self.graph.edge(value.edge).qparams
+        edge = self.node("reshape", [value.edge], {"shape": list(native)}, output_name=value.name)
+        if q is not None:
+            self.graph.set_qparams(edge, q)
+        return edge
 
     # -- building
 
