@@ -109,18 +109,13 @@ static void tersor_gather_bytes(const tersor_window* p, const int8_t* x, int32_t
 
 /* A function of assembly only: arguments are in r0 to r3, and no optimisation looks inside. */
 #if defined(__clang__)
-#define TERSOR_ASSEMBLY __attribute__((naked, noinline))
+#define TERSOR_ASSEMBLY __attribute__((naked, noinline, unused))
 #else
-#define TERSOR_ASSEMBLY __attribute__((naked, noipa))
+#define TERSOR_ASSEMBLY __attribute__((naked, noipa, unused))
 #endif
 #define TERSOR_REGISTER __attribute__((unused))
 
-/* sums[2 * output + position] += two widened windows times two rows of weights, up to `end`. */
-#if defined(__ARM_FEATURE_DSP)
-TERSOR_ASSEMBLY static void tersor_dot_2x2(const int16_t* x TERSOR_REGISTER,
-                                           const int8_t* w TERSOR_REGISTER,
-                                           const int16_t* end TERSOR_REGISTER,
-                                           int32_t* sums TERSOR_REGISTER) {
+/* One step of four products: inputs at r0, weights at r1, sums in r4 to r7. */
 #define TERSOR_STEP_2X2               \
   "ldmia r0!, {r8, r9, r10, r11}\n\t" \
   "ldrd r3, r12, [r1], #8\n\t"        \
@@ -136,6 +131,13 @@ TERSOR_ASSEMBLY static void tersor_dot_2x2(const int16_t* x TERSOR_REGISTER,
   "smlad r7, r10, lr, r7\n\t"         \
   "smlad r6, r9, r12, r6\n\t"         \
   "smlad r7, r11, r12, r7\n\t"
+
+/* sums[2 * output + position] += two widened windows times two rows of weights, up to `end`. */
+#if defined(__ARM_FEATURE_DSP)
+TERSOR_ASSEMBLY static void tersor_dot_2x2(const int16_t* x TERSOR_REGISTER,
+                                           const int8_t* w TERSOR_REGISTER,
+                                           const int16_t* end TERSOR_REGISTER,
+                                           int32_t* sums TERSOR_REGISTER) {
   __asm__ volatile(
       "push {r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
       "ldmia r3, {r4, r5, r6, r7}\n\t"
@@ -148,7 +150,6 @@ TERSOR_ASSEMBLY static void tersor_dot_2x2(const int16_t* x TERSOR_REGISTER,
       "ldr r3, [sp], #4\n\t"
       "stmia r3, {r4, r5, r6, r7}\n\t"
       "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");
-#undef TERSOR_STEP_2X2
 }
 #else
 static void tersor_dot_2x2(const int16_t* x, const int8_t* w, const int16_t* end, int32_t* sums) {
@@ -161,31 +162,197 @@ static void tersor_dot_2x2(const int16_t* x, const int8_t* w, const int16_t* end
 }
 #endif
 
+/* A sum to its code; mantissa, -shift - 1 and the offset in registers. */
+#define TERSOR_CODE(sum, mantissa, right) \
+  "lsl " sum ", " sum                     \
+  ", #1\n\t"                              \
+  "smmulr " sum ", " sum ", " mantissa    \
+  "\n\t"                                  \
+  "add " sum ", " sum ", " sum            \
+  ", asr #31\n\t"                         \
+  "asr " sum ", " sum ", " right          \
+  "\n\t"                                  \
+  "add " sum ", " sum                     \
+  ", r12\n\t"                             \
+  "ssat " sum ", #8, " sum ", asr #1\n\t"
+
+/* Codes of two positions, two output channels at a time. channels: for each pair of channels its
+ * biases, then mantissa and -shift - 1 of the first and of the second; offset: 1 + 2 * zero point.
+ */
+typedef struct {
+  const int32_t* channels;
+  int8_t *first, *second;
+  int32_t pairs, offset;
+} tersor_rows;
+
+/* Products of two widened windows, up to `end`, with all rows of weights, and their codes. Sums are
+ * below 2^30, so SMMULR of the doubled sum is tersor_multiply_high; half is rounded away from zero
+ * as in tersor_scale_down: (x + 2^(r - 1)) >> r = ((x >> (r - 1)) + 1) >> 1, whose last step SSAT
+ * does. `second` is written before `first`, and may be the same. */
+#if defined(__ARM_FEATURE_DSP)
+TERSOR_ASSEMBLY static void tersor_rows_2x2(const int16_t* x TERSOR_REGISTER,
+                                            const int8_t* w TERSOR_REGISTER,
+                                            const int16_t* end TERSOR_REGISTER,
+                                            tersor_rows* rows TERSOR_REGISTER) {
+  __asm__ volatile(
+      "push {r0, r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
+      "1:\n\t"
+      "ldr r3, [sp, #4]\n\t"
+      "ldr r12, [r3]\n\t"
+      "ldrd r4, r6, [r12], #8\n\t"
+      "str r12, [r3]\n\t"
+      "sub r12, r2, r0\n\t"
+      "mov r5, r4\n\t"
+      "mov r7, r6\n\t"
+      "tst r12, #16\n\t"
+      "bne 3f\n\t"
+      "2:\n\t" TERSOR_STEP_2X2 "3:\n\t" TERSOR_STEP_2X2
+      "cmp r0, r2\n\t"
+      "bne 2b\n\t"
+      "ldr r3, [sp, #4]\n\t"
+      "ldmia r3, {r8, r9, r10, r11, r12}\n\t"
+      "ldrd r0, lr, [r8], #8\n\t"
+      TERSOR_CODE("r5", "r0", "lr") TERSOR_CODE("r4", "r0", "lr")
+      "strb r5, [r10], #1\n\t"
+      "strb r4, [r9], #1\n\t"
+      "ldrd r0, lr, [r8], #8\n\t"
+      TERSOR_CODE("r7", "r0", "lr") TERSOR_CODE("r6", "r0", "lr")
+      "strb r7, [r10], #1\n\t"
+      "strb r6, [r9], #1\n\t"
+      "ldr r0, [sp]\n\t"
+      "subs r11, #1\n\t"
+      "stmia r3, {r8, r9, r10, r11}\n\t"
+      "bne 1b\n\t"
+      "add sp, #8\n\t"
+      "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");
+}
+#else
+static void tersor_rows_2x2(const int16_t* x, const int8_t* w, const int16_t* end,
+                            tersor_rows* rows) {
+  int32_t j;
+  for (; rows->pairs > 0; --rows->pairs, w += (end - x), rows->channels += 6) {
+    const int32_t* channel = rows->channels;
+    int32_t sums[4];
+    sums[0] = sums[1] = channel[0];
+    sums[2] = sums[3] = channel[1];
+    tersor_dot_2x2(x, w, end, sums);
+    for (j = 0; j < 2; ++j) {
+      const int32_t mantissa = channel[2 + 2 * j], right = channel[3 + 2 * j] + 1;
+      const int32_t zero = rows->offset >> 1;
+      const int32_t second = tersor_scale_down(sums[2 * j + 1], mantissa, right) + zero;
+      const int32_t first = tersor_scale_down(sums[2 * j], mantissa, right) + zero;
+      *rows->second++ = (int8_t)tersor_clamp(second, -128, 127);
+      *rows->first++ = (int8_t)tersor_clamp(first, -128, 127);
+    }
+  }
+}
+#endif
+
+/* Two positions of the output, and how to go on to the next two. */
+typedef struct {
+  int32_t y, x, backwards;
+} tersor_walk;
+
+static tersor_walk tersor_start(const tersor_window* p, int32_t backwards) {
+  tersor_walk at;
+  at.y = backwards ? p->out_height - 1 : 0;
+  at.x = backwards ? p->out_width - 1 : 0;
+  at.backwards = backwards;
+  return at;
+}
+
+/* Windows of the next `count` positions, 1 or 2, widened. */
+static void tersor_gather_next(const tersor_window* p, const int8_t* x, int32_t count,
+                               tersor_walk* at, int16_t* column) {
+  int32_t j;
+  for (j = 0; j < count; ++j, column += 4) {
+    if (p->in_channels % 4 == 0) {
+      tersor_gather_wide(p, x, at->y, at->x, column);
+    } else {
+      tersor_gather_bytes(p, x, at->y, at->x, (int8_t*)(column + 2 * p->depth - 4 * j), column);
+    }
+    if (!at->backwards) {
+      if (++at->x == p->out_width) at->x = 0, ++at->y;
+    } else if (at->x-- == 0) {
+      at->x = p->out_width - 1, --at->y;
+    }
+  }
+}
+
+/* x * mantissa / 2^31, rounded, of half of `twice`. */
+static inline int32_t tersor_high_of_half(int32_t twice, int32_t mantissa) {
+#if defined(__ARM_FEATURE_DSP)
+  int32_t high;
+  __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(twice), "r"(mantissa));
+  return high;
+#else
+  return (int32_t)(((int64_t)twice * mantissa + ((int64_t)1 << 31)) >> 32);
+#endif
+}
+
+static inline int32_t tersor_round_down(int32_t x, int32_t right) {
+  return (x + (x >> 31) + ((1 << right) >> 1)) >> right;
+}
+
+/* codes = tersor_add(s, codes[i], residual[i]), for a shift of the sum below 0: the operands'
+ * shifts are never above. */
+static void tersor_add_row(const tersor_sum* s, const int8_t* codes, const int8_t* residual,
+                           int8_t* y, int32_t n) {
+  const int32_t mantissa_a = s->mantissa_a, mantissa_b = s->mantissa_b, mantissa = s->mantissa;
+  const int32_t right_a = -s->shift_a, right_b = -s->shift_b, right = -s->shift;
+  const int32_t zero_a = s->zero_a, zero_b = s->zero_b, zero = s->zero_out;
+  int32_t i;
+  for (i = 0; i < n; ++i) {
+    int32_t a = tersor_high_of_half((codes[i] - zero_a) * (1 << 21), mantissa_a);
+    int32_t b = tersor_high_of_half((residual[i] - zero_b) * (1 << 21), mantissa_b);
+    if (right_a) a = tersor_round_down(a, right_a);
+    if (right_b) b = tersor_round_down(b, right_b);
+    a = tersor_round_down(tersor_high_of_half((a + b) * 2, mantissa), right) + zero;
+    y[i] = (int8_t)tersor_clamp(a, s->low, s->high);
+  }
+}
+
 /* Weights: [output / 2][k / 4][output % 2][k % 4] codes, k runs over [window position][channel] and
- * is a multiple of 4. column: 2 * depth 16-bit values, and `depth` bytes behind them where the
- * channels are no multiple of 4. Two positions at a time: both are read before one is written. */
+ * is a multiple of 4. bias: the table of tersor_rows. column: 2 * depth 16-bit values, and behind
+ * them `depth` bytes where the channels are no multiple of 4, or the codes of two positions where
+ * there is a residual. Two positions at a time: both are read before one is written. */
 static void tersor_conv_dsp(const tersor_window* p, const int8_t* x, int8_t* y, int16_t* column,
                             const tersor_sum* sum, const int8_t* residual, int32_t backwards) {
   const int32_t count = p->out_height * p->out_width, outputs = p->out_channels;
-  int32_t oy = backwards ? p->out_height - 1 : 0, ox = backwards ? p->out_width - 1 : 0;
+  int8_t* const codes = (int8_t*)(column + 2 * p->depth);
+  tersor_walk at = tersor_start(p, backwards);
+  int32_t n;
+  for (n = 0; n < count; n += 2) {
+    const int32_t pair = n + 1 < count;
+    const int32_t first = (at.y * p->out_width + at.x) * outputs;
+    const int32_t second = !pair ? first : backwards ? first - outputs : first + outputs;
+    tersor_rows rows;
+    tersor_gather_next(p, x, 1 + pair, &at, column);
+    rows.channels = p->bias;
+    rows.first = residual ? codes : y + first;
+    rows.second = residual ? codes + pair * outputs : y + second;
+    rows.pairs = outputs >> 1;
+    rows.offset = 1 + 2 * p->zero_out;
+    tersor_rows_2x2(column, p->weights, column + 2 * p->depth, &rows);
+    if (residual) {
+      tersor_add_row(sum, codes, residual + first, y + first, outputs);
+      if (pair) tersor_add_row(sum, codes + outputs, residual + second, y + second, outputs);
+    }
+  }
+}
+
+/* The same for an odd number of outputs, clamped ones, and multipliers or sums of any size. */
+static void tersor_conv_dsp_any(const tersor_window* p, const int8_t* x, int8_t* y, int16_t* column,
+                                const tersor_sum* sum, const int8_t* residual, int32_t backwards) {
+  const int32_t count = p->out_height * p->out_width, outputs = p->out_channels;
+  tersor_walk at = tersor_start(p, backwards);
   int32_t n, o, j;
   for (n = 0; n < count; n += 2) {
     const int32_t pair = n + 1 < count;
-    const int32_t first = (oy * p->out_width + ox) * outputs;
+    const int32_t first = (at.y * p->out_width + at.x) * outputs;
     const int32_t second = backwards ? first - outputs : first + outputs;
     const int8_t* w = p->weights;
-    for (j = 0; j <= pair; ++j) {
-      if (p->in_channels % 4 == 0) {
-        tersor_gather_wide(p, x, oy, ox, column + 4 * j);
-      } else {
-        tersor_gather_bytes(p, x, oy, ox, (int8_t*)(column + 2 * p->depth), column + 4 * j);
-      }
-      if (!backwards) {
-        if (++ox == p->out_width) ox = 0, ++oy;
-      } else if (ox-- == 0) {
-        ox = p->out_width - 1, --oy;
-      }
-    }
+    tersor_gather_next(p, x, 1 + pair, &at, column);
     for (o = 0; o < outputs; w += 2 * p->depth) {
       int32_t sums[4];
       sums[0] = sums[1] = p->bias[o];
@@ -196,11 +363,10 @@ static void tersor_conv_dsp(const tersor_window* p, const int8_t* x, int8_t* y, 
         int32_t code = tersor_code(sums[j], mantissa, shift, p->zero_out, p->low, p->high);
         if (residual) code = tersor_add(sum, code, residual[first + o]);
         y[first + o] = (int8_t)code;
-        if (pair) {
-          code = tersor_code(sums[j + 1], mantissa, shift, p->zero_out, p->low, p->high);
-          if (residual) code = tersor_add(sum, code, residual[second + o]);
-          y[second + o] = (int8_t)code;
-        }
+        if (!pair) continue;
+        code = tersor_code(sums[j + 1], mantissa, shift, p->zero_out, p->low, p->high);
+        if (residual) code = tersor_add(sum, code, residual[second + o]);
+        y[second + o] = (int8_t)code;
       }
     }
   }
@@ -264,71 +430,128 @@ static void tersor_dense_dsp(const tersor_window* p, const int8_t* x, int8_t* y)
   }
 }
 
-/* sums[channel] += codes * weights of four channels of one position. */
+/* Codes of one position, four channels at a time. channels: for each four their biases, mantissas
+ * and -shift - 1; offsets: from x to each value of the window; offset: 1 + 2 * zero point. */
+typedef struct {
+  const int32_t* channels;
+  const int8_t* weights;
+  const int32_t *offsets, *end;
+  const int8_t* x;
+  int8_t* y;
+  int32_t blocks, offset;
+} tersor_block;
+
+/* As tersor_rows_2x2. The number of offsets is a multiple of 3. */
 #if defined(__ARM_FEATURE_DSP)
-#define TERSOR_CHANNELS_4(from, w, s0, s1, s2, s3)                           \
-  do {                                                                       \
-    uint32_t a_, b_, c_, d_;                                                 \
-    memcpy(&a_, from, 4);                                                    \
-    memcpy(&b_, w, 4);                                                       \
-    __asm__("sxtb16 %0, %1, ror #8" : "=r"(c_) : "r"(a_));                   \
-    __asm__("sxtb16 %0, %1, ror #8" : "=r"(d_) : "r"(b_));                   \
-    __asm__("sxtb16 %0, %1" : "=r"(a_) : "r"(a_));                           \
-    __asm__("sxtb16 %0, %1" : "=r"(b_) : "r"(b_));                           \
-    __asm__("smlabb %0, %1, %2, %3" : "=r"(s0) : "r"(a_), "r"(b_), "r"(s0)); \
-    __asm__("smlatt %0, %1, %2, %3" : "=r"(s2) : "r"(a_), "r"(b_), "r"(s2)); \
-    __asm__("smlabb %0, %1, %2, %3" : "=r"(s1) : "r"(c_), "r"(d_), "r"(s1)); \
-    __asm__("smlatt %0, %1, %2, %3" : "=r"(s3) : "r"(c_), "r"(d_), "r"(s3)); \
-  } while (0)
+#define TERSOR_TAP_4            \
+  "ldr r10, [r3], #4\n\t"       \
+  "ldr r10, [r9, r10]\n\t"      \
+  "ldr r11, [r2], #4\n\t"       \
+  "sxtb16 r12, r10\n\t"         \
+  "sxtb16 r10, r10, ror #8\n\t" \
+  "sxtb16 lr, r11\n\t"          \
+  "sxtb16 r11, r11, ror #8\n\t" \
+  "smlabb r4, r12, lr, r4\n\t"  \
+  "smlatt r6, r12, lr, r6\n\t"  \
+  "smlabb r5, r10, r11, r5\n\t" \
+  "smlatt r7, r10, r11, r7\n\t"
+TERSOR_ASSEMBLY static void tersor_channels_4(tersor_block* block TERSOR_REGISTER) {
+  __asm__ volatile(
+      "push {r0, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
+      "1:\n\t"
+      "ldmia r0, {r1, r2, r3, r8, r9}\n\t"
+      "ldmia r1!, {r4, r5, r6, r7}\n\t"
+      "str r1, [r0]\n\t"
+      "2:\n\t" TERSOR_TAP_4 TERSOR_TAP_4 TERSOR_TAP_4
+      "cmp r3, r8\n\t"
+      "bne 2b\n\t"
+      "ldr r0, [sp]\n\t"
+      "ldr r1, [r0]\n\t"
+      "ldr r3, [r0, #20]\n\t"
+      "ldr r12, [r0, #28]\n\t"
+      "add r9, #4\n\t"
+      "strd r2, r9, [sp, #-8]!\n\t"
+      "ldmia r1!, {r2, r8, r9, r10}\n\t"
+      "ldr r11, [r1], #4\n\t"
+      TERSOR_CODE("r4", "r2", "r11")
+      "ldr r11, [r1], #4\n\t"
+      TERSOR_CODE("r5", "r8", "r11")
+      "ldr r11, [r1], #4\n\t"
+      TERSOR_CODE("r6", "r9", "r11")
+      "ldr r11, [r1], #4\n\t"
+      TERSOR_CODE("r7", "r10", "r11")
+      "strb r4, [r3], #1\n\t"
+      "strb r5, [r3], #1\n\t"
+      "strb r6, [r3], #1\n\t"
+      "strb r7, [r3], #1\n\t"
+      "ldrd r2, r9, [sp], #8\n\t"
+      "strd r1, r2, [r0]\n\t"
+      "strd r9, r3, [r0, #16]\n\t"
+      "ldr r12, [r0, #24]\n\t"
+      "subs r12, #1\n\t"
+      "str r12, [r0, #24]\n\t"
+      "bne 1b\n\t"
+      "add sp, #4\n\t"
+      "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");
+}
 #else
-#define TERSOR_CHANNELS_4(from, w, s0, s1, s2, s3) \
-  do {                                             \
-    s0 += (from)[0] * (w)[0];                      \
-    s1 += (from)[1] * (w)[1];                      \
-    s2 += (from)[2] * (w)[2];                      \
-    s3 += (from)[3] * (w)[3];                      \
-  } while (0)
+static void tersor_channels_4(tersor_block* block) {
+  int32_t j;
+  for (; block->blocks > 0; --block->blocks, block->channels += 12, block->x += 4) {
+    const int32_t *channel = block->channels, *at;
+    int32_t sums[4];
+    for (j = 0; j < 4; ++j) sums[j] = channel[j];
+    for (at = block->offsets; at != block->end; ++at, block->weights += 4) {
+      for (j = 0; j < 4; ++j) sums[j] += block->x[*at + j] * block->weights[j];
+    }
+    for (j = 0; j < 4; ++j) {
+      const int32_t scaled = tersor_scale_down(sums[j], channel[4 + j], channel[8 + j] + 1);
+      *block->y++ = (int8_t)tersor_clamp(scaled + (block->offset >> 1), -128, 127);
+    }
+  }
+}
 #endif
 
-/* A multiple of 4 channels, each with one output. Weights: [channel / 4][position][channel % 4].
- * offsets: one per position of the window, and behind them a row of zero points, which stands for
- * what lies outside of the input. */
+/* A multiple of 4 channels, each with one output. Weights: [channel / 4][position][channel % 4],
+ * zeros up to a multiple of 3 positions; bias: the table of tersor_block. offsets: one per
+ * position, and behind them a row of zero points, which stands for what lies outside of the input.
+ */
 static void tersor_depthwise_dsp(const tersor_window* p, const int8_t* x, int8_t* y,
                                  int32_t* offsets, int32_t backwards) {
-  const int32_t taps = p->kernel_height * p->kernel_width, channels = p->in_channels;
-  const int32_t outside = (int32_t)((int8_t*)(offsets + taps) - x);
-  int32_t r, q, c, t, ky, kx, j;
-  memset(offsets + taps, p->zero_in, (size_t)channels);
+  const int32_t channels = p->in_channels;
+  int32_t* const end = offsets + p->depth;
+  const int32_t outside = (int32_t)((int8_t*)end - x);
+  int32_t r, q, ky, kx;
+  memset(end, p->zero_in, (size_t)channels);
+  end[-1] = end[-2] = outside;
   for (r = 0; r < p->out_height; ++r) {
     const int32_t oy = backwards ? p->out_height - 1 - r : r;
     const int32_t top = oy * p->stride_y - p->pad_top;
     for (q = 0; q < p->out_width; ++q) {
       const int32_t ox = backwards ? p->out_width - 1 - q : q;
       const int32_t left = ox * p->stride_x - p->pad_left;
-      const int8_t* w = p->weights;
-      int8_t* to = y + (oy * p->out_width + ox) * channels;
       int32_t* at = offsets;
+      tersor_block block;
       for (ky = 0; ky < p->kernel_height; ++ky) {
         const int32_t iy = top + ky * p->dilation_y;
+        const int32_t inside = iy >= 0 && iy < p->in_height;
         int32_t ix = left;
-        for (kx = 0; kx < p->kernel_width; ++kx, ix += p->dilation_x) {
-          *at++ = iy >= 0 && iy < p->in_height && ix >= 0 && ix < p->in_width
-                      ? (iy * p->in_width + ix) * channels
-                      : outside;
+        int32_t from = (iy * p->in_width + ix) * channels;
+        for (kx = 0; kx < p->kernel_width; ++kx) {
+          *at++ = inside && ix >= 0 && ix < p->in_width ? from : outside;
+          ix += p->dilation_x;
+          from += p->dilation_x * channels;
         }
       }
-      for (c = 0; c < channels; c += 4) {
-        int32_t s0 = p->bias[c], s1 = p->bias[c + 1], s2 = p->bias[c + 2], s3 = p->bias[c + 3];
-        int32_t sums[4];
-        for (t = 0; t < taps; ++t, w += 4) {
-          TERSOR_CHANNELS_4(x + offsets[t] + c, w, s0, s1, s2, s3);
-        }
-        sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
-        for (j = 0; j < 4; ++j) {
-          to[c + j] = (int8_t)tersor_code(sums[j], p->mantissa[c + j], p->shift[c + j], p->zero_out,
-                                          p->low, p->high);
-        }
-      }
+      block.channels = p->bias;
+      block.weights = p->weights;
+      block.offsets = offsets;
+      block.end = end;
+      block.x = x;
+      block.y = y + (oy * p->out_width + ox) * channels;
+      block.blocks = channels >> 2;
+      block.offset = 1 + 2 * p->zero_out;
+      tersor_channels_4(&block);
     }
   }
 }

@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import _core
-from .c_plan import Activation, Constant, Layer, Slide, window_ranges, window_slide
-from .c_values import multipliers, padded, sum_struct, wrapped
+from .c_plan import Activation, Layer, Slide, window_ranges, window_slide
+from .c_values import has_row, multipliers, sum_struct
+from .c_weights import Steps, Window, choose, pack, scratch_bytes
 
 if TYPE_CHECKING:
     from .c_lower import Lowering
 
 _LARGEST = 32767  # 16-bit fields of tersor_window
-_MARK = 64  # conv_dsp.h: a channel that needs tersor_scale in full
-
-
-@dataclass(frozen=True)
-class _Window:
-    """Geometry of a layer; a dense layer is a window of one position."""
-
-    x: tuple[int, int, int]  # height, width, channels
-    y: tuple[int, int, int]
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    pads: tuple[int, int]
-    groups: int
-    weight: NDArray[np.int8]  # [output][y][x][input of its group]
-
-    @property
-    def depth(self) -> int:
-        """Products of one output."""
-        return int(self.weight[0].size)
-
-    @property
-    def depthwise(self) -> bool:
-        return self.groups == self.x[2] > 1
 
 
 def lower_affine(walk: Lowering, index: int) -> None:
@@ -70,14 +45,12 @@ def lower_affine(walk: Lowering, index: int) -> None:
     if adding is not None:
         other = next(e for e in last.inputs if e != node.outputs[0])
         residual = walk.ordered(other, order)
-        swap = last.inputs[0] == other  # a sum does not care, its integers are made alike
         activation = last.attributes["activation"]
         sums = sum_struct(inner, residual.qparams, y.qparams, False, activation)
-        assert not swap or sums
     _emit(walk, index, x, window, y, inner, residual, sums)
 
 
-def _conv(walk: Lowering, index: int, weight: Any) -> tuple[Activation, _Window, tuple[int, ...]]:
+def _conv(walk: Lowering, index: int, weight: Any) -> tuple[Activation, Window, tuple[int, ...]]:
     from .c_lower import channels_last
 
     node = walk.nodes[index]
@@ -98,7 +71,7 @@ def _conv(walk: Lowering, index: int, weight: Any) -> tuple[Activation, _Window,
 
     pads = [int(p) for p in a["pads"]]
     height, width = (1, shape[1]) if rank == 2 else (shape[1], shape[2])
-    window = _Window(
+    window = Window(
         (1, x.shape[1], x.shape[0]) if rank == 2 else (x.shape[1], x.shape[2], x.shape[0]),
         (height, width, shape[0]),
         (codes.shape[2], codes.shape[3]),
@@ -111,7 +84,7 @@ def _conv(walk: Lowering, index: int, weight: Any) -> tuple[Activation, _Window,
     return x, window, order
 
 
-def _dense(walk: Lowering, index: int, weight: Any) -> tuple[Activation, _Window, tuple[int, ...]]:
+def _dense(walk: Lowering, index: int, weight: Any) -> tuple[Activation, Window, tuple[int, ...]]:
     node = walk.nodes[index]
     if node.attributes.get("dynamic"):
         raise walk.refusal(index, "quantizes its input as it runs, which needs floats")
@@ -121,14 +94,14 @@ def _dense(walk: Lowering, index: int, weight: Any) -> tuple[Activation, _Window
     codes = np.asarray(weight.constant, np.int8)
     outputs, inputs = codes.shape
     rows = x.size // inputs
-    window = _Window(
+    window = Window(
         (1, rows, inputs), (1, rows, outputs), (1, 1), (1, 1), (1, 1), (0, 0), 1,
         np.ascontiguousarray(codes[:, None, None, :]),
     )  # fmt: skip
     return x, window, order
 
 
-def _check(walk: Lowering, index: int, window: _Window) -> None:
+def _check(walk: Lowering, index: int, window: Window) -> None:
     largest = max(*window.x, *window.y, *window.kernel, *window.stride, window.depth + 3)
     if largest > _LARGEST:
         raise walk.refusal(index, f"dimensions must be at most {_LARGEST} for C, got {largest}")
@@ -138,7 +111,7 @@ def _emit(
     walk: Lowering,
     index: int,
     x: Activation,
-    window: _Window,
+    window: Window,
     y: Activation,
     inner: Any,
     residual: Activation | None,
@@ -155,24 +128,18 @@ def _emit(
             raise walk.refusal(index, f"bias must be constant int32, got {edge.dtype}")
         bias = np.asarray(edge.constant, np.int64).ravel()
     low, high = _core.codegen.activation_codes(node.attributes["activation"], inner)
-    dsp = walk.program.kernels == "dsp"
-    kernel = _choose(window, dsp)
-    weights, folded, depth = _PACK[kernel](window, bias, x.zero_point)
-    if kernel.endswith("dsp"):
-        shift = _marked(window, bias, x.zero_point, mantissa, shift)
-    many = len(folded)
-    constants = [
-        Constant("weights", weights, aligned=True),
-        Constant("bias", wrapped(folded)),
-        Constant("mantissa", padded(mantissa, many)),
-        Constant("shift", padded(shift, many)),
-    ]
+    zero = int(inner.zero_point[0])
+    steps = Steps(bias, mantissa, shift, x.zero_point, zero, low, high)
+    fast = residual is None or has_row(inner, residual.qparams, y.qparams)
+    kernel = choose(window, steps, walk.program.kernels, fast)
+    constants, depth = pack(window, steps, kernel)
+    names = {c.name for c in constants}
+    tables = ", ".join(n if n in names else "0" for n in ("weights", "bias", "mantissa", "shift"))
     fields = [
         *window.x, *window.y, *window.kernel, *window.stride, *window.dilation, *window.pads,
-        window.groups, depth, x.zero_point, int(inner.zero_point[0]), low, high,
+        window.groups, depth, x.zero_point, zero, low, high,
     ]  # fmt: skip
-    struct = "{weights, bias, mantissa, shift, " + ", ".join(map(str, fields)) + "}"
-    slides = _slides(window, x, residual, kernel)
+    struct = f"{{{tables}, {', '.join(map(str, fields))}}}"
     sources = (x.buffer,) if residual is None else (x.buffer, residual.buffer)
 
     def body(at: Callable[[int], str], backwards: bool) -> list[str]:
@@ -193,35 +160,18 @@ def _emit(
         call = f"tersor_{kernel}({ends}, ({column}*){at(-1)}, {added}, {int(backwards)});"
         return [*lines, call]
 
-    taps = window.kernel[0] * window.kernel[1]
-    scratch = {
-        "conv": depth,
-        "conv_dsp": 4 * depth + (depth if window.x[2] % 4 else 0),
-        "depthwise_dsp": 4 * taps + window.x[2],
-    }.get(kernel, 0)
     name = node.name if residual is None else f"{node.name} + {walk.nodes[walk.fused[index]].name}"
     walk.add(
         Layer(
             name, node.op, sources, y.buffer, body, constants,
-            macs=int(walk.graph.macs_of(index)), scratch=scratch, slides=slides,
+            macs=int(walk.graph.macs_of(index)),
+            scratch=scratch_bytes(window, kernel, depth, residual is not None),
+            slides=_slides(window, x, residual, kernel),
         )
     )  # fmt: skip
 
 
-def _choose(window: _Window, dsp: bool) -> str:
-    """Return the kernel of a layer."""
-    if window.depthwise:
-        alike = window.x[2] == window.y[2] and window.x[2] % 4 == 0
-        return "depthwise_dsp" if dsp and alike else "depthwise"
-    if not dsp or window.groups > 1:
-        return "conv"
-    single = window.x[:2] == window.y[:2] == (1, 1) and window.kernel == (1, 1)
-    return "dense_dsp" if single else "conv_dsp"
-
-
-def _slides(
-    window: _Window, x: Activation, residual: Activation | None, kernel: str
-) -> list[Slide]:
+def _slides(window: Window, x: Activation, residual: Activation | None, kernel: str) -> list[Slide]:
     rows, columns = (
         window_ranges(
             window.y[i], window.x[i], window.kernel[i], window.stride[i], window.pads[i],
@@ -235,96 +185,12 @@ def _slides(
     found = [
         window_slide(
             x.buffer, window.x, window.y, rows, columns,
-            positions=2 if kernel == "conv_dsp" else 1, by_channel=window.depthwise,
+            positions=2 if kernel.startswith("conv_dsp") else 1, by_channel=window.depthwise,
         )
     ]  # fmt: skip
     if residual is not None:
         found.append(Slide(residual.buffer, 0, 0))
     return found
-
-
-# ---- weights as the kernels read them: (weights, bias, depth)
-
-Packed = tuple[NDArray[np.int8], NDArray[np.int64], int]
-
-
-def _without_zero(window: _Window, bias: NDArray[np.int64], zero: int) -> NDArray[np.int64]:
-    """The bias with what the zero point of the input adds to a sum of plain products."""
-    sums: NDArray[np.int64] = window.weight.reshape(len(bias), -1).sum(1, dtype=np.int64)
-    return bias - zero * sums
-
-
-def _pack_conv(window: _Window, bias: NDArray[np.int64], zero: int) -> Packed:
-    rows = window.weight.reshape(window.y[2], -1).astype(np.int64) + 128
-    # (x + 128) * (w + 128) summed; 128 times the sum of x + 128 is known when it runs.
-    folded = _without_zero(window, bias, zero) - 128 * rows.sum(1) + 128 * 128 * window.depth
-    depth = _up(window.depth, 4)
-    wide = np.zeros((len(rows) + 1, depth), np.uint8)
-    wide[: len(rows), : window.depth] = rows
-    return wide.view(np.int8).ravel(), padded(folded, len(rows) + 1), depth
-
-
-def _pack_conv_dsp(window: _Window, bias: NDArray[np.int64], zero: int) -> Packed:
-    folded = _without_zero(window, bias, zero)
-    return *_interleaved(window, folded, 2), _up(window.depth, 4)
-
-
-def _pack_dense_dsp(window: _Window, bias: NDArray[np.int64], zero: int) -> Packed:
-    folded = _without_zero(window, bias, zero)
-    return *_interleaved(window, folded, 4), _up(window.depth, 4)
-
-
-def _interleaved(
-    window: _Window, bias: NDArray[np.int64], rows: int
-) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    """[output / rows][k / 4][output % rows][k % 4]."""
-    outputs, depth = window.y[2], _up(window.depth, 4)
-    wide = np.zeros((_up(outputs, rows), depth), np.int8)
-    wide[:outputs, : window.depth] = window.weight.reshape(outputs, -1)
-    parts = wide.reshape(-1, rows, depth // 4, 4).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(parts).ravel(), padded(bias, _up(outputs, rows))
-
-
-def _pack_depthwise(window: _Window, bias: NDArray[np.int64], zero: int) -> Packed:
-    weights = window.weight.reshape(window.y[2], -1).T
-    return np.ascontiguousarray(weights).ravel(), bias, window.depth
-
-
-def _pack_depthwise_dsp(window: _Window, bias: NDArray[np.int64], zero: int) -> Packed:
-    weights = window.weight.reshape(-1, 4, window.depth).transpose(0, 2, 1)
-    return (
-        np.ascontiguousarray(weights).ravel(),
-        _without_zero(window, bias, zero),
-        window.depth,
-    )
-
-
-_PACK: dict[str, Callable[[_Window, NDArray[np.int64], int], Packed]] = {
-    "conv": _pack_conv,
-    "conv_dsp": _pack_conv_dsp,
-    "dense_dsp": _pack_dense_dsp,
-    "depthwise": _pack_depthwise,
-    "depthwise_dsp": _pack_depthwise_dsp,
-}
-
-
-def _up(n: int, to: int) -> int:
-    return -(-n // to) * to
-
-
-def _marked(
-    window: _Window,
-    bias: NDArray[np.int64],
-    zero: int,
-    mantissa: NDArray[np.int32],
-    shift: NDArray[np.int8],
-) -> NDArray[np.int8]:
-    """Mark the channels that tersor_scale_down does not cover."""
-    sums = np.abs(window.weight.reshape(len(bias), -1).astype(np.int64)).sum(1)
-    largest = np.abs(bias) + sums * max(127 - zero, zero + 128)
-    half = np.where(shift < 0, np.int64(1) << np.clip(-shift.astype(np.int64) - 1, 0, 62), 0)
-    plain = (shift < 0) & (largest + half < 2**31 - 1)
-    return np.where(plain, shift, shift.astype(np.int16) + _MARK).astype(np.int8)
 
 
 __all__ = ["lower_affine"]

@@ -65,7 +65,8 @@ def kernels(text: str) -> str:
     pieces = _pieces()
     todo = [text]
     while todo:
-        words = set(re.findall(r"\b(?:tersor|TERSOR)_\w+", todo.pop()))
+        code = re.sub(r"/\*.*?\*/", "", todo.pop(), flags=re.S)
+        words = set(re.findall(r"\b(?:tersor|TERSOR)_\w+", code))
         for i, (names, piece) in enumerate(pieces):
             if i not in wanted and names & words:
                 wanted.add(i)

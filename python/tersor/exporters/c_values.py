@@ -30,6 +30,11 @@ def sum_struct(a: Any, b: Any, output: Any, subtract: bool, activation: str) -> 
     return "{" + ", ".join(map(str, fields)) + "}"
 
 
+def has_row(a: Any, b: Any, output: Any) -> bool:
+    """Return whether tersor_add_row covers a sum: its multiplier is below 1/2."""
+    return int(_core.codegen.add_multipliers(a, b, output)[2][1]) < 0
+
+
 def table_of_requantize(x: Any, y: Any) -> NDArray[np.int8]:
     """Code of the output for each of the 256 codes of the input."""
     codes = np.arange(-128, 128, dtype=np.int32) - np.int32(x.zero_point[0])
@@ -79,4 +84,4 @@ def padded(values: NDArray[Any], count: int) -> NDArray[Any]:
     return np.concatenate([values, np.zeros((missing, *values.shape[1:]), values.dtype)])
 
 
-__all__ = ["multipliers", "padded", "sum_struct", "table_of_requantize", "wrapped"]
+__all__ = ["has_row", "multipliers", "padded", "sum_struct", "table_of_requantize", "wrapped"]

@@ -6,6 +6,12 @@
 
 #include "network.h"
 
+#if defined(__riscv)
+#define MOVE_STACK_POINTER "mv %0, sp"
+#else
+#define MOVE_STACK_POINTER "mov %0, sp"
+#endif
+
 intptr_t semihost(intptr_t operation, void* block);
 uint32_t instructions(void); /* executed so far, modulo 2^32 or what the counter holds */
 extern uint32_t stack_bottom[];
@@ -26,14 +32,16 @@ static intptr_t transfer(intptr_t operation, intptr_t file, void* data, intptr_t
   return semihost(operation, block); /* bytes that were not transferred */
 }
 
+/* Paints the free stack, runs, and looks how far down the paint is gone. */
 static uint32_t stack_bytes(void) {
-  uint32_t* here = (uint32_t*)__builtin_frame_address(0) - 64; /* below this frame */
+  uint32_t* top;
   volatile uint32_t* at;
-  for (at = stack_bottom; at < here; ++at) *at = 0xA5A5A5A5u;
+  __asm__ volatile(MOVE_STACK_POINTER : "=r"(top));
+  for (at = stack_bottom; at < top; ++at) *at = 0xA5A5A5A5u;
   network_run();
-  for (at = stack_bottom; at < here && *at == 0xA5A5A5A5u; ++at) {
+  for (at = stack_bottom; at < top && *at == 0xA5A5A5A5u; ++at) {
   }
-  return (uint32_t)((uintptr_t)(here + 64) - (uintptr_t)at);
+  return (uint32_t)((uintptr_t)top - (uintptr_t)at);
 }
 
 int main(void) {
