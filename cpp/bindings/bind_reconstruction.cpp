@@ -4,6 +4,7 @@
 
 #include "arrays.h"
 #include "reconstruction_pruning.h"
+#include "reconstruction_rate.h"
 #include "tersor/reconstruction/moments.h"
 #include "tersor/reconstruction/normal_equations.h"
 #include "tersor/reconstruction/rounding.h"
@@ -137,6 +138,7 @@ py::tuple round_matrix(const Array<double>& w, const Array<double>& h, int bits,
 
 void bind_reconstruction(py::module_& m) {
   tersor::bindings::bind_pruning_by_moments(m);
+  tersor::bindings::bind_rate_rounding(m);
   py::class_<rc::Moments>(m, "Moments", "Sums of x x^T and t x^T of a linear layer.")
       .def(py::init<std::size_t, std::size_t, std::size_t, int>(), py::arg("groups"),
            py::arg("columns"), py::arg("outputs"), py::arg("threads"))

@@ -121,6 +121,10 @@ void bind_weight_codes(py::module_& m, GraphClass& graph) {
       py::arg("node"), py::arg("codes"), py::arg("qparams"),
       "Put codes that were chosen elsewhere in the place of a layer's weight.");
   graph.def("decode_weights", [](tg::Graph& g) { return tg::decode_weights(g); });
+  graph.def(
+      "decode_codebooks", [](tg::Graph& g) { return tg::decode_codebooks(g); },
+      "Put the values of codebooks in their place: int8 codes or float32 weights; returns how "
+      "many.");
 }
 
 }  // namespace

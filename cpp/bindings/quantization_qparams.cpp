@@ -45,11 +45,11 @@ py::object axes_of(const QParams& q) {
 
 py::tuple state_of(const QParams& q) {
   return py::make_tuple(q.scale, q.zero_point, q.bits, q.is_signed, q.narrow, q.axis, q.group_size,
-                        q.axis_count, q.zero_point_float);
+                        q.axis_count, q.zero_point_float, q.codebook, q.codebook_tables);
 }
 
 QParams from_state(const py::tuple& t) {
-  TERSOR_CHECK(t.size() == 9, "QParams: state must have 9 parts, got ", t.size());
+  TERSOR_CHECK(t.size() == 11, "QParams: state must have 11 parts, got ", t.size());
   return {t[0].cast<std::vector<float>>(),
           t[1].cast<std::vector<int32_t>>(),
           t[2].cast<int>(),
@@ -58,12 +58,36 @@ QParams from_state(const py::tuple& t) {
           t[5].cast<int>(),
           t[6].cast<int>(),
           t[7].cast<int>(),
-          t[8].cast<std::vector<float>>()};
+          t[8].cast<std::vector<float>>(),
+          t[9].cast<std::vector<float>>(),
+          t[10].cast<int>()};
 }
 
 template <class T>
 py::array_t<T> copy_of(const std::vector<T>& values) {
   return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
+// A table of k values, or several: the codes' bits and sign follow from k.
+void set_codebook(QParams& q, const py::object& codebook) {
+  const auto values =
+      py::array_t<float, py::array::c_style | py::array::forcecast>::ensure(codebook);
+  if (!values) throw py::error_already_set();
+  TERSOR_CHECK((values.ndim() == 1 || values.ndim() == 2) && values.size() > 0,
+               "QParams: codebook must have shape (k,) or (tables, k), got ",
+               shape_text(shape_of(values)));
+  q.codebook_tables = values.ndim() == 2 ? static_cast<int>(values.shape(0)) : 1;
+  q.codebook.assign(values.data(), values.data() + values.size());
+  q.bits = quantization::codebook_bits(q.codebook_size());
+  q.is_signed = q.narrow = false;
+}
+
+py::object codebook_of(const QParams& q) {
+  if (!q.has_codebook()) return py::none();
+  py::array_t<float> out(
+      {static_cast<py::ssize_t>(q.codebook_tables), static_cast<py::ssize_t>(q.codebook_size())});
+  std::copy(q.codebook.begin(), q.codebook.end(), out.mutable_data());
+  return out;
 }
 
 Shape dimensions(const py::array& x) { return {x.shape(), x.shape() + x.ndim()}; }
@@ -118,7 +142,8 @@ void bind_qparams(py::module_& m) {
       "``code_min`` and ``code_max``.")
       .def(py::init([](std::vector<float> scale, std::vector<int32_t> zero_point, int bits,
                        bool is_signed, bool narrow, const Axis& axis, int group_size,
-                       std::optional<std::vector<float>> zero_point_float) {
+                       std::optional<std::vector<float>> zero_point_float,
+                       const py::object& codebook) {
              QParams q;
              q.scale = std::move(scale);
              q.zero_point = std::move(zero_point);
@@ -128,11 +153,13 @@ void bind_qparams(py::module_& m) {
              q.group_size = group_size;
              set_axes(q, axis);
              if (zero_point_float) q.zero_point_float = std::move(*zero_point_float);
+             if (!codebook.is_none()) set_codebook(q, codebook);
              return q;
            }),
            py::kw_only(), py::arg("scale"), py::arg("zero_point"), py::arg("bits") = 8,
            py::arg("signed") = true, py::arg("narrow") = false, py::arg("axis") = py::none(),
-           py::arg("group_size") = 0, py::arg("zero_point_float") = py::none())
+           py::arg("group_size") = 0, py::arg("zero_point_float") = py::none(),
+           py::arg("codebook") = py::none())
       .def_property_readonly("scale", [](const QParams& q) { return copy_of(q.scale); })
       .def_property_readonly("zero_point", [](const QParams& q) { return copy_of(q.zero_point); })
       .def_property_readonly("zero_point_float",
@@ -145,6 +172,7 @@ void bind_qparams(py::module_& m) {
       .def_readonly("narrow", &QParams::narrow)
       .def_property_readonly("axis", &axes_of)
       .def_readonly("group_size", &QParams::group_size)
+      .def_property_readonly("codebook", &codebook_of)
       .def_property_readonly("code_min", &QParams::code_min)
       .def_property_readonly("code_max", &QParams::code_max)
       .def("__eq__",
@@ -157,6 +185,7 @@ void bind_qparams(py::module_& m) {
             message("QParams(", q.scale.size(), " scale", q.scale.size() == 1 ? "" : "s",
                     ", bits=", q.bits, ", signed=", q.is_signed ? "True" : "False",
                     ", axis=", py::cast<std::string>(py::str(axes_of(q))));
+        if (q.has_codebook()) text += message(", codebook of ", q.codebook_size());
         if (q.group_size) text += message(", group_size=", q.group_size);
         return text + (q.has_float_zero() ? ", float zero points)" : ")");
       });

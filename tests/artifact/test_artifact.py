@@ -128,6 +128,32 @@ def pruned_weights():
     return g
 
 
+def codebooks():
+    """Constants that need the feature "codebooks": tables of each type, one and several."""
+    rng = np.random.default_rng(4)
+    g = _core.graph.Graph()
+    x = g.add_input("x", "float32", (None, 2))
+    kept = []
+    for name, table in (
+        ("integers", [[-127, 0, 5]]),
+        ("halves", np.float16([[0.1, 0.2], [0.3, 0.4]])),
+        ("floats", np.sort(rng.normal(size=(3, 16)), axis=1)),
+        ("one", [[0.5]]),
+        ("minus zero", [[-0.0, 1.0]]),
+    ):
+        table = np.asarray(table, np.float32)
+        q = qparams([0.7, 0.3, 1.5], [0, 0, 0], axis=0, codebook=table)
+        q = q if name != "one" else qparams([1.0], [0], codebook=table)
+        q = q if len(table) != 2 else qparams([1.0], [0], codebook=table)
+        shape = (4, 7) if len(table) == 2 else (3, 9)
+        codes = rng.integers(0, table.shape[1], shape).astype(np.uint8)
+        w = g.add_constant(name, codes, name, q)
+        kept.append(g.add_node("dequantize", [w], {}, f"{name}_node", f"{name}_value"))
+    g.set_outputs([g.add_node("relu", [x], {}, "relu", "y"), *kept])
+    g.verify()
+    return g
+
+
 @pytest.fixture(scope="module")
 def data():
     return artifact.encode(small_graph(), {"recipe": "int8"}, {"seconds": 0.25})
@@ -146,6 +172,24 @@ def test_weight_formats_come_back():
 
 def test_weight_formats_need_their_feature():
     data = bytearray(artifact.encode(weight_formats(), {}, {}))
+    struct.pack_into("<Q", data, 24, 0)
+    with pytest.raises(ArtifactError, match="unknown quantization flags"):
+        artifact.decode(sealed(data))
+
+
+def test_codebooks_come_back():
+    data = artifact.encode(codebooks(), {}, {})
+    assert struct.unpack_from("<Q", data, 24) == (4,)
+    graph = artifact.decode(data)[0]
+    assert_equal_graphs(codebooks(), graph)
+    streams = {(s["edge"], s["part"]): s["length"] for s in _core.artifact.inspect(data)["streams"]}
+    sizes = {name: streams[name, "codebook"] for name in ("integers", "halves", "floats", "one")}
+    assert sizes == {"integers": 3, "halves": 8, "floats": 192, "one": 2}
+    assert np.signbit(graph.edge("minus zero").qparams.codebook[0, 0])
+
+
+def test_codebooks_need_their_feature():
+    data = bytearray(artifact.encode(codebooks(), {}, {}))
     struct.pack_into("<Q", data, 24, 0)
     with pytest.raises(ArtifactError, match="unknown quantization flags"):
         artifact.decode(sealed(data))
@@ -235,10 +279,13 @@ def test_sealing_an_untouched_file_changes_nothing(data):
     assert sealed(bytearray(data)) == data
 
 
+_FORMATS = (weight_formats(), codebooks())
+
+
 @settings(max_examples=900, deadline=None)
 @given(draw=st.data())
 def test_hostile_content_behind_valid_checksums_never_crashes(data, draw):
-    data = draw.draw(st.sampled_from([data, artifact.encode(weight_formats(), {}, {})]))
+    data = draw.draw(st.sampled_from([data, *(artifact.encode(g, {}, {}) for g in _FORMATS)]))
     hostile = bytearray(data)
     _, offset, length, _ = draw.draw(st.sampled_from(sections_of(data)[:3]))
     for _ in range(draw.draw(st.integers(1, 3))):
@@ -276,7 +323,7 @@ def test_hostile_section_tables(data, field, value):
         (8, "<H", 2, "update tersor"),
         (12, "<I", 2**32 - 1, "there must be 5 sections"),
         (16, "<Q", 2**63, "the file must have"),
-        (24, "<Q", 4, "needs a feature"),
+        (24, "<Q", 1 << 40, "needs a feature"),
         (40, "<I", 1, "reserved bytes must be zero"),
     ],
 )
@@ -370,6 +417,7 @@ GOLDEN_GRAPHS = {
     "": (small_graph, 0),
     "-weight-formats": (weight_formats, 1),
     "-pruned": (pruned_weights, 2),
+    "-codebooks": (codebooks, 4),
 }
 
 

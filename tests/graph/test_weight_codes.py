@@ -206,3 +206,101 @@ def test_dynamic_comes_back_and_plain_files_stay_the_same():
     plain = tersor.artifact.decode(before)[0]
     assert plain.nodes[0].attributes.get("dynamic", 0) == 0
     assert tersor.artifact.encode(plain) == before
+
+
+def int8_layer(w, qw):
+    """A quantized dense layer with a bias."""
+    graph = tersor.Graph()
+    QParams = _core.quantization.QParams
+    x = graph.add_input("x", "float32", (None, w.shape[1]))
+    codes = graph.add_node("quantize", [x], {}, "q", "xq", QParams(scale=[0.05], zero_point=[3]))
+    weight = graph.add_constant("w", w, "net.weight", qw)
+    steps = (np.float32(0.05) * np.asarray(qw.scale)).tolist()
+    bias = graph.add_constant(
+        "b",
+        np.arange(len(w), dtype=np.int32),
+        "",
+        QParams(scale=steps, zero_point=[0] * len(w), bits=32, axis=0),
+    )
+    y = graph.add_node(
+        "dense", [codes, weight, bias], {}, "layer", "yq", QParams(scale=[0.5], zero_point=[0])
+    )
+    graph.set_outputs([graph.add_node("dequantize", [y], {}, "dq", "y")])
+    graph.verify()
+    return graph
+
+
+def codebook_qparams(table, scale=(1.0,), axis=None):
+    return _core.quantization.QParams(
+        scale=list(scale), zero_point=[0] * len(scale), axis=axis, codebook=table
+    )
+
+
+@pytest.mark.parametrize("op", SHAPES)
+def test_codebooks_of_float_layers(op):
+    graph = one_layer(op)
+    shape = SHAPES[op]
+    rng = np.random.default_rng(1)
+    tables = 2 if shape[0] % 2 == 0 else 1
+    q = codebook_qparams(np.sort(rng.normal(size=(tables, 5)).astype(np.float32), axis=1))
+    codes = rng.integers(0, 5, shape).astype(np.uint8)
+    graph.set_weight_codes("layer", codes, q)
+    graph.verify()
+    assert graph.constant_bytes == -(-codes.size * 3 // 8) + 4 * 5 * tables
+    x = rng.normal(size=(3, *graph.edge("x").shape[1:])).astype(np.float32)
+    plain = one_layer(op, dequantize(codes, q))
+    np.testing.assert_array_equal(tersor.Session(graph)(x), tersor.Session(plain)(x))
+    reference = tersor.Session(graph, provider="reference")(x)
+    np.testing.assert_allclose(tersor.Session(graph)(x), reference, rtol=1e-4, atol=1e-4)
+    back = tersor.artifact.decode(tersor.artifact.encode(graph))[0]
+    assert back.edge("w").qparams == q
+    np.testing.assert_array_equal(back.edge("w").constant, codes)
+    assert back.decode_codebooks() == 1
+    np.testing.assert_array_equal(back.edge("w").constant, dequantize(codes, q))
+
+
+def test_codebooks_of_int8_layers_run_as_int8():
+    rng = np.random.default_rng(2)
+    table = np.float32([-127, -3, 0, 9, 127])
+    codes = rng.integers(0, 5, (6, 40)).astype(np.uint8)
+    scale = rng.uniform(0.01, 0.02, 6).astype(np.float32)
+    clustered = int8_layer(codes, codebook_qparams(table, scale, 0))
+    plain = int8_layer(
+        table[codes].astype(np.int8),
+        _core.quantization.QParams(scale=scale, zero_point=[0] * 6, narrow=True, axis=0),
+    )
+    x = rng.normal(size=(4, 40)).astype(np.float32)
+    for options in ({}, {"arithmetic": "exact"}, {"provider": "reference"}):
+        np.testing.assert_array_equal(
+            tersor.Session(clustered, **options)(x), tersor.Session(plain, **options)(x)
+        )
+    back = tersor.artifact.decode(tersor.artifact.encode(clustered))[0]
+    np.testing.assert_array_equal(back.edge("w").qparams.codebook, table[None])
+    np.testing.assert_array_equal(back.edge("w").qparams.scale, scale)
+    assert back.decode_codebooks() == 1
+    back.verify()
+    assert back.edge("w").qparams == plain.edge("w").qparams
+    np.testing.assert_array_equal(back.edge("w").constant, plain.edge("w").constant)
+
+
+@pytest.mark.parametrize("table", [[0.0, 0.5], [0.0, 128.0]])
+def test_int8_layers_want_integers(table):
+    with pytest.raises(GraphError, match=r"int8 layer must hold integers in \[-127, 127\]"):
+        int8_layer(np.zeros((3, 4), np.uint8), codebook_qparams(table, [1.0] * 3, 0))
+
+
+def test_codebooks_are_checked():
+    graph = one_layer("dense")
+    q = codebook_qparams([0.0, 1.0, 2.0])
+    with pytest.raises(ValueError, match=r"codes must be in \[0, 2\], got 3"):
+        graph.set_weight_codes("layer", np.full((10, 70), 3, np.uint8), q)
+    with pytest.raises(ValueError, match="codes must be uint8, got int8"):
+        graph.set_weight_codes("layer", np.zeros((10, 70), np.int8), q)
+    with pytest.raises(ValueError, match="codebook must ascend"):
+        graph.set_weight_codes("layer", np.zeros((10, 70), np.uint8), codebook_qparams([1.0, 0.0]))
+    other = tersor.Graph()
+    x = other.add_input("x", "float32", (None, 5))
+    w = other.add_constant("w", np.full((5, 5), 3, np.uint8), "", q)
+    other.set_outputs([other.add_node("dense", [x, w], {}, "layer")])
+    with pytest.raises(GraphError, match=r"edge w: codes must be in \[0, 2\], got 3"):
+        other.verify()

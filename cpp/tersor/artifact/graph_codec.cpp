@@ -1,6 +1,7 @@
 #include "tersor/artifact/graph_codec.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <map>
 
@@ -36,6 +37,7 @@ constexpr uint8_t kDerivedBias =
 constexpr uint8_t kSeveralAxes = 16;
 constexpr uint8_t kFloatZeroPoints = 32;
 constexpr uint8_t kHalfScales = 64;  // scales and float zero points are stored as float16
+constexpr uint8_t kCodebook = 128;   // needs kFeatureCodebooks
 constexpr uint8_t kWeightFormats = kSeveralAxes | kFloatZeroPoints | kHalfScales;
 
 // Nothing that fits a machine is larger; it keeps shape arithmetic far from overflow.
@@ -89,6 +91,33 @@ void write_floats(const std::vector<float>& values, bool half, ByteWriter& out,
   out.varint(streams.add(half ? t.to(DType::float16) : t, 32));
 }
 
+// The smallest type that holds every value.
+DType codebook_dtype(const std::vector<float>& values) {
+  const bool integers = std::all_of(values.begin(), values.end(), [](float v) {
+    return v == static_cast<float>(static_cast<int8_t>(std::clamp(v, -127.0f, 127.0f))) &&
+           (v != 0 || !std::signbit(v));
+  });
+  if (integers) return DType::int8;
+  return fits_half(values) ? DType::float16 : DType::float32;
+}
+
+void write_codebook(const QParams& q, ByteWriter& out, StreamWriter& streams) {
+  const Shape shape = {static_cast<int64_t>(q.codebook_tables),
+                       static_cast<int64_t>(q.codebook_size())};
+  const DType dtype = codebook_dtype(q.codebook);
+  Tensor values = Tensor::from(DType::float32, shape, q.codebook.data());
+  if (dtype == DType::float16) values = values.to(dtype);
+  if (dtype == DType::int8) {
+    Tensor integers(dtype, shape);
+    std::copy(q.codebook.begin(), q.codebook.end(), integers.as<int8_t>());
+    values = std::move(integers);
+  }
+  out.varint(static_cast<uint64_t>(shape[0]));
+  out.varint(static_cast<uint64_t>(shape[1]));
+  out.u8(static_cast<uint8_t>(dtype));
+  out.varint(streams.add(values, 32));
+}
+
 // Returns the features that a reader must know.
 uint64_t write_qparams(const Graph& graph, EdgeId id, ByteWriter& out, StreamWriter& streams) {
   const QParams& q = *graph.edge(id).qparams;
@@ -101,7 +130,8 @@ uint64_t write_qparams(const Graph& graph, EdgeId id, ByteWriter& out, StreamWri
   const auto flags = static_cast<uint8_t>(
       (q.is_signed ? kSigned : 0) | (q.narrow ? kNarrow : 0) | (zeros ? kZeroPointsAreZero : 0) |
       (derived ? kDerivedBias : 0) | (q.axis_count > 1 ? kSeveralAxes : 0) |
-      (q.has_float_zero() ? kFloatZeroPoints : 0) | (half ? kHalfScales : 0));
+      (q.has_float_zero() ? kFloatZeroPoints : 0) | (half ? kHalfScales : 0) |
+      (q.has_codebook() ? kCodebook : 0));
   out.u8(flags);
   out.u8(static_cast<uint8_t>(q.bits));
   out.signed_varint(q.axis);
@@ -116,7 +146,9 @@ uint64_t write_qparams(const Graph& graph, EdgeId id, ByteWriter& out, StreamWri
     out.varint(streams.add(Tensor::from(DType::int32, shape, q.zero_point.data()), 32));
   }
   if (q.has_float_zero()) write_floats(q.zero_point_float, half, out, streams);
-  return (flags & kWeightFormats) || q.group_size > 0 ? kFeatureWeightFormats : 0;
+  if (q.has_codebook()) write_codebook(q, out, streams);
+  return ((flags & kWeightFormats) || q.group_size > 0 ? kFeatureWeightFormats : 0) |
+         (q.has_codebook() ? kFeatureCodebooks : 0);
 }
 
 struct Loader {
@@ -141,9 +173,30 @@ struct Loader {
     return {t.as<float>(), t.as<float>() + count};
   }
 
+  void codebook(const std::string& edge, QParams& q) {
+    const size_t tables = in.varint_below(uint64_t{1} << 31, "number of tables");
+    const size_t k = in.varint_below(257, "values of a codebook");
+    if (tables == 0 || k == 0) in.fail("a codebook must not be empty");
+    const uint8_t dtype = in.u8();
+    const bool integers = dtype == static_cast<uint8_t>(DType::int8);
+    if (!integers && dtype != static_cast<uint8_t>(DType::float16) &&
+        dtype != static_cast<uint8_t>(DType::float32))
+      in.fail("a codebook must be float32, float16 or int8");
+    const Shape shape = {static_cast<int64_t>(tables), static_cast<int64_t>(k)};
+    const Tensor stored = stream(edge, "codebook", static_cast<DType>(dtype), shape, 32, true);
+    if (integers) {
+      q.codebook.assign(stored.as<int8_t>(), stored.as<int8_t>() + stored.size());
+    } else {
+      const Tensor values = stored.dtype() == DType::float32 ? stored : stored.to(DType::float32);
+      q.codebook.assign(values.as<float>(), values.as<float>() + values.size());
+    }
+    q.codebook_tables = static_cast<int>(tables);
+  }
+
   QParams qparams(const std::string& edge, size_t edge_index) {
     const uint8_t flags = in.u8();
-    const uint8_t known = features & kFeatureWeightFormats ? 127 : 15;
+    const int known = 15 + (features & kFeatureWeightFormats ? 112 : 0) +
+                      (features & kFeatureCodebooks ? 128 : 0);
     if (flags & ~known) in.fail("unknown quantization flags");
     const bool half = flags & kHalfScales;
     QParams q;
@@ -162,7 +215,8 @@ struct Loader {
     if (count == 0) in.fail("scales must not be empty");
     const bool derived_bias = flags & kDerivedBias, zeros = flags & kZeroPointsAreZero;
     if (derived_bias) {
-      if (!zeros || (flags & kWeightFormats)) in.fail("a derived bias has zero points of 0");
+      if (!zeros || (flags & (kWeightFormats | kCodebook)))
+        in.fail("a derived bias has zero points of 0");
       derived.push_back(
           edge_index);  // its tensor's size bounds the count; checked when it is filled in
       q.group_size = 0;
@@ -182,6 +236,7 @@ struct Loader {
       q.zero_point.assign(t.as<int32_t>(), t.as<int32_t>() + count);
     }
     if (flags & kFloatZeroPoints) q.zero_point_float = floats(edge, "zero_point", count, half);
+    if (flags & kCodebook) codebook(edge, q);
     return q;
   }
 

@@ -31,8 +31,10 @@ const char* name_of(SectionKind kind);
 // is what they have always read.
 // Groups, scales along several axes, float zero points, scales stored as float16.
 inline constexpr uint64_t kFeatureWeightFormats = 1;
-inline constexpr uint64_t kFeatureSparse = 2;  // sparse streams
-inline constexpr uint64_t kKnownFeatures = kFeatureWeightFormats | kFeatureSparse;
+inline constexpr uint64_t kFeatureSparse = 2;     // sparse streams
+inline constexpr uint64_t kFeatureCodebooks = 4;  // codebooks of weights
+inline constexpr uint64_t kKnownFeatures =
+    kFeatureWeightFormats | kFeatureSparse | kFeatureCodebooks;
 
 std::vector<uint8_t> write_sections(const std::map<SectionKind, std::vector<uint8_t>>& sections,
                                     uint64_t features);

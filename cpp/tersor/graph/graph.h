@@ -117,7 +117,7 @@ TERSOR_API EdgeType infer_type(Op op, const Attributes& attributes,
 
 // Multiply-accumulates of one sample (conv, conv_transpose, dense, matmul; 0 for the rest).
 TERSOR_API int64_t macs_of(const Graph& graph, const Node& node);
-// Values of all constants, codes packed to their bits.
+// Values of all constants, codes packed to their bits, with codebooks.
 TERSOR_API int64_t constant_bytes(const Graph& graph);
 
 }  // namespace tersor::graph

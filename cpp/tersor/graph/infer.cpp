@@ -499,6 +499,7 @@ int64_t constant_bytes(const Graph& graph) {
     const bool packed = edge.qparams && size_of(edge.dtype) == 1;
     bytes += packed ? (edge.constant.size() * edge.qparams->bits + 7) / 8
                     : static_cast<int64_t>(edge.constant.size_bytes());
+    if (packed) bytes += 4 * static_cast<int64_t>(edge.qparams->codebook.size());
   }
   return bytes;
 }

@@ -6,6 +6,7 @@
 #include "tersor/base/error.h"
 #include "tersor/graph/graph.h"
 #include "tersor/graph/weight_codes.h"
+#include "tersor/quantization/codebook_codes.h"
 #include "tersor/quantization/dense_dynamic.h"
 
 namespace tersor::graph {
@@ -18,14 +19,31 @@ void require(bool condition, const Parts&... parts) {
 
 bool in_range(EdgeId id, size_t count) { return 0 <= id && static_cast<size_t>(id) < count; }
 
+void check_codebook(const Edge& edge) {
+  const QParams& q = *edge.qparams;
+  require(edge.is_constant() && edge.dtype == DType::uint8, "edge ", edge.name,
+          ": a codebook must belong to a constant of uint8, got ", name_of(edge.dtype));
+  try {
+    quantization::check_codebook("codebook", edge.shape, q);
+  } catch (const ValueError& error) {
+    throw GraphError(message("graph: edge ", edge.name, ": ", error.what()));
+  }
+  const auto* codes = edge.constant.as<uint8_t>();
+  const auto most = std::max_element(codes, codes + edge.constant.size());
+  require(edge.constant.size() == 0 || *most <= q.code_max(), "edge ", edge.name,
+          ": codes must be in [0, ", q.code_max(), "], got ",
+          edge.constant.size() ? static_cast<int>(*most) : 0);
+}
+
 void check_qparams(const Edge& edge) {
   const QParams& q = *edge.qparams;
   const bool is_int =
       edge.dtype == DType::int8 || edge.dtype == DType::uint8 || edge.dtype == DType::int32;
   require(is_int, "edge ", edge.name,
           " with quantization parameters must be int8, uint8 or int32, got ", name_of(edge.dtype));
-  require(2 <= q.bits && q.bits <= 32, "edge ", edge.name, ": bits must be in [2, 32], got ",
-          q.bits);
+  const int least_bits = q.has_codebook() ? 1 : 2;
+  require(least_bits <= q.bits && q.bits <= 32, "edge ", edge.name, ": bits must be in [",
+          least_bits, ", 32], got ", q.bits);
   require(!q.scale.empty() && q.scale.size() == q.zero_point.size(), "edge ", edge.name,
           ": scale and zero_point must have equal length >= 1, got ", q.scale.size(), " and ",
           q.zero_point.size());
@@ -60,6 +78,7 @@ void check_qparams(const Edge& edge) {
     require(std::isfinite(s) && s > 0, "edge ", edge.name, ": scale must be finite and > 0, got ",
             s);
   }
+  if (q.has_codebook()) return check_codebook(edge);
   if (edge.dtype == DType::int32) return;  // a bias: zero point 0, no code range
   for (int32_t z : q.zero_point) {
     require(q.code_min() <= z && z <= q.code_max(), "edge ", edge.name, ": zero_point must be in [",
@@ -89,6 +108,10 @@ void check_affine(const Graph& graph, const Node& node) {
   require(w.qparams && is_code(w), "node ", node.name, ": weight must be quantized like the input");
   require(w.qparams->group_size == 0 && !w.qparams->has_float_zero(), "node ", node.name,
           ": groups and float zero points of weights need a float input, got codes");
+  for (float v : w.qparams->codebook) {
+    require(v == std::nearbyint(v) && std::fabs(v) <= 127, "node ", node.name,
+            ": the codebook of an int8 layer must hold integers in [-127, 127], got ", v);
+  }
   if (node.op == Op::matmul) return;
   for (int32_t z : w.qparams->zero_point) {
     require(z == 0, "node ", node.name, ": weight zero_point must be 0, got ", z);
@@ -123,7 +146,7 @@ void check_float_node(const Graph& graph, const Node& node) {
   const Edge& w = graph.edge(node.inputs[1]);
   const QParams& q = *w.qparams;
   require(
-      w.dtype == DType::int8 && !q.has_float_zero() && q.group_size == 0 &&
+      w.dtype == DType::int8 && !q.has_float_zero() && !q.has_codebook() && q.group_size == 0 &&
           (q.per_tensor() || (q.axis == 0 && q.axis_count == 1)) &&
           std::all_of(q.zero_point.begin(), q.zero_point.end(), [](int32_t z) { return z == 0; }),
       "node ", node.name, ": a dynamic layer must have symmetric codes per tensor or output");
@@ -147,6 +170,8 @@ void check_quantized_node(const Graph& graph, const Node& node) {
   }
   const bool quantized = is_code(first) && first.qparams;
   if (!quantized && !out.qparams) return check_float_node(graph, node);
+  require(!quantized || !first.qparams->has_codebook(), "node ", node.name,
+          ": codes of a codebook must be weights, got an input");
   require(quantized && out.qparams, "node ", node.name, " (", name_of(node.op),
           "): input and output must both be quantized or both be float");
   require(first.qparams->per_tensor() && out.qparams->per_tensor(), "node ", node.name,

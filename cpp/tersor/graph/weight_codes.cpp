@@ -5,6 +5,7 @@
 
 #include "tersor/base/error.h"
 #include "tersor/graph/name_pattern.h"
+#include "tersor/quantization/codebook_codes.h"
 #include "tersor/quantization/dense_dynamic.h"
 
 namespace tersor::graph {
@@ -150,7 +151,8 @@ std::map<std::string, std::string> quantize_weights_only(
     Node& node = find_node(graph, name);
     if (has_weight_codes(graph, node)) {  // shared with a node before, or chosen elsewhere
       const QParams& q = *graph.edge(node.inputs[1]).qparams;
-      const bool fits = q.bits == 8 && q.group_size == 0 && !q.has_float_zero();
+      const bool fits =
+          q.bits == 8 && q.group_size == 0 && !q.has_float_zero() && !q.has_codebook();
       if (format.dynamic && fits && can_be_dynamic(graph, node))
         node.attributes.set("dynamic", int64_t{1});
       continue;
@@ -185,6 +187,7 @@ void set_weight_codes(Graph& graph, const std::string& name, Tensor codes, QPara
                to_string(codes.shape()));
   TERSOR_CHECK((codes.dtype() == DType::int8) == q.is_signed, "set_weight_codes: codes must be ",
                q.is_signed ? "int8" : "uint8", ", got ", tersor::name_of(codes.dtype()));
+  if (q.has_codebook()) quantization::check_codebook("set_weight_codes", codes.shape(), q);
   const size_t scales = q.per_tensor() ? 1 : q.layout(codes.shape()).scales();
   TERSOR_CHECK(q.scale.size() == scales, "set_weight_codes: qparams must have ", scales,
                " scales, got ", q.scale.size());
@@ -208,6 +211,44 @@ int decode_weights(Graph& graph) {
     edge.dtype = DType::float32;
     edge.qparams.reset();
     ++count;
+  }
+  return count;
+}
+
+int decode_codebooks(Graph& graph, bool only_int8) {
+  int count = 0;
+  for (const Node& node : graph.nodes()) {
+    for (const EdgeId id : node.inputs) {
+      if (id == kNoEdge || !graph.edge(id).qparams || !graph.edge(id).qparams->has_codebook())
+        continue;
+      Edge& edge = graph.edge(id);
+      const bool float_layer = has_weight_codes(graph, node);
+      if (float_layer && only_int8) continue;
+      QParams q = *edge.qparams;
+      if (!float_layer) {  // the values are the int8 codes
+        q.scale = {1.0f};
+        q.zero_point = {0};
+        q.axis = -1;
+        q.group_size = 0;
+      }
+      Tensor values = real_values(edge.constant, q);
+      if (!float_layer) {
+        Tensor codes(DType::int8, edge.shape);
+        for (int64_t i = 0; i < codes.size(); ++i)
+          codes.as<int8_t>()[i] = static_cast<int8_t>(values.as<float>()[i]);
+        q = *edge.qparams;
+        q.codebook.clear();
+        q.codebook_tables = 1;
+        q.bits = 8;
+        q.is_signed = q.narrow = true;
+        set_codes(graph, id, std::move(codes), std::move(q));
+      } else {
+        edge.constant = std::move(values);
+        edge.dtype = DType::float32;
+        edge.qparams.reset();
+      }
+      ++count;
+    }
   }
   return count;
 }

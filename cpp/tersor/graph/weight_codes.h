@@ -2,8 +2,9 @@
 //
 // conv, conv_transpose, dense and matmul whose data input and output are float32 may have a
 // constant int8 (or uint8) weight with parameters of 2 to 8 bits, per tensor, channel or group,
-// with integer or float zero points. It stands for the reals of its codes. A dense layer with
-// dynamic = 1 also quantizes its input, row by row in each call (quantization/dense_dynamic.h).
+// with integer or float zero points or a codebook. It stands for the reals of its codes. A dense
+// layer with dynamic = 1 also quantizes its input, row by row in each call
+// (quantization/dense_dynamic.h).
 #pragma once
 
 #include <map>
@@ -50,8 +51,13 @@ TERSOR_API std::map<std::string, std::string> quantize_weights_only(
 // ValueError if they do not fit.
 TERSOR_API void set_weight_codes(Graph& graph, const std::string& node, Tensor codes, QParams q);
 
-// Weight codes become float32 weights, dynamic layers float layers. Returns how many.
+// Weight codes become float32 weights, dynamic layers float layers. Returns how many. Int8 layers
+// stay as they are.
 TERSOR_API int decode_weights(Graph& graph);
+
+// Codebooks go, values stay: weights of int8 layers become the int8 codes that their values are,
+// and unless `only_int8` those of float layers float32. Returns how many.
+TERSOR_API int decode_codebooks(Graph& graph, bool only_int8 = false);
 
 // By node: index of the last pattern (with * and ?) that matches one of its names (name_pattern.h);
 // -1 where none does. ValueError naming a pattern that matches nothing, and names close to it.

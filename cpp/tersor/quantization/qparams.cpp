@@ -7,6 +7,7 @@
 #include "tersor/base/error.h"
 #include "tersor/base/threads.h"
 #include "tersor/quantization/affine_float_zero.h"
+#include "tersor/quantization/codebook_codes.h"
 #include "tersor/quantization/qparams_check.h"
 #include "tersor/quantization/range_search.h"
 #include "tersor/tensor/half.h"
@@ -199,8 +200,15 @@ QParams choose_qparams(const float* x, const Shape& shape, QuantScheme scheme, S
   return choose_qparams(ranges, scheme, axes);
 }
 
-AffineShape checked_layout(const char* op, const Shape& shape, const QParams& q) {
-  TERSOR_CHECK(2 <= q.bits && q.bits <= 8, op, ": bits must be in [2, 8], got ", q.bits);
+AffineShape checked_layout(const char* op, const Shape& shape, const QParams& q,
+                           Codebook codebook) {
+  TERSOR_CHECK(codebook == Codebook::taken || !q.has_codebook(), op,
+               ": qparams must be without a codebook, got one of ", q.codebook.size(), " values");
+  if (q.has_codebook()) {
+    check_codebook(op, shape, q);
+  } else {
+    TERSOR_CHECK(2 <= q.bits && q.bits <= 8, op, ": bits must be in [2, 8], got ", q.bits);
+  }
   const AffineShape layout = affine_shape(shape, q.axes(), op);
   const size_t scales = layout.scales();
   const size_t zeros = q.has_float_zero() ? q.zero_point_float.size() : q.zero_point.size();
@@ -223,7 +231,8 @@ AffineShape checked_layout(const char* op, const Shape& shape, const QParams& q)
 }
 
 void quantize(const float* x, const Shape& shape, const QParams& q, void* codes) {
-  const AffineShape layout = checked_layout("quantize", shape, q);
+  const AffineShape layout = checked_layout("quantize", shape, q, Codebook::taken);
+  if (q.has_codebook()) return quantize_codebook(x, shape, q, static_cast<uint8_t*>(codes));
   auto* out = static_cast<int8_t*>(codes);
   if (q.has_float_zero()) {
     quantize_float_zero(x, out, layout, q.scale.data(), q.zero_point_float.data(), q.code_min(),
@@ -235,7 +244,10 @@ void quantize(const float* x, const Shape& shape, const QParams& q, void* codes)
 }
 
 void dequantize(const void* codes, const Shape& shape, const QParams& q, float* y) {
-  const AffineShape layout = checked_layout("dequantize", shape, q);
+  const AffineShape layout = checked_layout("dequantize", shape, q, Codebook::taken);
+  if (q.has_codebook()) {
+    return dequantize_codebook(static_cast<const uint8_t*>(codes), shape, q, y);
+  }
   const auto* in = static_cast<const int8_t*>(codes);
   if (q.has_float_zero()) {
     dequantize_float_zero(in, y, layout, q.scale.data(), q.zero_point_float.data(), !q.is_signed);

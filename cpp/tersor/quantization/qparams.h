@@ -1,4 +1,5 @@
-// Parameters of affine quantization: value = scale[s] * (code - zero_point[s]).
+// Parameters of quantization: value = scale[s] * (code - zero_point[s]), or with a codebook
+// value = scale[s] * codebook[table][code].
 #pragma once
 
 #include <cstdint>
@@ -23,11 +24,22 @@ struct QParams {
   int group_size = 0;   // 0: one scale per index of the axes; else per so many of them in a row
   int axis_count = 1;   // consecutive axes, flattened together
   std::vector<float> zero_point_float;  // empty, or same length: the zero points then
+  // Empty, or [codebook_tables][k]: what codes 0 to k - 1 stand for, ascending in each table. Codes
+  // are unsigned then, of codebook_bits(k) bits, and zero points 0. The rows of the tensor (its
+  // first dimension) are divided evenly: row r has table r / ceil(rows / codebook_tables).
+  std::vector<float> codebook;
+  int codebook_tables = 1;
 
   bool per_tensor() const { return axis < 0; }
   bool has_float_zero() const { return !zero_point_float.empty(); }
+  bool has_codebook() const { return !codebook.empty(); }
+  // k: values per table.
+  size_t codebook_size() const { return codebook.size() / static_cast<size_t>(codebook_tables); }
   int32_t code_min() const { return is_signed ? -(1 << (bits - 1)) + (narrow ? 1 : 0) : 0; }
-  int32_t code_max() const { return is_signed ? (1 << (bits - 1)) - 1 : (1 << bits) - 1; }
+  int32_t code_max() const {
+    if (has_codebook()) return static_cast<int32_t>(codebook_size()) - 1;
+    return is_signed ? (1 << (bits - 1)) - 1 : (1 << bits) - 1;
+  }
   ScaleAxes axes() const { return {axis, axis_count, group_size}; }
   // Which scale belongs to which element of a tensor of this shape (affine.h). ValueError if the
   // axes do not exist.
@@ -35,6 +47,13 @@ struct QParams {
   double zero_of(size_t s) const { return has_float_zero() ? zero_point_float[s] : zero_point[s]; }
   bool operator==(const QParams&) const = default;
 };
+
+// Bits of the codes of a table of k values: at least 1.
+constexpr int codebook_bits(size_t k) {
+  int bits = 1;
+  while (size_t{1} << bits < k) ++bits;
+  return bits;
+}
 
 // How ranges become parameters. Symmetric means zero point 0 and narrow codes; otherwise all codes
 // are used and the zero point is the code nearest to the range's zero, or a float.
@@ -81,7 +100,9 @@ TERSOR_API QParams choose_qparams(const float* x, const Shape& shape, QuantSchem
                                   ScaleAxes axes, RangeMethod method, double percentile);
 
 // A C-contiguous tensor to codes (int8, or uint8 where not q.is_signed) and back, as affine.h and
-// affine_float_zero.h say. ValueError if the scales do not fit the shape or bits is not in [2, 8].
+// affine_float_zero.h say; with a codebook to the code of the nearest value (of two, the lower; NaN
+// to that nearest to 0). ValueError if the scales or tables do not fit the shape, or bits is not in
+// [2, 8] (with a codebook: not codebook_bits).
 TERSOR_API void quantize(const float* x, const Shape& shape, const QParams& q, void* codes);
 TERSOR_API void dequantize(const void* codes, const Shape& shape, const QParams& q, float* y);
 

@@ -58,6 +58,7 @@ struct SignedCodes {
 // Codes around 0 and one scale for each output and group; nullopt for scales that lie otherwise.
 std::optional<SignedCodes> read_codes(const PlanEdge& w) {
   const QParams& q = *w.qparams;
+  if (q.has_codebook()) return std::nullopt;
   const int64_t outputs = w.shape[0], inputs = w.shape[1];
   SignedCodes out;
   const bool by_output = q.axis == 0 && q.axis_count == 1 && q.group_size == 0;

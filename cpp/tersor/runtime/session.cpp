@@ -11,6 +11,7 @@
 #include "tersor/base/error.h"
 #include "tersor/base/threads.h"
 #include "tersor/graph/storage.h"
+#include "tersor/graph/weight_codes.h"
 #include "tersor/runtime/execution.h"
 #include "tersor/runtime/input_check.h"
 
@@ -358,6 +359,7 @@ Session::Session(std::shared_ptr<const Graph> graph, SessionOptions options)
   watch_forks();
   state_->graph = std::make_shared<Graph>(*graph);
   graph::widen_constants(*state_->graph);  // kernels read float32; the caller's graph stays narrow
+  graph::decode_codebooks(*state_->graph, true);
   state_->options = std::move(options);
   const int rows = state_->options.micro_batch;
   state_->micro_batch = rows > 0 ? rows : fitting_rows(*graph);

@@ -12,10 +12,12 @@ __all__: list[str] = [
     "NormalEquations",
     "PruningOptions",
     "RoundingOptions",
+    "code_bits",
     "gather_patches",
     "normal_equations",
     "prune_matrix",
     "removal_curve",
+    "round_by_rate",
     "round_matrix",
 ]
 
@@ -107,6 +109,9 @@ class NormalEquations:
     @property
     def target(self) -> numpy.typing.NDArray[numpy.float64]: ...
 
+def code_bits(
+    codes: numpy.typing.NDArray[numpy.uint8], k: typing.SupportsInt | typing.SupportsIndex
+) -> float: ...
 def gather_patches(
     x: numpy.typing.NDArray[numpy.float32],
     output: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
@@ -141,6 +146,21 @@ def removal_curve(
 ) -> numpy.typing.NDArray[numpy.float64]:
     """Errors after 0, 1, 2 ... removals."""
 
+def round_by_rate(
+    w: numpy.typing.NDArray[numpy.float64],
+    hessian: numpy.typing.NDArray[numpy.float64],
+    levels: numpy.typing.NDArray[numpy.float64],
+    scale: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+    mask: numpy.typing.NDArray[numpy.bool] | None,
+    price: typing.SupportsFloat | typing.SupportsIndex,
+    one_step: bool,
+    reorder: bool,
+    damping: typing.SupportsFloat | typing.SupportsIndex,
+    passes: typing.SupportsInt | typing.SupportsIndex,
+    sweeps: typing.SupportsInt | typing.SupportsIndex,
+    refits: typing.SupportsInt | typing.SupportsIndex,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[typing.Any, ...]: ...
 def round_matrix(
     w: numpy.typing.NDArray[numpy.float64],
     hessian: numpy.typing.NDArray[numpy.float64],

@@ -92,6 +92,7 @@ def _weight(edge: Any) -> dict[str, Any]:
         "scales": len(q.scale),
         "group_size": q.group_size,
         "float_zero_point": q.zero_point_float is not None,
+        "codebook": None if q.codebook is None else list(q.codebook.shape),
     }
 
 

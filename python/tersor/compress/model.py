@@ -281,7 +281,7 @@ class CompressedModel:
 
 
 def stored_bytes(edge: Any) -> int:
-    """Return the bytes that a file holds for a constant: values, scales and zero points.
+    """Return the bytes that a file holds for a constant: values, scales, zero points, codebook.
 
     Parameters
     ----------
@@ -300,7 +300,19 @@ def stored_bytes(edge: Any) -> int:
     halves = all((f == f.astype(np.float16)).all() for f in floats) and len(q.scale) > 1
     integers = 4 * len(q.scale) if (q.zero_point != 0).any() else 0
     scales = len(floats) * len(q.scale) * (2 if halves else 4)
-    return int(_core.artifact.stored_bytes(edge.constant, q.bits) + scales + integers)
+    return int(
+        _core.artifact.stored_bytes(edge.constant, q.bits) + scales + integers + _codebook_bytes(q)
+    )
+
+
+def _codebook_bytes(q: Any) -> int:
+    """Return the bytes of a codebook: integers take one each, float16 values two."""
+    if q.codebook is None:
+        return 0
+    values = q.codebook
+    if (values == np.clip(np.rint(values), -127, 127)).all():
+        return int(values.size)
+    return int(values.size) * (2 if (values == values.astype(np.float16)).all() else 4)
 
 
 def _weights_text(edge: Any) -> str:
@@ -309,6 +321,9 @@ def _weights_text(edge: Any) -> str:
     if q is None or edge.dtype not in ("int8", "uint8"):
         return str(edge.dtype)
     words = [f"{'int' if q.signed else 'uint'}{q.bits}"]
+    if q.codebook is not None:
+        tables, k = q.codebook.shape
+        words = [f"codebook {k}" if tables == 1 else f"{tables} codebooks {k}"]
     if q.group_size:
         words.append(f"group {q.group_size}")
     elif len(q.scale) > 1:

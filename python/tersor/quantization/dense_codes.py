@@ -62,6 +62,8 @@ class DenseCodes:
             raise TypeError(f"DenseCodes: codes must be int8 or uint8, got {values.dtype}")
         if values.ndim != 2:
             raise ValueError(f"DenseCodes: codes must have 2 dimensions, got {values.ndim}")
+        if qparams.codebook is not None:
+            raise ValueError("DenseCodes: qparams must be without a codebook, got one")
         outputs, inputs = values.shape
         group = _group_of(qparams, inputs)
         shift = 0 if qparams.signed else 1 << (qparams.bits - 1)

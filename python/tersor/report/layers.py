@@ -67,7 +67,8 @@ def _executed_bytes(edge: Any, op: str) -> int:
     """Bytes of a float layer's constant as it is read: only dense layers work on codes."""
     if edge.qparams is None or edge.dtype not in ("int8", "uint8"):
         return edge_bytes(edge)
-    bits = (4 if edge.qparams.bits <= 4 else 8) if op == "dense" else 32
+    on_codes = op == "dense" and edge.qparams.codebook is None
+    bits = (4 if edge.qparams.bits <= 4 else 8) if on_codes else 32
     return int(math.prod(edge.shape)) * bits // 8
 
 
