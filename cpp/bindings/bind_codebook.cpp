@@ -1,18 +1,26 @@
+#include <pybind11/stl.h>
+
 #include <algorithm>
 #include <cstdint>
-#include <exception>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "arrays.h"
+#include "tersor/base/memory.h"
 #include "tersor/base/threads.h"
 #include "tersor/codebook/kmeans.h"
+#include "tersor/codebook/lookup_dense.h"
 #include "tersor/codebook/members.h"
+#include "tersor/codebook/product.h"
 
 namespace py = pybind11;
 namespace codebook = tersor::codebook;
 using tersor::bindings::Array;
+using tersor::bindings::check_apart;
 using tersor::bindings::empty_array;
+using tersor::bindings::output_array;
 using tersor::bindings::Shape;
 using tersor::bindings::shape_of;
 using tersor::bindings::shape_text;
@@ -123,6 +131,67 @@ Array<double> sum_members(const std::string& operation, const Array<std::uint8_t
   return out;
 }
 
+// (centroids [k][dim], error, codes [vectors]) of vectors [vectors][dim].
+py::tuple product_kmeans(const Array<float>& vectors, int k, const py::object& keep_zero,
+                         std::uint64_t seed, int max_iterations) {
+  codebook::ProductOptions options;
+  options.k = k;
+  options.dim = static_cast<int>(vectors.shape(1));
+  options.keep_zero = keep_zero_of(keep_zero);
+  options.seed = seed;
+  options.max_iterations = max_iterations;
+  Array<std::uint8_t> codes = empty_array<std::uint8_t>({vectors.shape(0)});
+  codebook::ProductClustering found;
+  without_gil([&] {
+    found = codebook::product_kmeans(vectors.data(), size(vectors.shape(0)), options,
+                                     codes.mutable_data());
+  });
+  Array<float> centroids =
+      empty_array<float>({ssize(found.centroids.size()) / vectors.shape(1), vectors.shape(1)});
+  std::copy(found.centroids.begin(), found.centroids.end(), centroids.mutable_data());
+  return py::make_tuple(centroids, found.inertia, codes);
+}
+
+using codebook::LookupDense;
+
+std::unique_ptr<LookupDense> make_lookup_dense(const Array<std::uint8_t>& codes,
+                                               const Array<float>& tables, std::int64_t group,
+                                               const std::optional<Array<float>>& bias, float low,
+                                               float high) {
+  TERSOR_CHECK(codes.ndim() == 2, "lookup_dense: indices must have 2 dimensions, got ",
+               codes.ndim());
+  codebook::LookupWeights w;
+  w.outputs = codes.shape(0);
+  w.inputs = codes.shape(1);
+  w.codes = codes.data();
+  w.group = group;
+  const py::ssize_t count = group > 0 ? (w.outputs + group - 1) / group : 1;
+  TERSOR_CHECK(tables.ndim() == 2 && tables.shape(0) == count,
+               "lookup_dense: centroids must have shape (", count, ", k), got ",
+               shape_text(shape_of(tables)));
+  TERSOR_CHECK(!bias || bias->size() == w.outputs, "lookup_dense: bias must have ", w.outputs,
+               " elements, got ", bias ? bias->size() : 0);
+  w.k = tables.shape(1);
+  w.tables = tables.data();
+  w.bias = bias ? bias->data() : nullptr;
+  w.low = low;
+  w.high = high;
+  return std::make_unique<LookupDense>(w);
+}
+
+py::array run_lookup_dense(const LookupDense& dense, const Array<float>& x, const py::object& out) {
+  TERSOR_CHECK(x.ndim() == 2 && x.shape(1) == dense.inputs(),
+               "lookup_dense: x must have shape (rows, ", dense.inputs(), "), got ",
+               shape_text(shape_of(x)));
+  py::array y =
+      output_array("lookup_dense", out, py::dtype::of<float>(), {x.shape(0), dense.outputs()});
+  check_apart("lookup_dense", "x", x, y);
+  auto* to = static_cast<float*>(y.mutable_data());
+  tersor::Buffer scratch(dense.scratch_bytes());
+  without_gil([&] { dense.run(x.data(), x.shape(0), to, scratch.data(), tersor::threads()); });
+  return y;
+}
+
 }  // namespace
 
 void bind_codebook(py::module_& m) {
@@ -132,4 +201,13 @@ void bind_codebook(py::module_& m) {
   bind_decode<double>(m, "decode_float64");
   m.def("sum_members", sum_members, py::arg("operation"), py::arg("codes").noconvert(),
         py::arg("x").noconvert(), py::arg("step"), py::arg("k"));
+  m.def("product_kmeans", product_kmeans, py::arg("vectors").noconvert(), py::arg("k"),
+        py::arg("keep_zero"), py::arg("seed"), py::arg("max_iterations"));
+  py::class_<LookupDense>(m, "LookupDense")
+      .def(py::init(&make_lookup_dense), py::arg("codes").noconvert(),
+           py::arg("tables").noconvert(), py::arg("group"), py::arg("bias").noconvert(),
+           py::arg("low"), py::arg("high"))
+      .def("run", &run_lookup_dense, py::arg("x").noconvert(), py::arg("out"))
+      .def_property_readonly("kernel", [](const LookupDense& d) { return d.kernel(); })
+      .def_property_readonly("packed_bytes", [](const LookupDense& d) { return d.packed_bytes(); });
 }

@@ -4,7 +4,9 @@
 #include "tersor/base/kernel_table.h"
 #include "tersor/codebook/assign.h"
 #include "tersor/codebook/bins.h"
+#include "tersor/codebook/lookup_dense.h"
 #include "tersor/codebook/partition.h"
+#include "tersor/codebook/product.h"
 
 #define TERSOR_KERNELS_ROOM codebook
 #define TERSOR_KERNELS_INC "tersor/codebook/kernels.inc"

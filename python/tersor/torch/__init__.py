@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .attention import AttentionLoss
     from .channel_pruning import prune_channels
+    from .clusters import WeightClusters, cluster_weights
     from .dkd import DKDLoss
     from .fake_quantize import FakeQuantize
     from .jsd import JSDLoss
@@ -33,6 +34,8 @@ _EXPORTS: dict[str, str] = {
     "Pruner": "pruner",
     "RelationalLoss": "relational",
     "SeparableConv": "separable_conv",
+    "WeightClusters": "clusters",
+    "cluster_weights": "clusters",
     "finalize": "qat",
     "prepare_qat": "qat",
     "prune_channels": "channel_pruning",
@@ -75,6 +78,8 @@ __all__ = [
     "Pruner",
     "RelationalLoss",
     "SeparableConv",
+    "WeightClusters",
+    "cluster_weights",
     "finalize",
     "prepare_qat",
     "prune_channels",

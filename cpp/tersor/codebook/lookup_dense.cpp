@@ -1,0 +1,141 @@
+#include "tersor/codebook/lookup_dense.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "tersor/base/error.h"
+#include "tersor/base/memory.h"
+#include "tersor/base/threads.h"
+#include "tersor/codebook/kernels.h"
+
+namespace tersor::codebook {
+namespace {
+
+// A piece of work per thread is at least this many weights: below about 5 us of one core, waking
+// another does not pay.
+constexpr std::int64_t kSplitWeights = 64 * 1024;
+
+void check(const LookupWeights& w) {
+  TERSOR_CHECK(w.outputs > 0, "lookup_dense: outputs must be at least 1, got ", w.outputs);
+  TERSOR_CHECK(w.inputs > 0, "lookup_dense: inputs must be at least 1, got ", w.inputs);
+  TERSOR_CHECK(1 <= w.k && w.k <= kLookupEntries, "lookup_dense: centroids must be 1 to ",
+               kLookupEntries, " a table, got ", w.k);
+  TERSOR_CHECK(w.group >= 0, "lookup_dense: group must be at least 0, got ", w.group);
+  for (std::int64_t i = 0; i < w.outputs * w.inputs; ++i) {
+    TERSOR_CHECK(w.codes[i] < w.k, "lookup_dense: indices must be below ", w.k, ", got ",
+                 static_cast<int>(w.codes[i]));
+  }
+}
+
+}  // namespace
+
+struct LookupDense::State {
+  std::int64_t outputs, inputs;
+  LookupBlocks packed{};
+  Buffer codes, tables, planes, bias;
+  std::string kernel;
+};
+
+LookupDense::LookupDense(const LookupWeights& w) : state_(std::make_unique<State>()) {
+  check(w);
+  State& s = *state_;
+  s.outputs = w.outputs;
+  s.inputs = w.inputs;
+  const std::int64_t depth = (w.inputs + kLookupInputs - 1) / kLookupInputs * kLookupInputs;
+  const std::int64_t group = w.group == 0 ? w.outputs : w.group;
+  const std::int64_t tables = (w.outputs + group - 1) / group;
+  s.codes = Buffer(static_cast<std::size_t>(w.outputs * depth / 2));
+  std::memset(s.codes.data(), 0, s.codes.size());
+  for (std::int64_t o = 0; o < w.outputs; ++o) {
+    std::uint8_t* const row = s.codes.as<std::uint8_t>() + o * depth / 2;
+    for (std::int64_t i = 0; i < w.inputs; ++i) {
+      const int shift = i % 64 < 32 ? 0 : 4;
+      row[i / 64 * 32 + i % 32] |= static_cast<std::uint8_t>(w.codes[o * w.inputs + i] << shift);
+    }
+  }
+  s.tables = Buffer(static_cast<std::size_t>(tables * kLookupEntries) * sizeof(float));
+  s.planes = Buffer(static_cast<std::size_t>(tables * kLookupEntries) * 4);
+  std::memset(s.tables.data(), 0, s.tables.size());
+  for (std::int64_t t = 0; t < tables; ++t) {
+    for (std::int64_t c = 0; c < w.k; ++c) {
+      const float value = w.tables[t * w.k + c];
+      TERSOR_CHECK(std::isfinite(value), "lookup_dense: centroids must be finite, got ", value);
+      s.tables.as<float>()[t * kLookupEntries + c] = value;
+    }
+    for (std::int64_t c = 0; c < kLookupEntries; ++c) {
+      const auto bits = std::bit_cast<std::uint32_t>(s.tables.as<float>()[t * kLookupEntries + c]);
+      for (int b = 0; b < 4; ++b) {
+        s.planes.as<std::uint8_t>()[(4 * t + b) * kLookupEntries + c] =
+            static_cast<std::uint8_t>(bits >> (8 * b));
+      }
+    }
+  }
+  if (w.bias) {
+    s.bias = Buffer(static_cast<std::size_t>(w.outputs) * sizeof(float));
+    std::memcpy(s.bias.data(), w.bias, s.bias.size());
+  }
+  s.packed.codes = s.codes.as<std::uint8_t>();
+  s.packed.tables = s.tables.as<float>();
+  s.packed.planes = s.planes.as<std::uint8_t>();
+  s.packed.bias = s.bias.as<float>();
+  s.packed.group = group;
+  s.packed.depth = depth;
+  s.packed.low = w.low;
+  s.packed.high = w.high;
+  s.kernel = std::string(lookup_dense_table.op()) + " " +
+             lookup_dense_table.row(lookup_dense_table.active_row()).variant;
+}
+
+LookupDense::~LookupDense() = default;
+LookupDense::LookupDense(LookupDense&&) noexcept = default;
+
+void LookupDense::run(const float* x, std::int64_t rows, float* y, void* scratch,
+                      int threads) const {
+  const State& s = *state_;
+  auto* const padded = static_cast<float*>(scratch);
+  float* const arranged = padded + s.packed.depth;
+  // The order of x belongs to the kernel: the same row of both tables.
+  const std::size_t row = lookup_dense_table.active_row();
+  auto* const kernel = lookup_dense_table.at(row);
+  auto* const arrange = arrange_lookup_table.at(row);
+  const std::int64_t pieces =
+      threads <= 1 ? 1
+                   : std::clamp<std::int64_t>(s.outputs * s.packed.depth / kSplitWeights, 1,
+                                              std::min<std::int64_t>(s.outputs, 4 * threads));
+  std::fill(padded + s.inputs, padded + s.packed.depth, 0.0f);
+  for (std::int64_t m = 0; m < rows; ++m) {
+    std::memcpy(padded, x + m * s.inputs, static_cast<std::size_t>(s.inputs) * sizeof(float));
+    arrange(padded, s.packed.depth, arranged);
+    LookupBlocks all = s.packed;
+    all.x = arranged;
+    all.y = y + m * s.outputs;
+    all.end = s.outputs;
+    if (pieces == 1) {
+      kernel(all);
+      continue;
+    }
+    parallel_tasks(static_cast<std::size_t>(pieces), threads, [&](std::size_t p, int) {
+      LookupBlocks part = all;
+      part.first = s.outputs * static_cast<std::int64_t>(p) / pieces;
+      part.end = s.outputs * static_cast<std::int64_t>(p + 1) / pieces;
+      kernel(part);
+    });
+  }
+}
+
+std::size_t LookupDense::scratch_bytes() const {
+  return static_cast<std::size_t>(2 * state_->packed.depth) * sizeof(float);
+}
+
+std::size_t LookupDense::packed_bytes() const {
+  return state_->codes.size() + state_->tables.size() + state_->planes.size() + state_->bias.size();
+}
+
+std::int64_t LookupDense::inputs() const { return state_->inputs; }
+std::int64_t LookupDense::outputs() const { return state_->outputs; }
+const char* LookupDense::kernel() const { return state_->kernel.c_str(); }
+
+}  // namespace tersor::codebook
