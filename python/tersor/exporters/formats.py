@@ -23,6 +23,7 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     "onnx": Format(".onnx", "onnx"),
+    "tflite": Format(".tflite", "tflite"),
     "c": Format("", "c"),
 }
 
