@@ -56,6 +56,7 @@ _EXPORTS: dict[str, str] = {
 # Capabilities and rooms that are part of the public interface.
 _SUBMODULES = (
     "codebook",
+    "coding",
     "compress",
     "distillation",
     "exporters",

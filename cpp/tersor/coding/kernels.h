@@ -3,6 +3,7 @@
 
 #include "tersor/base/kernel_table.h"
 #include "tersor/coding/bit_packing.h"
+#include "tersor/coding/rans.h"
 
 #define TERSOR_KERNELS_ROOM coding
 #define TERSOR_KERNELS_INC "tersor/coding/kernels.inc"

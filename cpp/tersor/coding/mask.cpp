@@ -1,6 +1,7 @@
 #include "tersor/coding/mask.h"
 
 #include "tersor/base/error.h"
+#include "tersor/coding/bit_stream.h"
 
 namespace tersor::coding {
 namespace {
@@ -9,46 +10,6 @@ constexpr int kMostRelativeBits = 16;
 constexpr int kMostRice = 30;
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
-
-class BitWriter {
- public:
-  void put(uint64_t value, int bits) {
-    for (int i = 0; i < bits; ++i, ++count_) {
-      if (count_ % 8 == 0) bytes.push_back(0);
-      bytes.back() |= static_cast<uint8_t>((value >> i & 1) << (count_ % 8));
-    }
-  }
-  std::vector<uint8_t> bytes;
-
- private:
-  size_t count_ = 0;
-};
-
-class BitReader {
- public:
-  BitReader(const uint8_t* bytes, size_t size) : bytes_(bytes), bits_(8 * size) {}
-  uint64_t get(int bits) {
-    uint64_t value = 0;
-    for (int i = 0; i < bits; ++i) value |= static_cast<uint64_t>(bit()) << i;
-    return value;
-  }
-  bool bit() {
-    if (at_ == bits_) throw ArtifactError("artifact: a mask ends early");
-    const bool value = bytes_[at_ / 8] >> (at_ % 8) & 1;
-    ++at_;
-    return value;
-  }
-  void finish() {
-    if (bits_ - at_ >= 8) throw ArtifactError("artifact: a mask ends late");
-    while (at_ < bits_) {
-      if (bit()) throw ArtifactError("artifact: unused bits of a mask must be 0");
-    }
-  }
-
- private:
-  const uint8_t* bytes_;
-  size_t bits_, at_ = 0;
-};
 
 int group_bits(MaskForm form) { return form.parameter >> 5; }
 int group_count(MaskForm form) { return form.parameter & 31; }
@@ -96,6 +57,12 @@ void for_each_gap(const std::vector<int64_t>& kept, const Visit& visit) {
     visit(static_cast<uint64_t>(unit - next));
     next = unit + 1;
   }
+}
+
+std::vector<uint8_t> bitmap_of(const std::vector<int64_t>& kept, int64_t units) {
+  std::vector<uint8_t> bytes(at((units + 7) / 8));
+  for (const int64_t unit : kept) bytes[at(unit / 8)] |= static_cast<uint8_t>(1u << (unit % 8));
+  return bytes;
 }
 
 }  // namespace
@@ -169,10 +136,7 @@ std::vector<uint8_t> encode_mask(const std::vector<int64_t>& kept, int64_t units
   const int p = form.parameter;
   switch (form.method) {
     case MaskMethod::bitmap:
-      out.bytes.assign(at((units + 7) / 8), 0);
-      for (const int64_t unit : kept)
-        out.bytes[at(unit / 8)] |= static_cast<uint8_t>(1u << (unit % 8));
-      break;
+      return bitmap_of(kept, units);
     case MaskMethod::relative:
       for_each_gap(kept, [&](uint64_t gap) {
         const uint64_t most = (1u << p) - 1;
@@ -182,7 +146,7 @@ std::vector<uint8_t> encode_mask(const std::vector<int64_t>& kept, int64_t units
       break;
     case MaskMethod::rice:
       for_each_gap(kept, [&](uint64_t gap) {
-        for (uint64_t i = 0; i < gap >> p; ++i) out.put(1, 1);
+        out.put_ones(gap >> p);
         out.put(0, 1);
         out.put(gap, p);
       });
@@ -192,7 +156,7 @@ std::vector<uint8_t> encode_mask(const std::vector<int64_t>& kept, int64_t units
         out.put(static_cast<uint64_t>(unit) & ((1u << group_bits(form)) - 1), group_bits(form));
       break;
   }
-  return out.bytes;
+  return out.finish();
 }
 
 std::vector<int64_t> decode_mask(const uint8_t* bytes, size_t size, int64_t count, int64_t units,

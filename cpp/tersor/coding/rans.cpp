@@ -1,0 +1,126 @@
+#include "tersor/coding/rans.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+
+#include "tersor/coding/frequencies.h"
+#include "tersor/coding/kernels.h"
+
+namespace tersor::coding {
+namespace {
+
+constexpr int kLeastPrecision = 8, kMostPrecision = 12;
+constexpr int kMostLogStates = 5;
+// A state costs 16 bits: at most 1/256 of the block.
+constexpr double kBlockBitsPerState = 16 * 256;
+
+struct Plan {
+  int precision = kMostPrecision;
+  int log_states = 0;
+  Frequencies frequencies{};
+};
+
+Plan plan_of(const Histogram& counts, size_t low, size_t high) {
+  Plan best;
+  double least = 0;
+  for (int p = kLeastPrecision; p <= kMostPrecision; ++p) {
+    const Frequencies f = scaled_frequencies(counts, p);
+    BitWriter table;
+    put_frequencies(f, low, high, table);
+    const double bits = coded_bits(counts, f, p) + static_cast<double>(table.bits());
+    if (p > kLeastPrecision && bits >= least) continue;
+    least = bits;
+    best.precision = p;
+    best.frequencies = f;
+  }
+  while (best.log_states < kMostLogStates && least >= kBlockBitsPerState * (2 << best.log_states))
+    ++best.log_states;
+  return best;
+}
+
+void put_u32(uint32_t v, std::vector<uint8_t>& out) {
+  for (int i = 0; i < 4; ++i) out.push_back(static_cast<uint8_t>(v >> (8 * i)));
+}
+
+}  // namespace
+
+std::vector<uint8_t> rans_encode(const uint8_t* symbols, size_t count) {
+  const Histogram counts = histogram(symbols, count);
+  size_t low = 0, high = 255;
+  while (low < high && !counts[low]) ++low;
+  while (low < high && !counts[high]) --high;
+  BitWriter head;
+  head.put(low, 8);
+  head.put(high, 8);
+  if (low == high) return head.finish();
+  const Plan plan = plan_of(counts, low, high);
+  const int p = plan.precision;
+  head.put(static_cast<uint64_t>(p), 4);
+  head.put(static_cast<uint64_t>(plan.log_states), 3);
+  put_frequencies(plan.frequencies, low, high, head);
+  Frequencies start{};
+  uint32_t sum = 0;
+  for (size_t s = 0; s < 256; ++s) {
+    start[s] = sum;
+    sum += plan.frequencies[s];
+  }
+  const size_t states = size_t{1} << plan.log_states;
+  std::array<uint32_t, size_t{1} << kMostLogStates> x;
+  x.fill(kRansLowest);
+  std::vector<uint16_t> words;  // last first, as is everything here
+  for (size_t i = count; i-- > 0;) {
+    uint32_t& state = x[i & (states - 1)];
+    const uint32_t f = plan.frequencies[symbols[i]];
+    if (state >= static_cast<uint64_t>(f) << (32 - p)) {
+      words.push_back(static_cast<uint16_t>(state));
+      state >>= 16;
+    }
+    state = ((state / f) << p) + state % f + start[symbols[i]];
+  }
+  std::vector<uint8_t> block = head.finish();
+  for (size_t i = 0; i < states; ++i) put_u32(x[i], block);
+  for (size_t i = words.size(); i-- > 0;) {
+    block.push_back(static_cast<uint8_t>(words[i]));
+    block.push_back(static_cast<uint8_t>(words[i] >> 8));
+  }
+  return block;
+}
+
+void rans_decode(const uint8_t* data, size_t size, uint8_t* symbols, size_t count) {
+  BitReader head(data, size);
+  const size_t low = head.get(8), high = head.get(8);
+  if (low > high) throw ArtifactError("coding: the symbols of a block must ascend");
+  if (low == high) {
+    head.finish();
+    std::memset(symbols, static_cast<int>(low), count);
+    return;
+  }
+  const int p = static_cast<int>(head.get(4)), log_states = static_cast<int>(head.get(3));
+  if (p < kLeastPrecision || p > kMostPrecision || log_states > kMostLogStates)
+    throw ArtifactError("coding: a block has an unknown form");
+  const Frequencies f = get_frequencies(low, high, p, head);
+  alignas(64) std::array<uint32_t, size_t{1} << kMostPrecision> table;
+  uint32_t slot = 0;
+  for (size_t s = low; s <= high; ++s) {
+    const uint32_t e = static_cast<uint32_t>(s) << 24 | f[s] << 12;
+    for (uint32_t i = 0; i < f[s]; ++i) table[slot++] = e | i;
+  }
+  size_t at = head.align();
+  const size_t states = size_t{1} << log_states;
+  if (size - at < 4 * states || (size - at) % 2) throw ArtifactError("coding: a block ends early");
+  std::array<uint32_t, size_t{1} << kMostLogStates> x{};
+  for (size_t i = 0; i < states; ++i, at += 4) {
+    for (size_t b = 0; b < 4; ++b) x[i] |= static_cast<uint32_t>(data[at + b]) << (8 * b);
+    if (x[i] < kRansLowest) throw ArtifactError("coding: a state is too small");
+  }
+  const size_t words = (size - at) / 2;
+  const size_t used =
+      rans_decode_table.pick()(data + at, words, table.data(), p, x.data(), states, symbols, count);
+  const bool at_start = std::all_of(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(states),
+                                    [](uint32_t v) { return v == kRansLowest; });
+  if (used != words || !at_start) throw ArtifactError("coding: a block does not end as it must");
+}
+
+}  // namespace tersor::coding
