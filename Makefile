@@ -7,7 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TEST_ARGS ?=
 sources := $(shell git ls-files cpp python cmake CMakeLists.txt pyproject.toml 2>/dev/null)
 
-.PHONY: demo test lint types stubs docs notebooks asan test-aarch64 wheel sdist clean help
+MCU_PACKAGES := qemu-system-arm gcc-arm-none-eabi libnewlib-arm-none-eabi \
+  qemu-system-misc gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf
+
+.PHONY: demo test test-mcu lint types stubs docs notebooks asan test-aarch64 wheel sdist clean help
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -35,6 +38,14 @@ demo: $(VENV)/.installed  ## compress the embedded network for three targets and
 
 test: $(VENV)/.test-tools $(VENV)/.installed  ## the whole suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
+
+test-mcu: $(VENV)/.test-tools $(VENV)/.installed  ## generated C on emulated microcontrollers; installs what is missing (Debian)
+	@for tool in qemu-system-arm arm-none-eabi-gcc qemu-system-riscv32 riscv64-unknown-elf-gcc; do \
+	  command -v $$tool >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then \
+	  sudo=$$(command -v sudo || true); $$sudo apt-get update -qq && \
+	  $$sudo apt-get install -y -qq $(MCU_PACKAGES); fi
+	$(BIN)/python -m pytest tests/codegen $(TEST_ARGS)
 
 lint: $(VENV)/.test-tools  ## ruff and clang-format
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

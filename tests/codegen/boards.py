@@ -45,7 +45,7 @@ BOARDS = {
         ram=0x38000000,
     ),
     "m55": Board("mps3-an547", _MVE, flash_bytes=512 << 10, ram_bytes=512 << 10),
-    "rv32": Board("virt", ("-march=rv32imac_zicsr", "-mabi=ilp32"), riscv=True),
+    "rv32": Board("virt", ("-march=rv32imac", "-mabi=ilp32"), riscv=True),
 }  # fmt: skip
 
 

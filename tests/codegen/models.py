@@ -49,7 +49,7 @@ def compressed(name: str) -> tersor.CompressedModel:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # agreement on noise means nothing
         return tersor.compress(
-            network(name), recipe="int8", calibration=inputs(name, 32, 0), progress=False
+            network(name), recipe="int8", calibration=inputs(name, 8, 0), progress=False
         )
 
 

@@ -23,21 +23,90 @@ typedef struct {
   int8_t shift_a, shift_b, shift, sign, zero_a, zero_b, zero_out, low, high;
 } tersor_sum;
 
+/* tersor_scale of a sum by 2^-right, 1 <= right: equal where |x| + 2^(right - 1) < 2^31, which the
+ * generator has checked. Half is rounded away from zero: -1 is added to negative values first. */
+static inline int32_t tersor_scale_down(int32_t x, int32_t mantissa, int32_t right) {
+  const int32_t high = (int32_t)(((int64_t)x * mantissa + (1 << 30)) >> 31);
+  return (high + (high >> 31) + ((1 << right) >> 1)) >> right;
+}
+
+/* A channel whose sums may be too large for that, or whose multiplier is 1/2 or more, is marked by
+ * 64 added to its shift. */
+static int32_t tersor_scale_any(int32_t x, int32_t mantissa, int32_t shift) {
+  return tersor_scale(x, mantissa, shift - 64);
+}
+
+/* The code of a sum. */
+static inline int32_t tersor_code(int32_t sum, int32_t mantissa, int32_t shift, int32_t zero,
+                                  int32_t low, int32_t high) {
+  const int32_t scaled =
+      shift < 0 ? tersor_scale_down(sum, mantissa, -shift) : tersor_scale_any(sum, mantissa, shift);
+  return tersor_clamp(scaled + zero, low, high);
+}
+
+/* x * mantissa / 2^31, rounded, of half of `twice`. */
+static inline int32_t tersor_high_of_half(int32_t twice, int32_t mantissa) {
+#if defined(__ARM_FEATURE_DSP)
+  int32_t high;
+  __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(twice), "r"(mantissa));
+  return high;
+#else
+  return (int32_t)(((int64_t)twice * mantissa + ((int64_t)1 << 31)) >> 32);
+#endif
+}
+
+static inline int32_t tersor_round_down(int32_t x, int32_t right) {
+  return (x + (x >> 31) + ((1 << right) >> 1)) >> right;
+}
+
+/* tersor_add_codes where the shift of the sum is below 0; those of the operands are never above. */
+static inline int32_t tersor_add_fast(const tersor_sum* s, int32_t a, int32_t b) {
+  const int32_t zero_a = s->zero_a, zero_b = s->zero_b;
+  a = tersor_high_of_half((a - zero_a) * (1 << 21), s->mantissa_a);
+  b = tersor_high_of_half((b - zero_b) * (1 << 21), s->mantissa_b);
+  if (s->shift_a) a = tersor_round_down(a, -s->shift_a);
+  if (s->shift_b) b = tersor_round_down(b, -s->shift_b);
+  a = tersor_high_of_half((a + s->sign * b) * 2, s->mantissa);
+  return tersor_clamp(tersor_round_down(a, -s->shift) + s->zero_out, s->low, s->high);
+}
+
+/* A sum of codes. */
 static int32_t tersor_add(const tersor_sum* s, int32_t a, int32_t b) {
+  if (s->shift < 0) return tersor_add_fast(s, a, b);
   return tersor_add_codes(a - s->zero_a, b - s->zero_b, s->sign, s->mantissa_a, s->shift_a,
                           s->mantissa_b, s->shift_b, s->mantissa, s->shift, s->zero_out, s->low,
                           s->high);
 }
 
+/* Keeps a compiler from mixing steps, which takes more registers than a Cortex-M0 has. */
+#if defined(__GNUC__)
+#define TERSOR_STEP(a, b) __asm__("" : "+r"(a), "+r"(b))
+#define TERSOR_APART __attribute__((noinline))
+#else
+#define TERSOR_STEP(a, b) (void)0
+#define TERSOR_APART
+#endif
+
 /* n codes as bytes code + 128, which a core without signed byte loads reads at any offset. Returns
  * their sum. */
-static uint32_t tersor_copy_bytes(const int8_t* from, uint8_t* to, int32_t n) {
-  uint32_t sum = 0;
-  int32_t i;
-  for (i = 0; i < n; ++i) {
-    const uint32_t byte = (uint8_t)from[i] ^ 0x80u;
-    to[i] = (uint8_t)byte;
-    sum += byte;
+TERSOR_APART static uint32_t tersor_copy_bytes(const int8_t* from, uint8_t* to, int32_t n) {
+  const uint8_t* at = (const uint8_t*)from;
+  uint32_t sum = 0, byte;
+#if !defined(__SIZEOF_INT128__) /* 64-bit machines: a plain loop becomes vectors */
+  for (; n >= 4; n -= 4, at += 4, to += 4) {
+    sum += byte = at[0] ^ 0x80u;
+    to[0] = (uint8_t)byte;
+    sum += byte = at[1] ^ 0x80u;
+    to[1] = (uint8_t)byte;
+    sum += byte = at[2] ^ 0x80u;
+    to[2] = (uint8_t)byte;
+    sum += byte = at[3] ^ 0x80u;
+    to[3] = (uint8_t)byte;
+  }
+#endif
+  for (; n > 0; --n) {
+    sum += byte = *at++ ^ 0x80u;
+    *to++ = (uint8_t)byte;
   }
   return sum;
 }
@@ -76,35 +145,55 @@ static uint32_t tersor_gather(const tersor_window* p, const int8_t* x, int32_t o
   return sum;
 }
 
-/* Adds the products of one window with two rows of weights, all bytes, modulo 2^32. */
-static void tersor_dot_2(const uint8_t* x, const uint8_t* w, int32_t depth, uint32_t* sums) {
-  const uint8_t* v = w + depth;
-  uint32_t a = sums[0], b = sums[1];
-  int32_t k;
+/* Bytes of a window as the products take them: 64-bit machines have room for 16-bit values, which
+ * compilers multiply in vectors. */
 #if defined(__SIZEOF_INT128__)
-  /* 64-bit machines: loops without steps become vectors. */
-  for (k = 0; k < depth; ++k) {
-    a += (uint32_t)(x[k] * w[k]);
-    b += (uint32_t)(x[k] * v[k]);
-  }
+typedef int16_t tersor_value;
 #else
-  for (k = depth; k > 0; k -= 4) {
-    a += (uint32_t)x[0] * w[0];
-    b += (uint32_t)x[0] * v[0];
-    a += (uint32_t)x[1] * w[1];
-    b += (uint32_t)x[1] * v[1];
-    a += (uint32_t)x[2] * w[2];
-    b += (uint32_t)x[2] * v[2];
-    a += (uint32_t)x[3] * w[3];
-    b += (uint32_t)x[3] * v[3];
-    x += 4;
-    w += 4;
-    v += 4;
-  }
+typedef uint8_t tersor_value;
 #endif
+
+/* Adds the products of one window with two rows of weights, all bytes, modulo 2^32. */
+#if defined(__SIZEOF_INT128__)
+static void tersor_dot_2(const tersor_value* x, const uint8_t* w, int32_t depth, uint32_t* sums) {
+  const uint8_t* v = w + depth;
+  int32_t a = 0, b = 0;
+  int32_t k;
+  for (k = 0; k < depth; ++k) {
+    a += x[k] * w[k];
+    b += x[k] * v[k];
+  }
+  sums[0] += (uint32_t)a;
+  sums[1] += (uint32_t)b;
+}
+#else
+#define TERSOR_PRODUCTS(k) \
+  t = x[k];                \
+  a += t * w[k];           \
+  b += t * v[k];           \
+  TERSOR_STEP(a, b)
+TERSOR_APART static void tersor_dot_2(const tersor_value* x, const uint8_t* w, int32_t depth,
+                                      uint32_t* sums) {
+  const uint8_t* v = w + depth;
+  const uint8_t* const end = v;
+  uint32_t a = sums[0], b = sums[1], t;
+  while (w != end) {
+    TERSOR_PRODUCTS(0);
+    TERSOR_PRODUCTS(1);
+    TERSOR_PRODUCTS(2);
+    TERSOR_PRODUCTS(3);
+    TERSOR_PRODUCTS(4);
+    TERSOR_PRODUCTS(5);
+    TERSOR_PRODUCTS(6);
+    TERSOR_PRODUCTS(7);
+    x += 8;
+    w += 8;
+    v += 8;
+  }
   sums[0] = a;
   sums[1] = b;
 }
+#endif
 
 /* One output position: every output channel, from bytes whose sum is `offset` / 128. `residual`
  * (or null) is added to the codes. */
@@ -113,17 +202,23 @@ static void tersor_outputs(const tersor_window* p, const uint8_t* column, uint32
                            const int8_t* residual) {
   const uint8_t* w = (const uint8_t*)p->weights + first * p->depth;
   int32_t o;
+#if defined(__SIZEOF_INT128__)
+  int16_t values[32768];
+  for (o = 0; o < p->depth; ++o) values[o] = column[o];
+#else
+  const uint8_t* values = column;
+#endif
   for (o = 0; o < channels; o += 2, w += 2 * p->depth) {
     const int32_t last = channels - o < 2 ? channels - o : 2;
     uint32_t sums[2];
     int32_t j;
     sums[0] = (uint32_t)p->bias[first + o] - offset;
     sums[1] = (uint32_t)p->bias[first + o + 1] - offset;
-    tersor_dot_2(column, w, p->depth, sums);
+    tersor_dot_2(values, w, p->depth, sums);
     for (j = 0; j < last; ++j) {
       const int32_t at = first + o + j;
-      int32_t code = tersor_requantize((int32_t)sums[j], p->mantissa[at], p->shift[at], p->zero_out,
-                                       p->low, p->high);
+      int32_t code = tersor_code((int32_t)sums[j], p->mantissa[at], p->shift[at], p->zero_out,
+                                 p->low, p->high);
       if (residual) code = tersor_add(sum, code, residual[at]);
       y[at] = (int8_t)code;
     }

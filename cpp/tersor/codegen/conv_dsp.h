@@ -7,26 +7,6 @@
  * order k, k + 2, k + 1, k + 3 and weights need no order of their own. Other machines run the same
  * layout in plain C. */
 
-/* tersor_scale of a sum by 2^-right, 1 <= right: equal where |x| + 2^(right - 1) < 2^31, which the
- * generator has checked. Half is rounded away from zero: -1 is added to negative values first. */
-static inline int32_t tersor_scale_down(int32_t x, int32_t mantissa, int32_t right) {
-  const int32_t high = (int32_t)(((int64_t)x * mantissa + (1 << 30)) >> 31);
-  return (high + (high >> 31) + ((1 << right) >> 1)) >> right;
-}
-
-/* A channel whose sums may be too large for that, or whose multiplier is 1/2 or more, is marked by
- * 64 added to its shift. */
-static int32_t tersor_scale_any(int32_t x, int32_t mantissa, int32_t shift) {
-  return tersor_scale(x, mantissa, shift - 64);
-}
-
-static inline int32_t tersor_code(int32_t sum, int32_t mantissa, int32_t shift, int32_t zero,
-                                  int32_t low, int32_t high) {
-  const int32_t scaled =
-      shift < 0 ? tersor_scale_down(sum, mantissa, -shift) : tersor_scale_any(sum, mantissa, shift);
-  return tersor_clamp(scaled + zero, low, high);
-}
-
 /* Four bytes as the even ones and the odd ones, 16 bits each. */
 static inline void tersor_widen_4(const int8_t* from, int16_t* to) {
 #if defined(__ARM_FEATURE_DSP)
@@ -279,37 +259,12 @@ static void tersor_gather_next(const tersor_window* p, const int8_t* x, int32_t 
   }
 }
 
-/* x * mantissa / 2^31, rounded, of half of `twice`. */
-static inline int32_t tersor_high_of_half(int32_t twice, int32_t mantissa) {
-#if defined(__ARM_FEATURE_DSP)
-  int32_t high;
-  __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(twice), "r"(mantissa));
-  return high;
-#else
-  return (int32_t)(((int64_t)twice * mantissa + ((int64_t)1 << 31)) >> 32);
-#endif
-}
-
-static inline int32_t tersor_round_down(int32_t x, int32_t right) {
-  return (x + (x >> 31) + ((1 << right) >> 1)) >> right;
-}
-
-/* codes = tersor_add(s, codes[i], residual[i]), for a shift of the sum below 0: the operands'
- * shifts are never above. */
+/* y[i] = codes[i] + residual[i], for a shift of the sum below 0. */
 static void tersor_add_row(const tersor_sum* s, const int8_t* codes, const int8_t* residual,
                            int8_t* y, int32_t n) {
-  const int32_t mantissa_a = s->mantissa_a, mantissa_b = s->mantissa_b, mantissa = s->mantissa;
-  const int32_t right_a = -s->shift_a, right_b = -s->shift_b, right = -s->shift;
-  const int32_t zero_a = s->zero_a, zero_b = s->zero_b, zero = s->zero_out;
+  const tersor_sum own = *s;
   int32_t i;
-  for (i = 0; i < n; ++i) {
-    int32_t a = tersor_high_of_half((codes[i] - zero_a) * (1 << 21), mantissa_a);
-    int32_t b = tersor_high_of_half((residual[i] - zero_b) * (1 << 21), mantissa_b);
-    if (right_a) a = tersor_round_down(a, right_a);
-    if (right_b) b = tersor_round_down(b, right_b);
-    a = tersor_round_down(tersor_high_of_half((a + b) * 2, mantissa), right) + zero;
-    y[i] = (int8_t)tersor_clamp(a, s->low, s->high);
-  }
+  for (i = 0; i < n; ++i) y[i] = (int8_t)tersor_add_fast(&own, codes[i], residual[i]);
 }
 
 /* Weights: [output / 2][k / 4][output % 2][k % 4] codes, k runs over [window position][channel] and

@@ -37,7 +37,7 @@ def _pieces() -> list[tuple[set[str], str]]:
         text = (Path(get_include()) / "tersor" / name).read_text("utf-8")
         for piece in re.split(r"\n\n(?=[^\s])", text.rstrip("\n")):
             names = set(re.findall(r"\b(tersor_\w+)\(", _heads(piece)))
-            names |= set(re.findall(r"^\} (tersor_\w+);", piece, re.M))
+            names |= set(re.findall(r"^(?:\}|typedef \w+) (tersor_\w+);", piece, re.M))
             names |= set(re.findall(r"^#define (TERSOR_\w+)", piece, re.M))
             if names:
                 found.append((names, piece))

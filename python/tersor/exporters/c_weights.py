@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .c_plan import Constant
 from .c_values import padded, wrapped
 
-_MARK = 64  # conv_dsp.h: a channel that needs tersor_scale in full
+_MARK = 64  # conv_c99.h: a channel that needs tersor_scale in full
 
 Integers = NDArray[np.int64]
 
@@ -183,11 +183,11 @@ def _pack_conv(window: Window, steps: Steps) -> tuple[list[Constant], int]:
     rows = window.weight.reshape(window.y[2], -1).astype(np.int64) + 128
     # (x + 128) * (w + 128) summed; 128 times the sum of x + 128 is known when it runs.
     known = 128 * 128 * window.depth - 128 * rows.sum(1)
-    depth = _up(window.depth, 4)
+    depth = _up(window.depth, 8)
     wide = np.zeros((len(rows) + 1, depth), np.uint8)
     wide[: len(rows), : window.depth] = rows
     bias = padded(_without_zero(window, steps) + known, len(rows) + 1)
-    return _tables(wide.view(np.int8), bias, steps), depth
+    return _tables(wide.view(np.int8), bias, steps, _marked(window, steps)), depth
 
 
 def _interleaved(window: Window, rows: int) -> NDArray[np.int8]:
