@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .channel_pruning import prune_channels
+    from .clusters import WeightClusters, cluster_weights
     from .losses import (
         AttentionLoss,
         DKDLoss,
@@ -34,6 +35,8 @@ _EXPORTS: dict[str, str] = {
     "PruningCallback": "pruning",
     "QuantizationSchedule": "qat",
     "RelationalLoss": "losses",
+    "WeightClusters": "clusters",
+    "cluster_weights": "clusters",
     "finalize": "qat",
     "prepare_qat": "qat",
     "prune_channels": "channel_pruning",
@@ -52,6 +55,8 @@ __all__ = [
     "PruningCallback",
     "QuantizationSchedule",
     "RelationalLoss",
+    "WeightClusters",
+    "cluster_weights",
     "finalize",
     "prepare_qat",
     "prune_channels",
