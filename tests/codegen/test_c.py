@@ -147,6 +147,12 @@ def test_too_big_for_the_target_names_layer_and_numbers(tmp_path):
     target = dataclasses.replace(tersor.Target.load("mcu"), flash_bytes=64 * 1024)
     with pytest.raises(ValueError, match=r"flash of target mcu must hold .* bytes of weights"):
         c.write(graph, tmp_path / "out", target=target)
+    target = dataclasses.replace(
+        tersor.Target.load("stm32l4r5"), constraints=tersor.Budget(latency=0.01)
+    )
+    message = r"latency on target stm32l4r5 must be at most 10 ms, got \d+ ms \(modelled\); layer"
+    with pytest.raises(ValueError, match=message):
+        c.write(graph, tmp_path / "out", target=target)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -22,7 +22,7 @@ MINIMAL = {
 }
 
 
-@pytest.mark.parametrize("name", ["cloud", "edge", "mcu"])
+@pytest.mark.parametrize("name", target_names())
 def test_profiles_of_the_package(name):
     target = Target.load(name)
     assert target.name == name
@@ -35,7 +35,9 @@ def test_profiles_of_the_package(name):
 
 
 def test_target_names():
-    assert target_names() == ("cloud", "edge", "mcu")
+    microcontrollers = {"esp32s3", "nrf52840", "rp2040"}
+    microcontrollers |= {"stm32h7a3", "stm32l4r5", "stm32u385", "stm32u575"}
+    assert set(target_names()) == {"cloud", "edge", "mcu"} | microcontrollers
 
 
 def test_mcu_fits_its_flash():

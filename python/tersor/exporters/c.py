@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import __version__
 from ..base.schema import check_path
+from ..targets.cost_model import LayerCost, model_latency
 from ..targets.target import Target
 from .c_lower import Lowering, Program
 from .c_plan import Memory, plan
@@ -123,6 +124,7 @@ def check_fit(program: Program, memory: Memory, target: Target) -> None:
             f"activations and {_STACK_BYTES} of stack), got {target.ram_bytes:,}; layer "
             f"{program.layers[worst].name} needs {memory.live[worst]:,} bytes"
         )
+    _check_time(program, target)
     weights = [layer.weight_bytes for layer in program.layers]
     flash = sum(weights) + _CODE_BYTES
     if target.flash_bytes is not None and flash > target.flash_bytes:
@@ -132,6 +134,22 @@ def check_fit(program: Program, memory: Memory, target: Target) -> None:
             f"({sum(weights):,} of weights and up to {_CODE_BYTES:,} of code), got "
             f"{target.flash_bytes:,}; layer {program.layers[worst].name} has "
             f"{weights[worst]:,} bytes of weights"
+        )
+
+
+def _check_time(program: Program, target: Target) -> None:
+    limit = target.constraints.latency
+    if limit is None:
+        return
+    costs = [LayerCost(x.name, x.macs, x.weight_bytes, 0, "int8") for x in program.layers]
+    total = model_latency(target, costs).value
+    if total > limit:
+        times = [model_latency(target, [cost]).value for cost in costs]
+        worst = int(np.argmax(times))
+        raise ValueError(
+            f"export c: latency on target {target.name} must be at most {limit * 1e3:.3g} ms, got "
+            f"{total * 1e3:.3g} ms (modelled); layer {costs[worst].name} takes "
+            f"{times[worst] * 1e3:.3g} ms"
         )
 
 

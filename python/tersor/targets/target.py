@@ -22,7 +22,14 @@ from .units import (
 
 FORMATS = ("fp32", "bf16", "int8")
 # What platform.machine() says, by the instruction set of a profile.
-_MACHINES = {"x86-64": ("x86_64", "amd64"), "aarch64": ("aarch64", "arm64"), "armv7e-m": ()}
+_MACHINES = {
+    "x86-64": ("x86_64", "amd64"),
+    "aarch64": ("aarch64", "arm64"),
+    "armv6-m": (),
+    "armv7e-m": (),
+    "armv8-m": (),
+    "xtensa": (),
+}
 _KEYS = (
     "schema",
     "name",
@@ -115,7 +122,7 @@ class Target:
     name, description : str
         What it is called and what it is.
     isa : str
-        ``"x86-64"``, ``"aarch64"`` or ``"armv7e-m"``.
+        ``"x86-64"``, ``"aarch64"``, ``"armv6-m"``, ``"armv7e-m"``, ``"armv8-m"`` or ``"xtensa"``.
     features : tuple of str
         Extensions of the instruction set that matter here.
     cores : int
@@ -257,8 +264,8 @@ def target_names() -> tuple[str, ...]:
 
     Examples
     --------
-    >>> target_names()
-    ('cloud', 'edge', 'mcu')
+    >>> target_names()[:3]
+    ('cloud', 'edge', 'esp32s3')
     """
     folder = resources.files(__package__) / "profiles"
     return tuple(sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".yaml")))
