@@ -123,8 +123,7 @@ void bind_weight_codes(py::module_& m, GraphClass& graph) {
   graph.def("decode_weights", [](tg::Graph& g) { return tg::decode_weights(g); });
   graph.def(
       "decode_codebooks", [](tg::Graph& g) { return tg::decode_codebooks(g); },
-      "Put the values of codebooks in their place: int8 codes or float32 weights; returns how "
-      "many.");
+      "Put the values of codebooks in their place, int8 or float32; returns how many.");
 }
 
 }  // namespace

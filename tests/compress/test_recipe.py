@@ -29,7 +29,8 @@ FULL = Recipe(
 
 
 NAMES = (
-    "int8", "int8-dynamic", "fp16", "bf16", "fp32", "w8a32", "w4a32", "w3a32", "w4a8", "keep"
+    "int8", "int8-dynamic", "fp16", "bf16", "fp32", "w8a32", "w4a32", "w3a32", "w4a8", "codebook4",
+    "codebook2", "rate-distortion", "keep",
 )  # fmt: skip
 GROUPED = Recipe("w3a32", group_size=16, float_zero_point=True, weights=RangeSearch("mse"))
 
@@ -46,6 +47,8 @@ def recipes(draw):
             more["float_zero_point"] = draw(st.booleans())
         if values in ("w8a32", "w4a32", "w3a32", "int8", "w4a8"):
             more["bits"] = draw(st.none() | st.integers(2, 8))
+        if values.startswith("codebook"):
+            more["bits"] = draw(st.none() | st.integers(1, 8))
         return more
 
     given = formats(values)
@@ -191,7 +194,7 @@ def test_with_layers_appends():
         ({"value": "int8"}, r"unknown key 'value' \(did you mean 'values'\?\)"),
         ({"values": "int4"}, "recipe values must be .* got 'int4'"),
         ({"layers": {"a": "w4a16"}}, r"layer 'a' must be .* got 'w4a16' \(did you mean 'w4a8'"),
-        ({"layers": {"a": "keep"}}, "layer 'a' must be int8, .* or w4a8, got 'keep'"),
+        ({"layers": {"a": "keep"}}, "layer 'a' must be int8, .* or rate-distortion, got 'keep'"),
         ({"layers": {"a": {"bits": 4}}}, "recipe layer 'a': missing key 'values'"),
         (
             {"layers": {"a": {"values": "w4a32", "group": 4}}},

@@ -96,7 +96,7 @@ def test_levels_are_fitted_to_the_codes():
     last = round_by_rate(w, h, fitted.levels, refits=1, sweeps=0, passes=1)
     slope = (w - last.values()) @ h
     sums = np.bincount(last.codes.ravel(), slope.ravel(), minlength=8)
-    assert np.abs(sums).max() < 1e-3 * np.abs((w @ h)).sum()
+    assert np.abs(sums).max() < 1e-3 * np.abs(w @ h).sum()
     step = round_by_rate(w, h, GRID, refits=3, one_step=True)
     np.testing.assert_allclose(step.levels[0], GRID * (step.levels[0, -1] / GRID[-1]), rtol=1e-12)
     assert step.error <= round_by_rate(w, h, GRID).error

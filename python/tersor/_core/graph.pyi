@@ -98,7 +98,7 @@ class Graph:
         """Run all passes until nothing changes, then verify; returns [(pass, count), ...]."""
     def clone(self) -> Graph: ...
     def decode_codebooks(self) -> int:
-        """Put the values of codebooks in their place: int8 codes or float32 weights; returns how many."""
+        """Put the values of codebooks in their place, int8 or float32; returns how many."""
     def decode_weights(self) -> int: ...
     def edge(self, which: typing.Any) -> Edge:
         """The edge with that id, name or origin (a snapshot)."""

@@ -48,8 +48,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help=".tersor to write")
     parser.add_argument(
         "--recipe",
-        help="int8 (default), int8-dynamic, w4a8, w8a32, w4a32, w3a32, fp16, bf16, fp32, keep, or "
-        "a .yaml recipe",
+        help="int8 (default), int8-dynamic, w4a8, w8a32, w4a32, w3a32, fp16, bf16, fp32, "
+        "codebook4, codebook2, deep-compression, rate-distortion (fills --budget size=...), keep, "
+        "or a .yaml recipe",
     )
     add_limit_options(parser)
     add_data_options(parser, "calibration", "unlabeled samples that int8 and w4a8 need")

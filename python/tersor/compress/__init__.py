@@ -15,6 +15,7 @@ from .pipeline import compress
 from .post_training import QuantizedGraph, quantize_post_training
 from .prune import PrunedGraph, prune
 from .pruning_recipe import Pruning
+from .rate_curve import RateCurve, RatePoint, rate_curve
 from .recipe import LayerFormat, RangeSearch, Recipe
 from .weight_formats import layer_names
 
@@ -36,6 +37,8 @@ __all__ = [
     "Pruning",
     "QuantizedGraph",
     "RangeSearch",
+    "RateCurve",
+    "RatePoint",
     "Recipe",
     "ShrunkNetwork",
     "calibrate",
@@ -45,4 +48,5 @@ __all__ = [
     "prune",
     "prune_channels",
     "quantize_post_training",
+    "rate_curve",
 ]

@@ -10,13 +10,17 @@ from typing import Any
 from ..base.schema import check_keys, did_you_mean
 
 VALUES = (
-    "int8", "int8-dynamic", "fp16", "bf16", "fp32", "w8a32", "w4a32", "w3a32", "w4a8", "keep"
+    "int8", "int8-dynamic", "fp16", "bf16", "fp32", "w8a32", "w4a32", "w3a32", "w4a8",
+    "codebook4", "codebook2", "rate-distortion", "keep",
 )  # fmt: skip
 _LAYER_VALUES = VALUES[:-1]
 _BITS = {"int8": 8, "int8-dynamic": 8, "w8a32": 8, "w4a32": 4, "w3a32": 3, "w4a8": 4}
+_BITS |= {"codebook4": 4, "codebook2": 2, "rate-distortion": 8}
 _GROUPS = {"w4a32": 32, "w3a32": 32}
 _INT8_ACTIVATIONS = ("int8", "w4a8")
 _WEIGHT_ONLY = ("w8a32", "w4a32", "w3a32")
+_CODEBOOKS = ("codebook4", "codebook2")
+_EIGHT_BITS = ("int8-dynamic", "rate-distortion")
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class LayerFormat:
     values : str
         One of the values of a :class:`Recipe` but "keep".
     bits : int, optional
-        Bits of a quantized weight, 2 to 8, where they differ from those of `values`: 5 bits are
-        ``LayerFormat("w4a32", bits=5)``.
+        Bits of a quantized weight, 2 to 8 (of a codebook's index, 1 to 8), where they differ from
+        those of `values`: 5 bits are ``LayerFormat("w4a32", bits=5)``.
     group_size : int, optional
         Weights of one output that share a scale; 0 gives one scale to each output. Of "w8a32",
         "w4a32" and "w3a32" only; by default 0, 32 and 32.
@@ -60,11 +64,11 @@ class LayerFormat:
             raise TypeError(
                 f"recipe: float_zero_point must be true or false, got {self.float_zero_point!r}"
             )
-        bits = _integer(self.bits, "bits", 2, 8)
+        bits = _integer(self.bits, "bits", 1 if self.is_codebook else 2, 8)
         if bits is not None and self.values not in _BITS:
             raise ValueError(f"recipe: bits need quantized values, got {self.values!r}")
-        if bits not in (None, 8) and self.values == "int8-dynamic":
-            raise ValueError(f"recipe: bits of 'int8-dynamic' must be 8, got {bits}")
+        if bits not in (None, 8) and self.values in _EIGHT_BITS:
+            raise ValueError(f"recipe: bits of {self.values!r} must be 8, got {bits}")
         group = _integer(self.group_size, "group_size", 0, 1 << 20)
         if self.values not in _WEIGHT_ONLY and (group or self.float_zero_point):
             what = "group_size" if group else "float_zero_point"
@@ -87,6 +91,21 @@ class LayerFormat:
     def weight_only(self) -> bool:
         """Whether the weight alone is quantized."""
         return self.values in _WEIGHT_ONLY
+
+    @property
+    def is_codebook(self) -> bool:
+        """Whether the weight becomes indices into a table of values."""
+        return self.values in _CODEBOOKS
+
+    @property
+    def is_rated(self) -> bool:
+        """Whether the weight's codes are chosen by what they cost to store."""
+        return self.values == "rate-distortion"
+
+    @property
+    def is_leveled(self) -> bool:
+        """Whether the weight is rounded to levels: a codebook, or a priced grid."""
+        return self.is_codebook or self.is_rated
 
     @classmethod
     def parse(cls, value: LayerFormat | Mapping[str, Any] | str, what: str) -> LayerFormat:

@@ -27,6 +27,7 @@ from .post_training import quantize_post_training
 from .progress import reporter
 from .prune import prune
 from .pruning_recipe import Pruning
+from .rate_size import asks_for_bits, fit_size
 from .recipe import Recipe
 from .weight_noise import weight_agreement
 from .weight_only import quantize_weights
@@ -60,7 +61,9 @@ def compress(
         saved file. Goes before the target's constraints.
     recipe : str, mapping, Path or Recipe, optional
         ``"int8"`` (default), ``"w4a8"``, ``"int8-dynamic"``, ``"w8a32"``, ``"w4a32"``, ``"w3a32"``,
-        ``"fp16"``, ``"bf16"``, ``"fp32"``, ``"keep"``, or a Recipe.
+        ``"fp16"``, ``"bf16"``, ``"fp32"``, ``"codebook4"``, ``"codebook2"``,
+        ``"deep-compression"``, ``"rate-distortion"`` (as many bits as a budget of size leaves),
+        ``"keep"``, or a Recipe.
     calibration : array, path, mapping of arrays, or iterable of batches
         Unlabeled samples: needed for "int8" and "w4a8", used by every recipe that changes values,
         to round weights of few bits and to say what is lost. Bytes (uint8) are raw samples and go
@@ -119,21 +122,24 @@ def compress(
         evaluate = check_evaluate(evaluate)
     prepare = Preprocess.parse(preprocess if preprocess is not None else graph.preprocess or None)
     with reporter(progress) as report:
-        plain, dropped = graph, dict[str, Any]()
-        if chosen.pruning is not None:
-            if calibration is not None and not hasattr(calibration, "__len__"):
-                calibration = list(calibration)  # every step must see the same samples
-            plain, dropped = _pruned(graph, chosen.pruning, calibration, prepare, seed, report)
-        model = _apply(plain, chosen, calibration, prepare, seed, time_budget, report)
-        model.notes |= dropped
-        model.lineage |= {
-            "parent": artifact.content_hash(graph),
-            "tersor": _core.base.version(),
-            "seed": seed,
-            "target": None if device is None else device.name,
-        }
-        if prepare is not None:
-            model.graph.preprocess = prepare.to_dict()
+        size = (limits if device is None else device.constraints.merge(limits)).size
+        several = asks_for_bits(chosen) and size is not None
+        again = chosen.pruning is not None or several
+        if again and calibration is not None and not hasattr(calibration, "__len__"):
+            calibration = list(calibration)  # every step must see the same samples
+        memo: dict[str, Any] = {}
+
+        def finished(wanted: Recipe) -> CompressedModel:
+            done = apply_recipe(
+                graph, wanted, calibration, prepare, seed, report, memo, time_budget
+            )
+            done.lineage["target"] = None if device is None else device.name
+            return done
+
+        if several and size is not None:
+            model = fit_size(chosen, float(size), finished)
+        else:
+            model = finished(chosen)
         model.provenance["seconds"] = round(time.perf_counter() - started, 3)
         figures: dict[str, float] = {}
         if evaluate is not None:
@@ -144,6 +150,49 @@ def compress(
             report("evaluate", 2, 2)
         model.provenance["figures"] = figures
         check_limits(model, device, limits, figures)
+    return model
+
+
+def apply_recipe(
+    graph: Graph,
+    recipe: Recipe,
+    calibration: Any,
+    preprocess: Preprocess | None,
+    seed: int,
+    report: Progress,
+    memo: dict[str, Any],
+    time_budget: float | None = None,
+) -> CompressedModel:
+    """Prune and choose values, without budgets and evaluation.
+
+    Parameters
+    ----------
+    graph, recipe, calibration, preprocess, seed, time_budget
+        As for `compress`, checked. Calibration samples that can be read once only do for one step.
+    report : callable
+        Of progress.
+    memo : dict
+        Of calls with the same network, samples and pruning: what is the same is done once.
+
+    Returns
+    -------
+    CompressedModel
+    """
+    plain, dropped = graph, dict[str, Any]()
+    if recipe.pruning is not None:
+        if "pruned" not in memo:
+            memo["pruned"] = _pruned(graph, recipe.pruning, calibration, preprocess, seed, report)
+        plain, dropped = memo["pruned"]
+    model = _apply(plain, recipe, calibration, preprocess, seed, time_budget, report, memo)
+    model.notes |= dropped
+    model.lineage |= {
+        "parent": artifact.content_hash(graph),
+        "tersor": _core.base.version(),
+        "seed": seed,
+        "target": None,
+    }
+    if preprocess is not None:
+        model.graph.preprocess = preprocess.to_dict()
     return model
 
 
@@ -186,6 +235,7 @@ def _apply(
     seed: int,
     time_budget: float | None,
     report: Progress,
+    memo: dict[str, Any],
 ) -> CompressedModel:
     quantized = [e.name for e in graph.edges if e.qparams is not None]
     if quantized and recipe.values != "keep":
@@ -228,7 +278,7 @@ def _apply(
         return CompressedModel(done.graph, recipe, {}, notes, provenance)
     if recipe.values == "keep":
         return CompressedModel(graph.clone(), recipe, {})
-    return _apply_to_weights(graph, recipe, calibration, preprocess, seed, report)
+    return _apply_to_weights(graph, recipe, calibration, preprocess, seed, report, memo)
 
 
 def _apply_to_weights(
@@ -238,12 +288,15 @@ def _apply_to_weights(
     preprocess: Preprocess | None,
     seed: int,
     report: Progress,
+    memo: dict[str, Any],
 ) -> CompressedModel:
     """Activations stay in float."""
     done = quantize_weights(
-        graph, calibration, recipe, preprocess=preprocess, seed=seed, progress=report
+        graph, calibration, recipe, preprocess=preprocess, seed=seed, progress=report, memo=memo
     )
     notes: dict[str, Any] = {}
+    if done.bits:
+        notes["code_bytes"] = round(done.bits / 8)
     if done.samples:
         notes["samples"] = done.samples
     if done.float_layers:
@@ -289,4 +342,4 @@ def _check_arguments(graph: object, seed: object, time_budget: object) -> None:
         raise ValueError(f"compress: time_budget must be seconds > 0, got {time_budget!r}")
 
 
-__all__ = ["compress"]
+__all__ = ["apply_recipe", "compress"]

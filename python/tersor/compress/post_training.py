@@ -15,6 +15,7 @@ from .agreement import output_ratio_db
 from .calibrate import Calibration, Progress, calibrate
 from .float_twin import float_twin
 from .layer_format import LayerFormat
+from .level_grid import LevelGrid
 from .recipe import Recipe
 from .repair import RepairedLayer, WeightGrid, set_float_weights, set_int8_codes, set_weight_codes
 from .rounding_plan import RoundingPlan, plan_rounding
@@ -206,13 +207,14 @@ def _apply(
 
 def _with_inputs(
     graph: Any, plan: RoundingPlan, placement: Any, qparams: list[Any]
-) -> dict[str, WeightGrid]:
+) -> dict[str, WeightGrid | LevelGrid]:
     """Return the grids, those of int8 layers with the scale of their input."""
     grids = dict(plan.grids)
     for node, quantized in zip(graph.nodes, placement.quantized, strict=True):
-        if node.name in grids and quantized:
+        grid = grids.get(node.name)
+        if isinstance(grid, WeightGrid) and quantized:
             step = float(qparams[placement.group_of[node.inputs[0]]].scale[0])
-            grids[node.name] = replace(grids[node.name], bias_step=step)
+            grids[node.name] = replace(grid, bias_step=step)
     return grids
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from numbers import Integral, Real
@@ -66,6 +67,10 @@ class Recipe:
         - "int8" quantizes weights and activations; "w4a8" likewise with weights of 4 bits;
         - "w8a32", "w4a32", "w3a32" quantize weights to 8, 4 and 3 bits and leave activations in
           float (4 and 3 bits in groups of 32 weights that share a scale);
+        - "codebook4", "codebook2" make each weight one of 16 or 4 values of its layer (one table a
+          layer; a scale per output where that pays), activations stay in float;
+        - "rate-distortion" rounds weights so that error and code length together are small: steps
+          and bits of each layer follow from one price of a bit; activations stay in float;
         - "int8-dynamic" quantizes the weights of dense layers to int8, and their input in each
           call; other layers become "w8a32";
         - "keep" takes a network that is quantized already as it is.
@@ -111,6 +116,12 @@ class Recipe:
         A scale per output of int8 convolutions with 8-bit weights; one for the layer otherwise.
     samples : int, default 512
         Calibration samples used at most.
+    bits_per_weight : float, optional
+        For "rate-distortion": what an entropy coder shall spend on a weight on average, in (0, 8].
+        3 by default; with a budget of size, what fits.
+    price : float, optional
+        For "rate-distortion", instead: of one bit, in the units of
+        :class:`tersor.compress.rate_distortion.RateAllocation`.
     pruning : Pruning or mapping, optional
         Weights that are dropped first, such as ``{"sparsity": 0.75, "structure": "1x4"}``
         (:class:`Pruning`); they stay 0 in all `values`.
@@ -145,6 +156,8 @@ class Recipe:
     rounding: str | None = None
     conv_per_channel: bool = True
     samples: int = 512
+    bits_per_weight: float | None = None
+    price: float | None = None
     pruning: Pruning | None = None
 
     def __post_init__(self) -> None:
@@ -177,7 +190,23 @@ class Recipe:
             check_choice(self.rounding, ("gptq", "nearest"), "recipe rounding")
         if self.samples < 1:
             raise ValueError(f"recipe: samples must be an integer >= 1, got {self.samples!r}")
+        self._check_rate()
         self._check_meaning()
+
+    def _check_rate(self) -> None:
+        for key, most in (("bits_per_weight", 8.0), ("price", math.inf)):
+            value = getattr(self, key)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise TypeError(f"recipe: {key} must be a number, got {value!r}")
+            if not 0 < float(value) <= most or math.isinf(value):
+                raise ValueError(f"recipe: {key} must be in (0, {most:g}], got {value}")
+            object.__setattr__(self, key, float(value))
+        if self.bits_per_weight is not None and self.price is not None:
+            raise ValueError("recipe: bits_per_weight or price must be given, got both")
+        if self.rounding == "nearest" and self.is_rated:
+            raise ValueError("recipe: rounding of 'rate-distortion' must be gptq, got 'nearest'")
 
     def _check_types(self) -> None:
         for key, kind, what in _TYPES:
@@ -196,6 +225,7 @@ class Recipe:
             _QUANTIZED: any(f.bits is not None for f in formats),
             _EQUALIZED: any(f.activations == "int8" for f in formats) and self.equalize,
             _GROUPED: any(f.weight_only for f in formats),
+            _RATED: any(f.is_rated for f in formats),
         }
         for key, kind in _MEANING.items():
             if getattr(self, key) != _DEFAULTS[key] and not kinds[kind]:
@@ -214,6 +244,11 @@ class Recipe:
         return LayerFormat(self.values, self.bits, self.group_size, self.float_zero_point)
 
     @property
+    def is_rated(self) -> bool:
+        """Whether codes of some layer are chosen by what they cost to store."""
+        return any(f.is_rated for f in self._formats())
+
+    @property
     def needs_calibration(self) -> bool:
         """Whether samples must be given: some activations are quantized once for all."""
         return any(f.activations == "int8" for f in self._formats())
@@ -225,8 +260,9 @@ class Recipe:
         Parameters
         ----------
         value : Recipe, mapping, str, Path or None
-            A mapping as in YAML, the path of a ``.yaml`` file, or a name, one of the `values`. None
-            is int8.
+            A mapping as in YAML, the path of a ``.yaml`` file, or a name: one of the `values`, or
+            "deep-compression", which is "codebook4" after dropping 75 % of the weights. None is
+            int8.
 
         Returns
         -------
@@ -255,8 +291,8 @@ class Recipe:
         ):
             return cls.from_dict(read_yaml(value, what="recipe file"))
         if isinstance(value, str):
-            check_choice(value, VALUES, "recipe")
-            return cls(values=value)
+            check_choice(value, (*VALUES[:-1], *_NAMED, VALUES[-1]), "recipe")
+            return cls(**_NAMED.get(value, {"values": value}))
         return cls.from_dict(value)
 
     @classmethod
@@ -333,10 +369,19 @@ _SHOWN = {
     "layers", "activations", "weights", "dense_per_channel", "equalize", "equalize_relu6",
     "correct_bias", "samples",
 }  # fmt: skip
+# Recipes that are more than their values: what a name stands for.
+_NAMED: dict[str, dict[str, Any]] = {
+    "deep-compression": {
+        "name": "deep-compression",
+        "values": "codebook4",
+        "pruning": {"sparsity": 0.75},
+    },
+}
 _INT8, _QUANTIZED = "layers with int8 activations", "quantized weights"
 _INT8_WEIGHTS = "layers with int8 activations and weights of 8 bits"
 _EQUALIZED = "equalized layers with int8 activations"
 _GROUPED = "quantized weights of float activations"
+_RATED = "rate-distortion layers"
 # Keys that mean something to some layers only.
 _MEANING = {
     "bits": _QUANTIZED,
@@ -352,6 +397,8 @@ _MEANING = {
     "rounding": _QUANTIZED,
     "conv_per_channel": _INT8_WEIGHTS,
     "samples": _QUANTIZED,
+    "bits_per_weight": _RATED,
+    "price": _RATED,
 }
 _TYPES: tuple[tuple[str, type, str], ...] = (
     ("name", str, "text"),

@@ -13,6 +13,7 @@ from ..graph import Graph
 from ..quantization import QParams, dequantize, quantize
 from ..reconstruction import Moments, RoundedMatrix, normal_equations, round_matrix
 from .calibrate import Progress
+from .level_grid import LevelCodes, LevelGrid, round_to_levels
 from .one_layer import layer_session, observe_layer, own_parameters
 from .round_kept import round_kept
 from .walk import Walk, most_between
@@ -61,7 +62,7 @@ class RepairedLayer:
 
     Attributes
     ----------
-    codes : ndarray of int8
+    codes : ndarray of int8, or uint8 of a codebook
         Of the weight's shape.
     qparams : QParams
     values : ndarray of float32
@@ -71,19 +72,22 @@ class RepairedLayer:
     error, nearest_error : float
         Mean squared error that the rounding adds to the layer's output, as a share of the output's
         variance, and what rounding to nearest would add; 0 for layers that were rounded to nearest.
+    bits : float
+        What an adaptive coder spends on codes that were chosen with that in mind; 0 for others.
     """
 
-    codes: NDArray[np.int8]
+    codes: NDArray[Any]
     qparams: Any
     values: NDArray[np.float32]
     bias: NDArray[np.float32] | None
     error: float
     nearest_error: float
+    bits: float = 0.0
 
 
 def repair_weights(
     graph: Graph,
-    grids: Mapping[str, WeightGrid],
+    grids: Mapping[str, WeightGrid | LevelGrid],
     batches: Any,
     *,
     nearest: Mapping[str, Any] | None = None,
@@ -97,13 +101,14 @@ def repair_weights(
     layers are rounded already, the targets from the float network, so that each layer makes good
     what those before it did (a layer in front of a residual sum also what the shortcut did). The
     weights are refitted to the targets by least squares, rounded by GPTQ with coordinate descent
-    (:func:`tersor.reconstruction.round_matrix`), and the bias takes what is left of the mean.
+    (:func:`tersor.reconstruction.round_matrix`, or on a set of levels
+    :func:`tersor.reconstruction.round_by_rate`), and the bias takes what is left of the mean.
 
     Parameters
     ----------
     graph : Graph
         Float, canonical. Not changed.
-    grids : mapping of str to WeightGrid
+    grids : mapping of str to WeightGrid or LevelGrid
         By node; others keep their weights. Nodes that cannot be rounded so (`why_nearest`) are
         left out.
     batches : iterable of lists of ndarray
@@ -148,7 +153,7 @@ def repair_weights(
     return done
 
 
-def why_nearest(graph: Graph, name: str, grid: WeightGrid | None = None) -> str:
+def why_nearest(graph: Graph, name: str, grid: WeightGrid | LevelGrid | None = None) -> str:
     """Say why a layer's weight cannot be rounded by what samples show.
 
     Parameters
@@ -156,7 +161,7 @@ def why_nearest(graph: Graph, name: str, grid: WeightGrid | None = None) -> str:
     graph : Graph
     name : str
         Of a node.
-    grid : WeightGrid, optional
+    grid : WeightGrid or LevelGrid, optional
         Asked for; without it, whether its bias can be repaired at least.
 
     Returns
@@ -183,6 +188,9 @@ def why_nearest(graph: Graph, name: str, grid: WeightGrid | None = None) -> str:
     if grid is None:
         return ""
     grouped = node.attributes.get("groups", 1) != 1
+    if isinstance(grid, LevelGrid):
+        transposed = node.op == "conv_transpose" and grouped
+        return "it is a transposed convolution with groups" if transposed else ""
     if node.op == "conv_transpose" and (grouped or grid.group_size):
         return "it is a transposed convolution with groups"
     return "one scale holds for several groups" if grouped and grid.one_scale else ""
@@ -191,7 +199,7 @@ def why_nearest(graph: Graph, name: str, grid: WeightGrid | None = None) -> str:
 def _repair_layer(
     graph: Graph,
     index: int,
-    grid: WeightGrid,
+    grid: WeightGrid | LevelGrid,
     exact: Walk,
     rounded: Walk,
     sweeps: int,
@@ -205,6 +213,8 @@ def _repair_layer(
     moments = Moments(columns, groups=groups, outputs=outputs, threads=threads)
     for x, targets in _samples(graph, index, exact, rounded, threads):
         observe_layer(moments, node, w, x, targets)
+    if isinstance(grid, LevelGrid):
+        return _level_layer(node, w, moments, grid, bias is not None, threads)
     if not _fits_half(rows, grid.bits):
         grid = replace(grid, half_scales=False)
     # A bias that other nodes use too has to fit as well.
@@ -237,6 +247,65 @@ def _repair_layer(
         None if bias is None else np.concatenate(shift).astype(np.float32),
         sum(d.error for d in done) / power,
         sum(d.nearest_error for d in done) / power,
+    )
+
+
+def _level_layer(
+    node: Any, w: NDArray[Any], moments: Moments, grid: LevelGrid, centred: bool, threads: int
+) -> RepairedLayer:
+    """Weights on levels; pruned ones stay 0."""
+    rows = to_rows(node, w)
+    problems = [
+        normal_equations(moments, rows[g], group=g, centred=centred) for g in range(len(rows))
+    ]
+    power = max(float(moments.target_variance.sum()), 1e-30)
+    done = round_to_levels(
+        np.stack([p.target for p in problems]),
+        np.stack([p.hessian for p in problems]),
+        grid,
+        power,
+        kept=rows != 0,
+        threads=threads,
+    )
+    shift = [p.best_bias(v) for p, v in zip(problems, done.values, strict=True)]
+    return leveled_layer(
+        node, w.shape, done, np.concatenate(shift).astype(np.float32) if centred else None, power
+    )
+
+
+def leveled_layer(
+    node: Any,
+    shape: tuple[int, ...],
+    done: LevelCodes,
+    bias: NDArray[np.float32] | None,
+    power: float,
+) -> RepairedLayer:
+    """Put the rows of a layer back into its weight.
+
+    Parameters
+    ----------
+    node : Node
+    shape : tuple of int
+        Of the weight.
+    done : LevelCodes
+    bias : ndarray of float32, or None
+    power : float
+        Variance of the output.
+
+    Returns
+    -------
+    RepairedLayer
+    """
+    axis = {"conv_transpose": 1, "matmul": len(shape) - 1}.get(node.op, 0)
+    several = len(done.qparams["scale"]) > 1
+    return RepairedLayer(
+        from_rows(node, done.codes, shape),
+        QParams(**done.qparams, axis=axis if several else None),
+        from_rows(node, done.values, shape),
+        bias,
+        done.error / power,
+        0.0,
+        done.bits,
     )
 
 
@@ -445,6 +514,7 @@ def most_samples(graph: Any) -> int:
 __all__ = [
     "RepairedLayer",
     "WeightGrid",
+    "leveled_layer",
     "most_samples",
     "repair_weights",
     "set_float_weights",

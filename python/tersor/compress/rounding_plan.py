@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .layer_format import LayerFormat
+from .level_grid import LevelGrid
 from .recipe import Recipe
 from .repair import WeightGrid, why_nearest
 from .weight_formats import native_format
@@ -25,11 +26,18 @@ class RoundingPlan:
         Float layers that are rounded to nearest and whose biases are repaired.
     reasons : dict of str to str
         Why layers that should be rounded by second order are not.
+    rated : tuple of str
+        Those of `grids` whose prices are still to be found.
+    bits_per_weight, price : float, optional
+        What they are found for.
     """
 
-    grids: dict[str, WeightGrid] = field(default_factory=dict)
+    grids: dict[str, WeightGrid | LevelGrid] = field(default_factory=dict)
     nearest: dict[str, Any] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    rated: tuple[str, ...] = ()
+    bits_per_weight: float = 3.0
+    price: float | None = None
 
     def __bool__(self) -> bool:
         return bool(self.grids or self.nearest)
@@ -59,7 +67,7 @@ def plan_rounding(graph: Any, formats: Mapping[str, LayerFormat], recipe: Recipe
             continue
         if layer.activations == "int8" and node.op == "matmul":
             continue  # codes of an edge there, without a bias to repair them with
-        low = layer.bits < 8
+        low = layer.bits < 8 or layer.is_leveled
         if recipe.rounding == "gptq" or (recipe.rounding is None and low):
             grid = _grid(layer, node.op, recipe)
             reason = why_nearest(graph, node.name, grid)
@@ -67,16 +75,28 @@ def plan_rounding(graph: Any, formats: Mapping[str, LayerFormat], recipe: Recipe
                 plan.grids[node.name] = grid
                 continue
             plan.reasons[node.name] = reason
-        can = low and layer.activations == "float" and not why_nearest(graph, node.name)
+        can = (
+            low
+            and not layer.is_leveled
+            and layer.activations == "float"
+            and not why_nearest(graph, node.name)
+        )
         if recipe.correct_bias and can:
             plan.nearest[node.name] = native_format(
                 layer, node.op, least_squares=recipe.weights.method == "mse"
             )
-    return plan
+    return replace(
+        plan,
+        rated=tuple(name for name in plan.grids if formats[name].is_rated),
+        bits_per_weight=recipe.bits_per_weight or plan.bits_per_weight,
+        price=recipe.price,
+    )
 
 
-def _grid(layer: LayerFormat, op: str, recipe: Recipe) -> WeightGrid:
+def _grid(layer: LayerFormat, op: str, recipe: Recipe) -> WeightGrid | LevelGrid:
     assert layer.bits is not None
+    if layer.is_leveled:
+        return LevelGrid(1 << layer.bits if layer.is_codebook else 0)
     int8 = layer.activations == "int8"
     per_channel = recipe.dense_per_channel if op == "dense" else recipe.conv_per_channel
     return WeightGrid(
