@@ -24,7 +24,7 @@ def add_parser(commands: Any) -> None:
         "Say what would pay for a network and what would not and why: sparsity (from how many "
         "zeros on each layer is faster), int8, fewer channels, kernels. Needs no data.",
     )
-    parser.add_argument("model", help="network: .onnx, .tersor, .keras, .h5, or digits")
+    parser.add_argument("model", help="network: .onnx, .tflite, .tersor, .keras, .h5, or digits")
     parser.add_argument(
         "--target", help="cloud, edge, mcu, or a YAML profile (default: this machine)"
     )

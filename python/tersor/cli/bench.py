@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
         "measure latency and memory of a network on this machine",
         "Measure a network on this machine: warm-up runs, then counted runs of a call from Python.",
     )
-    parser.add_argument("model", help="network: .onnx, .tersor, .keras, .h5, or digits")
+    parser.add_argument("model", help="network: .onnx, .tflite, .tersor, .keras, .h5, or digits")
     parser.add_argument("--threads", type=whole(1), default=1, help="threads (default 1)")
     parser.add_argument("--batch", type=whole(1), default=1, help="samples in a call (default 1)")
     parser.add_argument("--warmup", type=whole(0), default=10, help="warm-up runs (default 10)")

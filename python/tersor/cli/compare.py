@@ -40,7 +40,10 @@ def add_parser(commands: Any) -> None:
         "cost on a target. The first network is the baseline.",
     )
     parser.add_argument(
-        "models", nargs="+", metavar="[NAME=]MODEL", help=".onnx, .tersor, .keras, .h5, or digits"
+        "models",
+        nargs="+",
+        metavar="[NAME=]MODEL",
+        help=".onnx, .tflite, .tersor, .keras, .h5, or digits",
     )
     add_data_options(parser, "data", "data for accuracy and agreement")
     add_preprocess_option(parser)

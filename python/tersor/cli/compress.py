@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
         "Compress a network and measure what changed. Nothing is written where the budget is not "
         "met.",
     )
-    parser.add_argument("model", help="network: .onnx, .keras, .h5, or digits")
+    parser.add_argument("model", help="network: .onnx, .tflite, .keras, .h5, or digits")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help=".tersor to write")
     parser.add_argument(
         "--recipe",

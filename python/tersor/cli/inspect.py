@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> None:
         "Show a network: inputs, outputs, layers, formats; for .tersor files also recipe, lineage "
         "and where every byte goes.",
     )
-    parser.add_argument("model", help="network: .onnx, .tersor, .keras, .h5, or digits")
+    parser.add_argument("model", help="network: .onnx, .tflite, .tersor, .keras, .h5, or digits")
     parser.set_defaults(run=run)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..base.schema import check_path
 
-_SUFFIXES = ".onnx, .tersor, .keras, .h5"
+_SUFFIXES = ".onnx, .tflite, .tersor, .keras, .h5"
 
 
 def load(
@@ -20,7 +20,7 @@ def load(
     Parameters
     ----------
     path : path-like
-        ``.onnx``, ``.tersor``, or ``.keras`` / ``.h5`` (with keras installed).
+        ``.onnx``, ``.tflite``, ``.tersor``, or ``.keras`` / ``.h5`` (with keras installed).
     shapes : mapping of str to sequence of (int or None), optional
         ONNX only: shapes of inputs that the file leaves open; ``None`` stands for the batch.
 
@@ -47,7 +47,7 @@ def load(
     >>> tersor.load("network.txt")
     Traceback (most recent call last):
         ...
-    ValueError: load: path must end in .onnx, .tersor, .keras, .h5, got 'network.txt'
+    ValueError: load: path must end in .onnx, .tflite, .tersor, .keras, .h5, got 'network.txt'
     """
     file = Path(check_path(path, what="load: path"))
     suffix = file.suffix.lower()
@@ -67,6 +67,10 @@ def load(
         from .model import CompressedModel
 
         return CompressedModel.load(file)
+    if suffix == ".tflite":
+        from ..importers.tflite import load_tflite
+
+        return load_tflite(file)
     from ..importers.keras import load_keras
 
     return load_keras(file)

@@ -8,29 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..importers.tflite_reader import require_tflite
+
 _ALIGNMENT = 16  # of constants; the schema says so, and kernels load vectors
 _SCHEMA_VERSION = 3
-
-
-def require_tflite() -> Any:
-    """Return the package of the schema.
-
-    Returns
-    -------
-    module
-
-    Raises
-    ------
-    ImportError
-        If it is not installed.
-    """
-    try:
-        import tflite
-    except ImportError as error:
-        raise ImportError(
-            "reading and writing TFLite needs the package tflite: pip install tersor[tflite]"
-        ) from error
-    return tflite
 
 
 @dataclass
@@ -122,8 +103,10 @@ class _Encoder:
         subgraph = self._subgraph(indices, codes)
         subgraphs = self._vector([subgraph])
         operator_codes = self._vector([self._code(name, v) for name, v in codes])
+        signatures = self._vector([self._signature()])
         description = b.CreateString(self.description)
         t.ModelStart(b)
+        t.ModelAddSignatureDefs(b, signatures)
         t.ModelAddVersion(b, _SCHEMA_VERSION)
         t.ModelAddOperatorCodes(b, operator_codes)
         t.ModelAddSubgraphs(b, subgraphs)
@@ -180,6 +163,27 @@ class _Encoder:
         t.SubGraphAddOperators(b, operators)
         t.SubGraphAddName(b, name)
         return int(t.SubGraphEnd(b))
+
+    def _signature(self) -> int:
+        """Names of inputs and outputs, by which LiteRT's runners and other tools address them."""
+        t, b, model = self.t, self.b, self.model
+        maps = []
+        for ids in (model.inputs, model.outputs):
+            entries = []
+            for i in ids:
+                name = b.CreateString(model.tensors[i].name)
+                t.TensorMapStart(b)
+                t.TensorMapAddName(b, name)
+                t.TensorMapAddTensorIndex(b, i)
+                entries.append(int(t.TensorMapEnd(b)))
+            maps.append(self._vector(entries))
+        key = b.CreateString("serving_default")
+        t.SignatureDefStart(b)
+        t.SignatureDefAddInputs(b, maps[0])
+        t.SignatureDefAddOutputs(b, maps[1])
+        t.SignatureDefAddSignatureKey(b, key)
+        t.SignatureDefAddSubgraphIndex(b, 0)
+        return int(t.SignatureDefEnd(b))
 
     def _tensor(self, tensor: Tensor, buffer: int) -> int:
         t, b = self.t, self.b

@@ -1,0 +1,199 @@
+"""TFLite files: the function, the quantization to the bit, and files that lie."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tersor
+from tests import datasets, networks
+from tests.compress import networks as compressible
+from tests.exporters.litert import litert, micro
+from tests.runtime import operator_cases as cases
+
+tflite = pytest.importorskip("tflite")
+
+from tersor.exporters.tflite import to_tflite  # noqa: E402
+from tersor.exporters.tflite_writer import Operator, Tensor, TfliteModel  # noqa: E402
+from tersor.importers.tflite import from_tflite  # noqa: E402
+
+
+def exported(graph):
+    try:
+        return to_tflite(graph, layout="source")[0]
+    except tersor.UnsupportedError:
+        pytest.skip("has no TFLite form")
+
+
+@pytest.mark.parametrize("case", cases.CASES, ids=lambda c: c.id)
+def test_float_operators(case):
+    inputs, constants = cases.draw(case)
+    graph = cases.build(case, inputs, constants)
+    again = from_tflite(exported(graph))
+    expected = np.asarray(tersor.Session(graph, provider="reference")(*inputs))
+    got = np.asarray(tersor.Session(again, provider="reference")(*inputs))
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    assert [e.name for e in again.inputs] == [e.name for e in graph.inputs]
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in cases.CASES if c.constraint != "none"], ids=lambda c: c.id
+)
+def test_operators_on_codes(case):
+    if case.op == "expand" or (case.op == "matmul" and case.constants):
+        return  # BROADCAST_TO and constant factors on codes are not read
+    q = cases.quantized(case)
+    again = from_tflite(exported(q.graph))
+    exact = {"provider": "reference", "arithmetic": "exact"}
+    expected = np.asarray(tersor.Session(q.graph, **exact)(*q.inputs))
+    got = np.asarray(tersor.Session(again, **exact)(*q.inputs))
+    assert got.dtype == np.int8
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("ends", ["float32", "int8"])
+def test_quantization_is_kept(ends):
+    graph = networks.int8_residual_network()
+    again = from_tflite(to_tflite(graph, ends=ends)[0])
+    x = networks.images(5)
+    image = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    found = [e for e in again.edges if e.is_constant and e.dtype == "int8"]
+    for edge in found:
+        ours = graph.edge(edge.name)
+        np.testing.assert_array_equal(ours.constant, edge.constant)
+        assert list(ours.qparams.scale) == list(edge.qparams.scale)
+        assert ours.qparams.axis == edge.qparams.axis
+    assert len(found) == 7
+    if ends == "float32":
+        np.testing.assert_array_equal(tersor.Session(again)(image), tersor.Session(graph)(x))
+        kept = tersor.compress(again, recipe="keep")
+        np.testing.assert_array_equal(tersor.Session(kept)(image), tersor.Session(graph)(x))
+    else:
+        assert (again.inputs[0].dtype, again.outputs[0].dtype) == ("int8", "int8")
+        codes = np.random.default_rng(0).integers(-128, 128, image.shape).astype(np.int8)
+        y = tersor.Session(again, arithmetic="exact")(codes)
+        np.testing.assert_array_equal(y, litert(to_tflite(graph, ends=ends)[0], [codes])[0])
+
+
+@pytest.mark.parametrize("name", ["resnet8-cifar10-float", "kws-dscnn-float"])
+def test_trained_networks(name):
+    path = datasets.find(f"models/{name}.tflite")
+    graph = tersor.load(path)
+    assert graph.description == path.name
+    rng = np.random.default_rng(0)
+    shape = graph.inputs[0].shape[1:]
+    x = rng.uniform(0, 255, (4, *shape)).astype(np.float32)
+    (y,) = litert(path.read_bytes(), [x])
+    # The second file has int8 weights, with which LiteRT quantizes activations too.
+    np.testing.assert_allclose(tersor.Session(graph)(x), y, atol=1e-5 if "resnet" in name else 0.2)
+    assert sum(n.op == "transpose" for n in graph.nodes) <= 1
+
+
+def test_dscnn_quantized_has_the_bits_of_tflite_micro():
+    graph = tersor.load(datasets.find("models/kws-dscnn-float.tflite"))
+    rng = np.random.default_rng(0)
+    x = (10 * rng.normal(size=(164, 49, 10, 1))).astype(np.float32)
+    model = tersor.compress(graph, recipe="int8", calibration=x[:64])
+    data, _ = to_tflite(model.graph, ends="int8")
+    edges = model.graph.edges
+    first = edges[next(n for n in model.graph.nodes if n.op == "quantize").outputs[0]]
+    codes = np.rint(x[64:] / first.qparams.scale[0]) + first.qparams.zero_point[0]
+    y = micro(data, np.clip(codes, -128, 127).astype(np.int8))
+    expected = tersor.Session(model, arithmetic="exact")(x[64:])
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-6)  # softmax in float
+    values = tersor.Session(model, arithmetic="exact").taps(x[64:])
+    last = edges[next(n for n in model.graph.nodes if n.op == "dequantize").inputs[0]].name
+    part = model.graph.clone()
+    part.set_outputs([last])
+    part.remove_dead_nodes()
+    data, _ = to_tflite(part, ends="int8")
+    y = micro(data, np.clip(codes, -128, 127).astype(np.int8))
+    np.testing.assert_array_equal(y, values[last])
+
+
+def test_weights_behind_dequantize_stay_codes():
+    graph = compressible.residual()
+    model = tersor.compress(graph, recipe="w8a32")
+    again = from_tflite(to_tflite(model.graph)[0])
+    kinds = {again.edge(n.inputs[1]).dtype for n in again.nodes if n.op in ("conv", "dense")}
+    assert kinds == {"int8"}
+    x = compressible.images(3)
+    y = tersor.Session(again)(np.ascontiguousarray(x.transpose(0, 2, 3, 1)))
+    np.testing.assert_allclose(y, tersor.Session(model)(x), rtol=1e-4, atol=1e-4)
+
+
+# -- files that lie
+
+
+def small():
+    data, _ = to_tflite(networks.int8_residual_network())
+    return data
+
+
+@pytest.mark.parametrize("data", [b"", b"TFL3", b"\x00" * 100, b"\x10\x00\x00\x00TFL3"])
+def test_no_tflite_file(data):
+    with pytest.raises(tersor.ImportFormatError):
+        from_tflite(data)
+
+
+def test_cut_files():
+    data = small()
+    for size in range(0, len(data) - 1, 97):
+        with pytest.raises((tersor.ImportFormatError, tersor.UnsupportedError)):
+            from_tflite(data[:size])
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_damaged_files(draw):
+    data = bytearray(small())
+    for _ in range(draw.draw(st.integers(1, 4))):
+        place = draw.draw(st.integers(0, len(data) - 1))
+        data[place] = draw.draw(st.sampled_from([0, 1, 127, 128, 255]))
+    # ImportFormatError is a GraphError.
+    with contextlib.suppress(tersor.GraphError, tersor.UnsupportedError):
+        from_tflite(bytes(data)).verify()
+
+
+def hand_made(operator, shape=(1, 4), out=(1, 4), constant=None, **parameters):
+    """A file of one operator from x (and a constant) to y."""
+    model = TfliteModel()
+    x = model.tensor(Tensor("x", "float32", shape))
+    y = model.tensor(Tensor("y", "float32", out, **parameters))
+    inputs = [x] if constant is None else [x, model.tensor(Tensor("c", "int32", constant.shape,
+                                                                  constant))]  # fmt: skip
+    model.inputs, model.outputs = [x], [y]
+    model.operators.append(Operator(operator[0], inputs, [y], 1, *operator[1:]))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (hand_made(("FLOOR",)), r"operator 0 \(FLOOR\) is not supported; supported TFLite"),
+        (hand_made(("RELU",), out=(1, 5)), "its output has shape .* but the file says"),
+        (hand_made(("RESHAPE",), out=(1, 7)), "does not fit"),
+        (
+            hand_made(("TRANSPOSE",), constant=np.array([0, 0], np.int32)),
+            "is no permutation",
+        ),
+        (hand_made(("MEAN",), constant=np.array([7], np.int32)), "axes .* do not exist"),
+        (hand_made(("CONV_2D",)), "must have 4 dimensions"),
+        (hand_made(("ADD",)), "input 1 is missing"),
+    ],
+)
+def test_refusals(model, text):
+    with pytest.raises((tersor.ImportFormatError, tersor.UnsupportedError), match=text):
+        from_tflite(model.encode(""))
+
+
+def test_a_batch_that_is_mixed_stays_fixed():
+    model = hand_made(("MEAN",), shape=(1, 4), out=(4,), constant=np.array([0], np.int32))
+    graph = from_tflite(model.encode(""))
+    assert graph.inputs[0].shape == (1, 4)
+    x = np.arange(4, dtype=np.float32).reshape(1, 4)
+    np.testing.assert_array_equal(tersor.Session(graph)(x), x[0])
