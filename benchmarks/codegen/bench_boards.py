@@ -1,6 +1,6 @@
 """Instructions, RAM and code of generated C on emulated microcontrollers, and its time here.
 
-``python -m benchmarks.codegen.bench_boards`` prints Markdown. Needs what ``make test-mcu`` installs.
+``python -m benchmarks.codegen.bench_boards`` prints Markdown. ``make test-mcu`` installs its tools.
 RAM is arena, data and the deepest stack; instructions are counted by QEMU over one inference.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from tersor.exporters import HostModel
 from tests.codegen import boards, models
 
-DSP = ("m4", "m7", "m33")
+DSP = ("m4", "m7", "m33", "m55")
 ROWS = (("m4", models.NAMES), ("m7", models.NAMES), ("m33", models.NAMES), ("m55", models.NAMES),
         ("m0", models.NAMES), ("rv32", models.NAMES))  # fmt: skip
 # TFLite Micro + CMSIS-NN, -O2, QEMU Cortex-M4: instructions, RAM, code (measured beforehand).

@@ -14,16 +14,22 @@ from tersor.exporters import c
 from tests import architectures, datasets
 
 NAMES = ("resnet8", "ds_cnn", "mobilenet_v1", "autoencoder")
-MACS = {"resnet8": 12.50e6, "ds_cnn": 2.66e6, "mobilenet_v1": 7.49e6, "autoencoder": 0.264e6}
+MACS = {
+    "resnet8": 12.50e6,
+    "clustered": 12.50e6,
+    "ds_cnn": 2.66e6,
+    "mobilenet_v1": 7.49e6,
+    "autoencoder": 0.264e6,
+}
 _FOLDER = tempfile.TemporaryDirectory(prefix="tersor-c-")
 
 
 def inputs(name: str, count: int, seed: int) -> np.ndarray:
     """Random samples of the network's own kind."""
     rng = np.random.default_rng(seed)
-    if name == "resnet8" and is_trained(name):
+    if name in ("resnet8", "clustered") and is_trained("resnet8"):
         return rng.uniform(0, 255, size=(count, 32, 32, 3)).astype(np.float32)
-    shape = network(name).inputs[0].shape[1:]
+    shape = network("resnet8" if name == "clustered" else name).inputs[0].shape[1:]
     return rng.normal(size=(count, *shape)).astype(np.float32)
 
 
@@ -54,8 +60,22 @@ def compressed(name: str) -> tersor.CompressedModel:
 
 
 @functools.cache
+def clustered() -> tersor.Graph:
+    """ResNet-8 in int8 with 16 values per convolution."""
+    graph = tersor.Graph(compressed("resnet8").graph)
+    for node in graph.nodes:
+        if node.op == "conv":
+            weight = np.asarray(graph.edges[node.inputs[1]].constant)
+            values = tersor.codebook.kmeans(weight.astype(np.float32), 16).decode()
+            codes = np.rint(values).astype(np.int8).reshape(weight.shape)
+            graph.set_constant(node.inputs[1], np.ascontiguousarray(codes))
+    return graph
+
+
+@functools.cache
 def folder(name: str, kernels: str) -> Path:
     """Where the C of a network lies."""
     path = Path(_FOLDER.name) / f"{name}_{kernels}"
-    c.write(compressed(name).graph, path, kernels=kernels)
+    graph = clustered() if name == "clustered" else compressed(name).graph
+    c.write(graph, path, kernels=kernels)
     return path

@@ -8,7 +8,7 @@ import pytest
 from tersor.exporters import HostModel
 from tests.codegen import boards, models
 
-DSP = ("m4", "m7", "m33")
+DSP = ("m4", "m7", "m33", "m55")
 FLAGS = ("-std=c99", "-O2")
 
 # Limits on a Cortex-M4: million instructions, bytes of RAM (arena, data, stack), bytes of code.
@@ -40,6 +40,12 @@ def test_cortex_m4_keeps_its_limits(name, tmp_path):
     assert got.instructions < instructions * 1e6
     assert got.stack_bytes + got.data_bytes <= ram
     assert got.text_bytes <= code
+
+
+def test_four_bit_weights_are_decoded_inside_the_loop(tmp_path):
+    want, got = run("m4", "clustered", tmp_path, 2)
+    np.testing.assert_array_equal(got.outputs, want)
+    assert got.instructions < 1.6 * models.MACS["clustered"]
 
 
 @pytest.mark.parametrize("board", ["m0", "m3", "m7", "m33", "m55", "rv32"])

@@ -61,6 +61,15 @@ def test_extreme_multipliers_and_biases(tmp_path):
         np.testing.assert_array_equal(HostModel(tmp_path / kernels, flags=FLAGS)(codes), want)
 
 
+def test_clustered_weights_stay_four_bits():
+    graph = models.clustered()
+    x = models.inputs("clustered", 10, seed=3)
+    host = HostModel(models.folder("clustered", "dsp"), flags=FLAGS)
+    np.testing.assert_array_equal(host(x), tersor.simulate(graph, x))
+    assert host.weight_bytes <= 40 * 1024
+    assert HostModel(models.folder("resnet8", "dsp"), flags=FLAGS).weight_bytes > 75 * 1024
+
+
 def test_header_states_sizes_and_layers(tmp_path):
     name = "ds_cnn"
     header = (models.folder(name, "dsp") / "network.h").read_text()

@@ -163,6 +163,7 @@ typedef struct {
   const int32_t* channels;
   int8_t *first, *second;
   int32_t pairs, offset;
+  const uint32_t* pairs_of; /* tersor_rows_codes only */
 } tersor_rows;
 
 /* Products of two widened windows, up to `end`, with all rows of weights, and their codes. Sums are
@@ -259,6 +260,101 @@ static void tersor_gather_next(const tersor_window* p, const int8_t* x, int32_t 
   }
 }
 
+/* One step of four products: inputs at r0, codes at r1, table in r2, sums in r4 to r7. */
+#define TERSOR_STEP_CODES             \
+  "ldmia r0!, {r8, r9, r10, r11}\n\t" \
+  "ldr r3, [r1], #4\n\t"              \
+  "uxtb r12, r3\n\t"                  \
+  "ldr r12, [r2, r12, lsl #2]\n\t"    \
+  "uxtb lr, r3, ror #8\n\t"           \
+  "ldr lr, [r2, lr, lsl #2]\n\t"      \
+  "smlad r4, r8, r12, r4\n\t"         \
+  "smlad r5, r10, r12, r5\n\t"        \
+  "smlad r4, r9, lr, r4\n\t"          \
+  "smlad r5, r11, lr, r5\n\t"         \
+  "uxtb r12, r3, ror #16\n\t"         \
+  "ldr r12, [r2, r12, lsl #2]\n\t"    \
+  "lsr r3, r3, #24\n\t"               \
+  "ldr r3, [r2, r3, lsl #2]\n\t"      \
+  "smlad r6, r8, r12, r6\n\t"         \
+  "smlad r7, r10, r12, r7\n\t"        \
+  "smlad r6, r9, r3, r6\n\t"          \
+  "smlad r7, r11, r3, r7\n\t"
+
+/* As tersor_rows_2x2, with weights as 4-bit codes: a byte holds the codes of k and k + 2, which
+ * rows->pairs_of turns into two weights of 16 bits at once; nothing is decoded beforehand. */
+#if defined(__ARM_FEATURE_DSP)
+TERSOR_ASSEMBLY static void tersor_rows_codes(const int16_t* x TERSOR_REGISTER,
+                                              const int8_t* w TERSOR_REGISTER,
+                                              const int16_t* end TERSOR_REGISTER,
+                                              tersor_rows* rows TERSOR_REGISTER) {
+  __asm__ volatile(
+      "push {r0, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
+      "ldr r2, [r3, #20]\n\t"
+      "1:\n\t"
+      "ldr r3, [sp, #8]\n\t"
+      "ldr r12, [r3]\n\t"
+      "ldrd r4, r6, [r12], #8\n\t"
+      "str r12, [r3]\n\t"
+      "ldr r12, [sp, #4]\n\t"
+      "sub r12, r12, r0\n\t"
+      "mov r5, r4\n\t"
+      "mov r7, r6\n\t"
+      "tst r12, #16\n\t"
+      "bne 3f\n\t"
+      "2:\n\t" TERSOR_STEP_CODES "3:\n\t" TERSOR_STEP_CODES
+      "ldr r12, [sp, #4]\n\t"
+      "cmp r0, r12\n\t"
+      "bne 2b\n\t"
+      "ldr r3, [sp, #8]\n\t"
+      "ldmia r3, {r8, r9, r10, r11, r12}\n\t"
+      "ldrd r0, lr, [r8], #8\n\t"
+      TERSOR_CODE("r5", "r0", "lr") TERSOR_CODE("r4", "r0", "lr")
+      "strb r5, [r10], #1\n\t"
+      "strb r4, [r9], #1\n\t"
+      "ldrd r0, lr, [r8], #8\n\t"
+      TERSOR_CODE("r7", "r0", "lr") TERSOR_CODE("r6", "r0", "lr")
+      "strb r7, [r10], #1\n\t"
+      "strb r6, [r9], #1\n\t"
+      "ldr r0, [sp]\n\t"
+      "subs r11, #1\n\t"
+      "stmia r3, {r8, r9, r10, r11}\n\t"
+      "bne 1b\n\t"
+      "add sp, #12\n\t"
+      "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");
+}
+#else
+static void tersor_rows_codes(const int16_t* x, const int8_t* w, const int16_t* end,
+                              tersor_rows* rows) {
+  const uint8_t* at = (const uint8_t*)w;
+  int32_t j;
+  for (; rows->pairs > 0; --rows->pairs, rows->channels += 6) {
+    const int32_t* channel = rows->channels;
+    const int16_t* from;
+    int32_t sums[4];
+    sums[0] = sums[1] = channel[0];
+    sums[2] = sums[3] = channel[1];
+    for (from = x; from != end; from += 8, at += 4) {
+      for (j = 0; j < 4; ++j) {
+        const uint32_t both = rows->pairs_of[at[j]];
+        const int32_t even = (int16_t)(uint16_t)both, odd = (int16_t)(uint16_t)(both >> 16);
+        const int16_t* values = from + 2 * (j & 1);
+        sums[j & 2] += values[0] * even + values[1] * odd;
+        sums[(j & 2) + 1] += values[4] * even + values[5] * odd;
+      }
+    }
+    for (j = 0; j < 2; ++j) {
+      const int32_t mantissa = channel[2 + 2 * j], right = channel[3 + 2 * j] + 1;
+      const int32_t zero = rows->offset >> 1;
+      const int32_t second = tersor_scale_down(sums[2 * j + 1], mantissa, right) + zero;
+      const int32_t first = tersor_scale_down(sums[2 * j], mantissa, right) + zero;
+      *rows->second++ = (int8_t)tersor_clamp(second, -128, 127);
+      *rows->first++ = (int8_t)tersor_clamp(first, -128, 127);
+    }
+  }
+}
+#endif
+
 /* y[i] = codes[i] + residual[i], for a shift of the sum below 0. */
 static void tersor_add_row(const tersor_sum* s, const int8_t* codes, const int8_t* residual,
                            int8_t* y, int32_t n) {
@@ -289,6 +385,47 @@ static void tersor_conv_dsp(const tersor_window* p, const int8_t* x, int8_t* y, 
     rows.pairs = outputs >> 1;
     rows.offset = 1 + 2 * p->zero_out;
     tersor_rows_2x2(column, p->weights, column + 2 * p->depth, &rows);
+    if (residual) {
+      tersor_add_row(sum, codes, residual + first, y + first, outputs);
+      if (pair) tersor_add_row(sum, codes + outputs, residual + second, y + second, outputs);
+    }
+  }
+}
+
+/* Bytes behind the windows of tersor_conv_dsp, in whole words. */
+static int32_t tersor_behind(const tersor_window* p, int32_t adds) {
+  const int32_t bytes = p->in_channels % 4 ? p->depth : 0, codes = adds ? 2 * p->out_channels : 0;
+  return ((bytes > codes ? bytes : codes) + 3) & ~3;
+}
+
+/* The same with weights as 4-bit codes of 16 values: bytes (code of k) + 16 * (code of k + 2), in
+ * the order [output / 2][k / 4][output % 2][k % 2]. 1 KiB behind the rest of the scratch memory is
+ * for all pairs of values. */
+static void tersor_conv_codes_dsp(const tersor_window* p, const int8_t* codebook, const int8_t* x,
+                                  int8_t* y, int16_t* column, const tersor_sum* sum,
+                                  const int8_t* residual, int32_t backwards) {
+  const int32_t count = p->out_height * p->out_width, outputs = p->out_channels;
+  int8_t* const codes = (int8_t*)(column + 2 * p->depth);
+  uint32_t* const pairs_of = (uint32_t*)(codes + tersor_behind(p, residual != 0));
+  tersor_walk at = tersor_start(p, backwards);
+  int32_t n;
+  for (n = 0; n < 256; ++n) {
+    const uint32_t even = (uint16_t)codebook[n & 15], odd = (uint16_t)codebook[n >> 4];
+    pairs_of[n] = even | odd << 16;
+  }
+  for (n = 0; n < count; n += 2) {
+    const int32_t pair = n + 1 < count;
+    const int32_t first = (at.y * p->out_width + at.x) * outputs;
+    const int32_t second = !pair ? first : backwards ? first - outputs : first + outputs;
+    tersor_rows rows;
+    tersor_gather_next(p, x, 1 + pair, &at, column);
+    rows.channels = p->bias;
+    rows.first = residual ? codes : y + first;
+    rows.second = residual ? codes + pair * outputs : y + second;
+    rows.pairs = outputs >> 1;
+    rows.offset = 1 + 2 * p->zero_out;
+    rows.pairs_of = pairs_of;
+    tersor_rows_codes(column, p->weights, column + 2 * p->depth, &rows);
     if (residual) {
       tersor_add_row(sum, codes, residual + first, y + first, outputs);
       if (pair) tersor_add_row(sum, codes + outputs, residual + second, y + second, outputs);

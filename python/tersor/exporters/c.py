@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import __version__
 from ..base.schema import check_path
+from ..graph.graph import Graph
 from ..targets.cost_model import LayerCost, model_latency
 from ..targets.target import Target
 from .c_lower import Lowering, Program
@@ -67,6 +68,8 @@ def write(
     place = Path(check_path(path, what="export c: path"))
     profile = None if target is None else Target.load(target)
     text_name = _name(name)
+    graph = Graph(graph)
+    graph.decode_codebooks()
     program, memory = lower(graph, _kernels(kernels, profile))
     if profile is not None:
         check_fit(program, memory, profile)
@@ -125,13 +128,13 @@ def check_fit(program: Program, memory: Memory, target: Target) -> None:
             f"{program.layers[worst].name} needs {memory.live[worst]:,} bytes"
         )
     _check_time(program, target)
-    weights = [layer.weight_bytes for layer in program.layers]
+    weights = [layer.flash_bytes for layer in program.layers]
     flash = sum(weights) + _CODE_BYTES
     if target.flash_bytes is not None and flash > target.flash_bytes:
         worst = int(np.argmax(weights))
         raise ValueError(
             f"export c: flash of target {target.name} must hold {flash:,} bytes "
-            f"({sum(weights):,} of weights and up to {_CODE_BYTES:,} of code), got "
+            f"({sum(weights):,} of weights and tables, up to {_CODE_BYTES:,} of code), got "
             f"{target.flash_bytes:,}; layer {program.layers[worst].name} has "
             f"{weights[worst]:,} bytes of weights"
         )

@@ -144,7 +144,8 @@ def _emit(
 
     def body(at: Callable[[int], str], backwards: bool) -> list[str]:
         lines = [f"static const tersor_window p = {struct};"]
-        ends = f"&p, {at(x.buffer)}, {at(y.buffer)}"
+        ends = f"{at(x.buffer)}, {at(y.buffer)}"
+        ends = f"&p, codebook, {ends}" if kernel == "conv_codes_dsp" else f"&p, {ends}"
         if kernel == "dense_dsp":
             return [*lines, f"tersor_dense_dsp({ends});"]
         if kernel == "depthwise":
@@ -185,7 +186,8 @@ def _slides(window: Window, x: Activation, residual: Activation | None, kernel: 
     found = [
         window_slide(
             x.buffer, window.x, window.y, rows, columns,
-            positions=2 if kernel.startswith("conv_dsp") else 1, by_channel=window.depthwise,
+            positions=2 if kernel.startswith(("conv_dsp", "conv_codes")) else 1,
+            by_channel=window.depthwise,
         )
     ]  # fmt: skip
     if residual is not None:

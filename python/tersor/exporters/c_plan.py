@@ -115,9 +115,15 @@ class Layer:
     slides: list[Slide] = field(default_factory=list)
 
     @property
-    def weight_bytes(self) -> int:
+    def flash_bytes(self) -> int:
         """Bytes of its constants."""
         return sum(c.values.nbytes for c in self.constants)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of its weights, and of their codebook: without biases and multipliers."""
+        wanted = ("weights", "codebook")
+        return sum(c.values.nbytes for c in self.constants if c.name in wanted)
 
 
 @dataclass(frozen=True)

@@ -195,14 +195,17 @@ def header(program: Program, memory: Memory, name: str, head: str) -> str:
     """
     big = name.upper()
     weights = sum(layer.weight_bytes for layer in program.layers)
+    tables = sum(layer.flash_bytes for layer in program.layers) - weights
     lines = [
         head,
         f"#ifndef {big}_H\n#define {big}_H\n",
         "#include <stdint.h>\n",
         '#ifdef __cplusplus\nextern "C" {\n#endif\n',
-        "/* Memory for activations and scratch, and constants in flash. The stack comes on top. */",
+        "/* Memory for activations and scratch, and what lies in flash: weights, and tables of",
+        "   biases and multipliers. Stack and code come on top. */",
         f"#define {big}_ARENA_BYTES {memory.total}",
         f"#define {big}_WEIGHT_BYTES {weights}",
+        f"#define {big}_TABLE_BYTES {tables}",
         f"#define {big}_MACS {sum(layer.macs for layer in program.layers)}\n",
         *_table(program, memory),
         "",

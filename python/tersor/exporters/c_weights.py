@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .c_plan import Constant
 from .c_values import padded, wrapped
 
+_LEAST_CODES = 512  # weights; below, a codebook and its slower loop gain too little
 _MARK = 64  # conv_c99.h: a channel that needs tersor_scale in full
 
 Integers = NDArray[np.int64]
@@ -90,7 +91,12 @@ def choose(window: Window, steps: Steps, kernels: str, fast_sum: bool) -> str:
         return "conv"
     if window.x[:2] == window.y[:2] == (1, 1) and window.kernel == (1, 1):
         return "dense_dsp"
-    return "conv_dsp" if plain and fast_sum and window.y[2] % 2 == 0 else "conv_dsp_any"
+    if not (plain and fast_sum and window.y[2] % 2 == 0):
+        return "conv_dsp_any"
+    values = np.unique(window.weight)
+    few = window.weight.size >= _LEAST_CODES and len(values) <= 16
+    ends = window.depth % 4 == 0 or len(values) < 16 or 0 in values
+    return "conv_codes_dsp" if few and ends else "conv_dsp"
 
 
 def scratch_bytes(window: Window, kernel: str, depth: int, adds: bool) -> int:
@@ -113,10 +119,11 @@ def scratch_bytes(window: Window, kernel: str, depth: int, adds: bool) -> int:
         return depth
     if kernel == "depthwise_dsp":
         return 4 * depth + window.x[2]
-    if kernel.startswith("conv_dsp"):
-        codes = 2 * window.y[2] if adds and kernel == "conv_dsp" else 0
-        return 4 * depth + max(depth if window.x[2] % 4 else 0, codes)
-    return 0
+    if kernel == "dense_dsp" or kernel == "depthwise":
+        return 0
+    codes = 2 * window.y[2] if adds and kernel != "conv_dsp_any" else 0
+    behind = max(depth if window.x[2] % 4 else 0, codes)
+    return 4 * depth + (_up(behind, 4) + 4 * 256 if kernel == "conv_codes_dsp" else behind)
 
 
 def pack(window: Window, steps: Steps, kernel: str) -> tuple[list[Constant], int]:
@@ -142,6 +149,10 @@ def pack(window: Window, steps: Steps, kernel: str) -> tuple[list[Constant], int
         return _pack_depthwise_dsp(window, folded, steps)
     depth, group = _up(window.depth, 4), 4 if kernel == "dense_dsp" else 2
     weights = _interleaved(window, group)
+    if kernel == "conv_codes_dsp":
+        codes, codebook = _coded(window)
+        tables = [_weights(codes), Constant("codebook", codebook)]
+        return [*tables, Constant("bias", _by_pairs(folded, steps))], depth
     if kernel == "conv_dsp":
         return [_weights(weights), Constant("bias", _by_pairs(folded, steps))], depth
     many = _up(len(folded), group)
@@ -196,6 +207,20 @@ def _interleaved(window: Window, rows: int) -> NDArray[np.int8]:
     wide = np.zeros((_up(outputs, rows), depth), np.int8)
     wide[:outputs, : window.depth] = window.weight.reshape(outputs, -1)
     return np.asarray(wide.reshape(-1, rows, depth // 4, 4).transpose(0, 2, 1, 3), np.int8)
+
+
+def _coded(window: Window) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """Return 4-bit codes as tersor_conv_codes_dsp reads them, and their 16 values."""
+    values, codes = np.unique(window.weight, return_inverse=True)
+    codebook = padded(values.astype(np.int8), 16)
+    outputs, depth = window.y[2], _up(window.depth, 4)
+    # Inputs beyond the window are whatever was there: their weight must be 0, or their code any
+    # whose value is 0; where 0 is no value, the window is a multiple of 4 or the layer is int8.
+    wide = np.full((outputs, depth), int(np.argmax(codebook == 0)), np.uint8)
+    wide[:, : window.depth] = codes.reshape(outputs, -1)
+    groups = wide.reshape(-1, 2, depth // 4, 4).transpose(0, 2, 1, 3)
+    pairs = groups[..., :2] | groups[..., 2:] << 4
+    return np.ascontiguousarray(pairs).view(np.int8), codebook
 
 
 def _by_pairs(bias: Integers, steps: Steps) -> NDArray[np.int32]:
