@@ -1,6 +1,6 @@
 """ResNet-20 on CIFAR-10 (JPEG) with fewer channels, to 0.6 of its latency, and fine-tuned.
 
-Channels go by what their absence costs on unlabeled training images, until the session needs 0.6 of
+Channels go by what their absence costs on unlabeled training images, until the session needs 0.57 of
 the time for one image, measured here; the smaller network learns from the whole one's logits.
 
     python -m benchmarks.pruning.channels_by_latency --output build/channels
@@ -50,7 +50,7 @@ SETTINGS = {
     "weight_decay": 1e-4,
     "temperature": 4.0,
     "alpha": 0.1,
-    "latency": 0.6,
+    "latency": 0.57,  # so that another measurement finds 0.6 too
     "multiple": 8,  # vector kernels like whole vectors
     "samples": 1024,
 }

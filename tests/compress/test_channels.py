@@ -139,9 +139,31 @@ def test_plan_prefixes_shrink():
     channels = find_channels(graph)
     orders = orders_by_norm(graph, channels, unit_classes(channels), 1)
     plan = RemovalPlan(graph, channels, orders, 1, "macs")
-    macs = [remove_channels(graph, channels, plan.keep(n)).macs for n in range(len(plan) + 1)]
+    prefixes = [plan.keep(range(n)) for n in range(len(plan) + 1)]
+    macs = [remove_channels(graph, channels, mask).macs for mask in prefixes]
     assert macs[0] == graph.macs
     assert all(a > b for a, b in itertools.pairwise(macs))
+
+
+@pytest.mark.parametrize("multiple", [1, 4])
+def test_what_a_large_last_step_removes_too_much_returns(multiple):
+    graph = residual_network(channels=16)
+    channels = find_channels(graph)
+    orders = orders_by_norm(graph, channels, unit_classes(channels), 1)
+    plan = RemovalPlan(graph, channels, orders, multiple, "macs")
+    prefixes = [plan.keep(range(n)) for n in range(len(plan) + 1)]
+    macs = [remove_channels(graph, channels, mask).macs for mask in prefixes]
+    for limit in (0.5, 0.6, 0.7):
+        mask = plan.fit(
+            lambda mask, limit=limit: (
+                remove_channels(graph, channels, mask).macs <= limit * graph.macs
+            )
+        )
+        found = remove_channels(graph, channels, mask).macs
+        least = max(m for m in macs if m <= limit * graph.macs)
+        assert least <= found <= limit * graph.macs
+        # Nothing comes back that the least prefix keeps.
+        assert (mask | ~prefixes[macs.index(least)]).all()
 
 
 def test_one_and_two_threads_give_the_same_network():

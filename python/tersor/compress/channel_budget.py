@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,15 +25,22 @@ class RemovalPlan:
     channels : Channels
     orders : sequence of RemovalOrder
     multiple : int
-    by : {"macs", "parameters"}
-        What counts as saved.
+    by : {"macs", "parameters"} or mapping of str to float
+        What counts as saved; what a layer costs as it is, by its node's name: a share of its
+        channels costs that share.
     """
 
     def __init__(
-        self, graph: Graph, channels: Any, orders: Sequence[RemovalOrder], multiple: int, by: str
+        self,
+        graph: Graph,
+        channels: Any,
+        orders: Sequence[RemovalOrder],
+        multiple: int,
+        by: str | Mapping[str, float],
     ) -> None:
         self.units = len(channels.units)
         self._chunks: list[NDArray[np.int64]] = []
+        self._classes: list[int] = []
         costs = _Costs(graph, channels, orders, by)
         sizes = [_chunk_sizes(len(order.units), multiple) for order in orders]
         position = [0] * len(orders)  # chunks gone
@@ -51,6 +58,7 @@ class RemovalPlan:
             if best < 0:
                 break
             self._chunks.append(orders[best].units[gone[best] : gone[best] + chunk[best]])
+            self._classes.append(best)
             costs.remove(best, chunk[best])
             position[best] += 1
             gone[best] += chunk[best]
@@ -58,21 +66,55 @@ class RemovalPlan:
     def __len__(self) -> int:
         return len(self._chunks)
 
-    def keep(self, steps: int) -> NDArray[np.bool_]:
-        """Return which units stay after a number of steps.
+    def keep(self, steps: Iterable[int]) -> NDArray[np.bool_]:
+        """Return which units stay.
 
         Parameters
         ----------
-        steps : int
+        steps : iterable of int
+            That are made.
 
         Returns
         -------
         ndarray of bool, shape (units,)
         """
         mask = np.ones(self.units, np.bool_)
-        for chunk in self._chunks[:steps]:
-            mask[chunk] = False
+        for step in steps:
+            mask[self._chunks[step]] = False
         return mask
+
+    def fit(self, meets: Callable[[NDArray[np.bool_]], bool]) -> NDArray[np.bool_]:
+        """Return which units stay in the largest network found that meets a budget.
+
+        The least prefix of the order, but for what it removes beyond the budget: its last steps may
+        be large ones. Step by step, from the last one back, what still fits returns.
+
+        Parameters
+        ----------
+        meets : callable
+            From units that stay to whether that is small enough; true if all steps are made.
+
+        Returns
+        -------
+        ndarray of bool, shape (units,)
+        """
+        low, high = -1, len(self)  # high meets the budget
+        while high - low > 1:
+            middle = (low + high) // 2
+            if meets(self.keep(range(middle))):
+                high = middle
+            else:
+                low = middle
+        made, closed = list(range(high)), set()
+        for step in reversed(range(high)):
+            without = [other for other in made if other != step]
+            if self._classes[step] in closed:
+                continue
+            if meets(self.keep(without)):
+                made = without
+            else:
+                closed.add(self._classes[step])  # its units return in order
+        return self.keep(made)
 
 
 def _chunk_sizes(count: int, multiple: int) -> list[int]:
@@ -84,10 +126,14 @@ def _chunk_sizes(count: int, multiple: int) -> list[int]:
 
 
 class _Costs:
-    """MACs or parameters of the layers as channels go."""
+    """MACs, parameters or time of the layers as channels go."""
 
     def __init__(
-        self, graph: Graph, channels: Any, orders: Sequence[RemovalOrder], by: str
+        self,
+        graph: Graph,
+        channels: Any,
+        orders: Sequence[RemovalOrder],
+        by: str | Mapping[str, float],
     ) -> None:
         layers = [n for n, node in enumerate(graph.nodes) if node.op in LAYERS]
         at = {n: i for i, n in enumerate(layers)}
@@ -98,7 +144,10 @@ class _Costs:
         for n, i in at.items():
             node, edges = graph.nodes[n], graph.edges
             weight = edges[node.inputs[1]].shape
-            self._base[i] = graph.macs_of(n) if by == "macs" else np.prod(weight)
+            if isinstance(by, str):
+                self._base[i] = graph.macs_of(n) if by == "macs" else np.prod(weight)
+            else:
+                self._base[i] = by.get(node.name, 0.0)
             dense = node.op == "dense"
             self._in[i] = edges[node.inputs[0]].shape[-1 if dense else 1]
             self._out[i] = edges[node.outputs[0]].shape[-1 if dense else 1]

@@ -224,8 +224,8 @@ def _accelerator(device: str | None) -> Any:
 
     # Without a GPU accelerate must be told so, or torchrun would look for one.
     cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    # The loop sends the buffers itself, after every step. Parameters that a loss does not reach, such
-    # as those of a head that is not trained, would end the run at its second step.
+    # The loop sends the buffers itself, after every step. Parameters that a loss does not reach,
+    # such as those of a head that is not trained, would end the run at its second step.
     parallel = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
     return Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[parallel])
 
