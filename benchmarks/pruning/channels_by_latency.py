@@ -1,7 +1,8 @@
 """ResNet-20 on CIFAR-10 (JPEG) with fewer channels, to 0.6 of its latency, and fine-tuned.
 
-Channels go by what their absence costs on unlabeled training images, until the session needs 0.57 of
-the time for one image, measured here; the smaller network learns from the whole one's logits.
+Channels go by what their absence costs on unlabeled training images, until the session needs 0.57
+of the time for one image, measured here (other measurements find up to 0.6); the smaller network
+learns from the whole one's logits.
 
     python -m benchmarks.pruning.channels_by_latency --output build/channels
     torchrun --nproc_per_node 2 -m benchmarks.pruning.channels_by_latency --output build/channels
