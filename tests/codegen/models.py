@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import tempfile
 import warnings
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import tersor
 from tersor.exporters import c
@@ -46,7 +48,19 @@ def network(name: str) -> tersor.Graph:
     """The float network."""
     if is_trained(name):
         return tersor.load(datasets.folder() / "models" / "resnet8-cifar10.h5")
+    if name == "autoencoder":
+        return tersor.from_torch(_autoencoder(), (torch.zeros(2, 640),))
     return tersor.from_torch(*architectures.build(name))
+
+
+def _autoencoder() -> torch.nn.Module:
+    """MLPerf Tiny's: 640-128x4-8-128x4-640."""
+    torch.manual_seed(0)
+    widths = [640, *[128] * 4, 8, *[128] * 4]
+    layers: list[torch.nn.Module] = []
+    for a, b in itertools.pairwise(widths):
+        layers += [torch.nn.Linear(a, b), torch.nn.BatchNorm1d(b), torch.nn.ReLU()]
+    return architectures.initialise(torch.nn.Sequential(*layers, torch.nn.Linear(128, 640)))
 
 
 @functools.cache

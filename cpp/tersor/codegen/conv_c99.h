@@ -92,7 +92,8 @@ static int32_t tersor_add(const tersor_sum* s, int32_t a, int32_t b) {
 TERSOR_APART static uint32_t tersor_copy_bytes(const int8_t* from, uint8_t* to, int32_t n) {
   const uint8_t* at = (const uint8_t*)from;
   uint32_t sum = 0, byte;
-#if !defined(__SIZEOF_INT128__) /* 64-bit machines: a plain loop becomes vectors */
+#if !defined(__SIZEOF_INT128__) || \
+    defined(__wasm__) /* 64-bit machines: a plain loop becomes vectors */
   for (; n >= 4; n -= 4, at += 4, to += 4) {
     sum += byte = at[0] ^ 0x80u;
     to[0] = (uint8_t)byte;
@@ -147,14 +148,14 @@ static uint32_t tersor_gather(const tersor_window* p, const int8_t* x, int32_t o
 
 /* Bytes of a window as the products take them: 64-bit machines have room for 16-bit values, which
  * compilers multiply in vectors. */
-#if defined(__SIZEOF_INT128__)
+#if defined(__SIZEOF_INT128__) && !defined(__wasm__)
 typedef int16_t tersor_value;
 #else
 typedef uint8_t tersor_value;
 #endif
 
 /* Adds the products of one window with two rows of weights, all bytes, modulo 2^32. */
-#if defined(__SIZEOF_INT128__)
+#if defined(__SIZEOF_INT128__) && !defined(__wasm__)
 static void tersor_dot_2(const tersor_value* x, const uint8_t* w, int32_t depth, uint32_t* sums) {
   const uint8_t* v = w + depth;
   int32_t a = 0, b = 0;
@@ -202,7 +203,7 @@ static void tersor_outputs(const tersor_window* p, const uint8_t* column, uint32
                            const int8_t* residual) {
   const uint8_t* w = (const uint8_t*)p->weights + first * p->depth;
   int32_t o;
-#if defined(__SIZEOF_INT128__)
+#if defined(__SIZEOF_INT128__) && !defined(__wasm__)
   int16_t values[32768];
   for (o = 0; o < p->depth; ++o) values[o] = column[o];
 #else

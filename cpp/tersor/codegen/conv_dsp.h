@@ -464,12 +464,7 @@ static void tersor_conv_dsp_any(const tersor_window* p, const int8_t* x, int8_t*
   }
 }
 
-/* sums[output] += four rows of weights times codes from x up to `end`. */
-#if defined(__ARM_FEATURE_DSP)
-TERSOR_ASSEMBLY static void tersor_dot_1x4(const int8_t* x TERSOR_REGISTER,
-                                           const int8_t* w TERSOR_REGISTER,
-                                           const int8_t* end TERSOR_REGISTER,
-                                           int32_t* sums TERSOR_REGISTER) {
+/* One step of four products of four outputs: inputs at r0, weights at r1, sums in r4 to r7. */
 #define TERSOR_ROW_1X4(word, sum) \
   "sxtb16 lr, " word              \
   "\n\t"                          \
@@ -478,22 +473,28 @@ TERSOR_ASSEMBLY static void tersor_dot_1x4(const int8_t* x TERSOR_REGISTER,
   "smlad " sum ", r9, lr, " sum   \
   "\n\t"                          \
   "smlad " sum ", r8, " word ", " sum "\n\t"
+#define TERSOR_STEP_1X4                                                              \
+  "ldr r8, [r0], #4\n\t"                                                             \
+  "ldmia r1!, {r3, r10, r11, r12}\n\t"                                               \
+  "sxtb16 r9, r8\n\t"                                                                \
+  "sxtb16 r8, r8, ror #8\n\t" TERSOR_ROW_1X4("r3", "r4") TERSOR_ROW_1X4("r10", "r5") \
+      TERSOR_ROW_1X4("r11", "r6") TERSOR_ROW_1X4("r12", "r7")
+
+/* sums[output] += four rows of weights times codes from x up to `end`. */
+#if defined(__ARM_FEATURE_DSP)
+TERSOR_ASSEMBLY static void tersor_dot_1x4(const int8_t* x TERSOR_REGISTER,
+                                           const int8_t* w TERSOR_REGISTER,
+                                           const int8_t* end TERSOR_REGISTER,
+                                           int32_t* sums TERSOR_REGISTER) {
   __asm__ volatile(
       "push {r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
       "ldmia r3, {r4, r5, r6, r7}\n\t"
-      "1:\n\t"
-      "ldr r8, [r0], #4\n\t"
-      "ldmia r1!, {r3, r10, r11, r12}\n\t"
-      "sxtb16 r9, r8\n\t"
-      "sxtb16 r8, r8, ror #8\n\t"
-      TERSOR_ROW_1X4("r3", "r4") TERSOR_ROW_1X4("r10", "r5")
-      TERSOR_ROW_1X4("r11", "r6") TERSOR_ROW_1X4("r12", "r7")
+      "1:\n\t" TERSOR_STEP_1X4
       "cmp r0, r2\n\t"
       "blo 1b\n\t"
       "ldr r3, [sp], #4\n\t"
       "stmia r3, {r4, r5, r6, r7}\n\t"
       "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");
-#undef TERSOR_ROW_1X4
 }
 #else
 static void tersor_dot_1x4(const int8_t* x, const int8_t* w, const int8_t* end, int32_t* sums) {
@@ -506,9 +507,78 @@ static void tersor_dot_1x4(const int8_t* x, const int8_t* w, const int8_t* end, 
 }
 #endif
 
+/* As tersor_rows_2x2 for one position, four outputs at a time: rows->pairs counts fours, channels
+ * holds four biases, then mantissa and -shift - 1 of each; rows->second is not used. */
+#if defined(__ARM_FEATURE_DSP)
+TERSOR_ASSEMBLY static void tersor_rows_1x4(const int8_t* x TERSOR_REGISTER,
+                                            const int8_t* w TERSOR_REGISTER,
+                                            const int8_t* end TERSOR_REGISTER,
+                                            tersor_rows* rows TERSOR_REGISTER) {
+  __asm__ volatile(
+      "push {r0, r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
+      "1:\n\t"
+      "ldr r3, [sp, #4]\n\t"
+      "ldr r12, [r3]\n\t"
+      "ldmia r12!, {r4, r5, r6, r7}\n\t"
+      "str r12, [r3]\n\t"
+      "sub r12, r2, r0\n\t"
+      "tst r12, #4\n\t"
+      "bne 3f\n\t"
+      "2:\n\t" TERSOR_STEP_1X4 "3:\n\t" TERSOR_STEP_1X4
+      "cmp r0, r2\n\t"
+      "bne 2b\n\t"
+      "ldr r3, [sp, #4]\n\t"
+      "ldmia r3, {r8, r9, r10, r11, r12}\n\t"
+      "ldrd r0, lr, [r8], #8\n\t"
+      TERSOR_CODE("r4", "r0", "lr")
+      "strb r4, [r9], #1\n\t"
+      "ldrd r0, lr, [r8], #8\n\t"
+      TERSOR_CODE("r5", "r0", "lr")
+      "strb r5, [r9], #1\n\t"
+      "ldrd r0, lr, [r8], #8\n\t"
+      TERSOR_CODE("r6", "r0", "lr")
+      "strb r6, [r9], #1\n\t"
+      "ldrd r0, lr, [r8], #8\n\t"
+      TERSOR_CODE("r7", "r0", "lr")
+      "strb r7, [r9], #1\n\t"
+      "ldr r0, [sp]\n\t"
+      "subs r11, #1\n\t"
+      "stmia r3, {r8, r9, r10, r11}\n\t"
+      "bne 1b\n\t"
+      "add sp, #8\n\t"
+      "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");
+}
+#else
+static void tersor_rows_1x4(const int8_t* x, const int8_t* w, const int8_t* end,
+                            tersor_rows* rows) {
+  int32_t j;
+  for (; rows->pairs > 0; --rows->pairs, w += 4 * (end - x), rows->channels += 12) {
+    const int32_t* channel = rows->channels;
+    int32_t sums[4];
+    for (j = 0; j < 4; ++j) sums[j] = channel[j];
+    tersor_dot_1x4(x, w, end, sums);
+    for (j = 0; j < 4; ++j) {
+      const int32_t scaled = tersor_scale_down(sums[j], channel[4 + 2 * j], channel[5 + 2 * j] + 1);
+      *rows->first++ = (int8_t)tersor_clamp(scaled + (rows->offset >> 1), -128, 127);
+    }
+  }
+}
+#endif
+
 /* One position whose window is the whole input. Weights: [output / 4][k / 4][output % 4][k % 4],
- * zeros beyond the last k: up to three bytes behind the input are read and multiplied by them. */
+ * zeros beyond the last k: up to three bytes behind the input are read and multiplied by them.
+ * bias: the table of tersor_rows_1x4. */
 static void tersor_dense_dsp(const tersor_window* p, const int8_t* x, int8_t* y) {
+  tersor_rows rows;
+  rows.channels = p->bias;
+  rows.first = rows.second = y;
+  rows.pairs = p->out_channels >> 2;
+  rows.offset = 1 + 2 * p->zero_out;
+  tersor_rows_1x4(x, p->weights, x + p->depth, &rows);
+}
+
+/* The same for any number of outputs, clamped ones, and multipliers or sums of any size. */
+static void tersor_dense_dsp_any(const tersor_window* p, const int8_t* x, int8_t* y) {
   const int8_t* w = p->weights;
   int32_t o, j;
   for (o = 0; o < p->out_channels; w += 4 * p->depth) {

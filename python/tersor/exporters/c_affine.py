@@ -146,8 +146,8 @@ def _emit(
         lines = [f"static const tersor_window p = {struct};"]
         ends = f"{at(x.buffer)}, {at(y.buffer)}"
         ends = f"&p, codebook, {ends}" if kernel == "conv_codes_dsp" else f"&p, {ends}"
-        if kernel == "dense_dsp":
-            return [*lines, f"tersor_dense_dsp({ends});"]
+        if kernel.startswith("dense"):
+            return [*lines, f"tersor_{kernel}({ends});"]
         if kernel == "depthwise":
             return [*lines, f"tersor_depthwise({ends}, {int(backwards)});"]
         if kernel == "depthwise_dsp":
@@ -181,7 +181,7 @@ def _slides(window: Window, x: Activation, residual: Activation | None, kernel: 
         for i in (0, 1)
     )  # fmt: skip
     multiple = window.depthwise and window.x[2] != window.y[2]
-    if kernel == "dense_dsp" or multiple or (window.groups > 1 and not window.depthwise):
+    if kernel.startswith("dense") or multiple or (window.groups > 1 and not window.depthwise):
         return []
     found = [
         window_slide(

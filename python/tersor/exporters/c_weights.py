@@ -90,7 +90,7 @@ def choose(window: Window, steps: Steps, kernels: str, fast_sum: bool) -> str:
     if not dsp or window.groups > 1:
         return "conv"
     if window.x[:2] == window.y[:2] == (1, 1) and window.kernel == (1, 1):
-        return "dense_dsp"
+        return "dense_dsp" if plain and window.y[2] % 4 == 0 else "dense_dsp_any"
     if not (plain and fast_sum and window.y[2] % 2 == 0):
         return "conv_dsp_any"
     values = np.unique(window.weight)
@@ -119,7 +119,7 @@ def scratch_bytes(window: Window, kernel: str, depth: int, adds: bool) -> int:
         return depth
     if kernel == "depthwise_dsp":
         return 4 * depth + window.x[2]
-    if kernel == "dense_dsp" or kernel == "depthwise":
+    if kernel.startswith("dense") or kernel == "depthwise":
         return 0
     codes = 2 * window.y[2] if adds and kernel != "conv_dsp_any" else 0
     behind = max(depth if window.x[2] % 4 else 0, codes)
@@ -147,14 +147,16 @@ def pack(window: Window, steps: Steps, kernel: str) -> tuple[list[Constant], int
     folded = _without_zero(window, steps)
     if kernel == "depthwise_dsp":
         return _pack_depthwise_dsp(window, folded, steps)
-    depth, group = _up(window.depth, 4), 4 if kernel == "dense_dsp" else 2
+    depth, group = _up(window.depth, 4), 4 if kernel.startswith("dense") else 2
     weights = _interleaved(window, group)
     if kernel == "conv_codes_dsp":
         codes, codebook = _coded(window)
         tables = [_weights(codes), Constant("codebook", codebook)]
-        return [*tables, Constant("bias", _by_pairs(folded, steps))], depth
+        return [*tables, Constant("bias", _by_groups(folded, steps, 2))], depth
+    if kernel == "dense_dsp":
+        return [_weights(weights), Constant("bias", _by_groups(folded, steps, 4))], depth
     if kernel == "conv_dsp":
-        return [_weights(weights), Constant("bias", _by_pairs(folded, steps))], depth
+        return [_weights(weights), Constant("bias", _by_groups(folded, steps, 2))], depth
     many = _up(len(folded), group)
     return _tables(weights, padded(folded, many), steps, _marked(window, steps)), depth
 
@@ -223,13 +225,11 @@ def _coded(window: Window) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
     return np.ascontiguousarray(pairs).view(np.int8), codebook
 
 
-def _by_pairs(bias: Integers, steps: Steps) -> NDArray[np.int32]:
-    """Return the table of tersor_rows."""
+def _by_groups(bias: Integers, steps: Steps, group: int) -> NDArray[np.int32]:
+    """Return the table of tersor_rows: biases of a group, then a multiplier and shift of each."""
     right = -steps.shift.astype(np.int64) - 1
-    columns = [bias.reshape(-1, 2), *(
-        np.stack([steps.mantissa[i::2], right[i::2]], 1) for i in (0, 1)
-    )]  # fmt: skip
-    return wrapped(np.concatenate(columns, 1).ravel())
+    pairs = np.stack([steps.mantissa.astype(np.int64), right], 1).reshape(-1, 2 * group)
+    return wrapped(np.concatenate([bias.reshape(-1, group), pairs], 1).ravel())
 
 
 def _pack_depthwise_dsp(window: Window, bias: Integers, steps: Steps) -> tuple[list[Constant], int]:
