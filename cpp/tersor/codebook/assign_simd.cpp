@@ -1,4 +1,4 @@
-// Compiled once per instruction set (cmake/instruction_sets.cmake). Up to 16 thresholds are all
+// Compiled once per instruction set (cmake/instruction_sets.cmake). Few thresholds are all
 // compared, more are searched.
 #include <stddef.h>
 #include <stdint.h>
@@ -29,7 +29,7 @@ namespace {
 constexpr size_t kLanes = TERSOR_BYTES / 4;
 constexpr size_t kTogether = 4;  // vectors that share a broadcast threshold
 constexpr size_t kBlock = 256;   // values; their codes and centroids stay in L1
-constexpr int kCompared = 16;
+constexpr int kFewCentroids = 16;
 
 typedef float F32 __attribute__((vector_size(TERSOR_BYTES)));
 typedef int32_t I32 __attribute__((vector_size(TERSOR_BYTES)));
@@ -57,13 +57,27 @@ TERSOR_INLINE F32 gather(const float* p, I32 index) {
 #endif
 }
 
+// Of the first 16 entries.
+TERSOR_INLINE F32 look_up(const float* p, I32 index) {
+#if defined(__AVX512F__)
+  return (F32)_mm512_permutexvar_ps((__m512i)index, _mm512_loadu_ps(p));
+#elif defined(__AVX2__)
+  const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(p), (__m256i)index);
+  const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(p + 8), (__m256i)index);
+  return (F32)_mm256_blendv_ps(low, high, (__m256)(index << 28));  // by bit 3
+#else
+  return gather(p, index);
+#endif
+}
+
+template <bool kFew>
 TERSOR_INLINE void finish(const AssignTable& t, F32 x, I32 code, int32_t* codes, float* centroids) {
   if (t.zero >= 0) {
     code -= code >= t.zero;  // a true lane is -1
     code = x == 0.0f ? (I32){} + t.zero : code;
   }
   store(codes, code);
-  store(centroids, gather(t.centroids, code));
+  store(centroids, kFew ? look_up(t.centroids, code) : gather(t.centroids, code));
 }
 
 static void compare_all(const AssignTable& t, const float* x, int32_t* codes,
@@ -80,7 +94,7 @@ static void compare_all(const AssignTable& t, const float* x, int32_t* codes,
       for (size_t u = 0; u < kTogether; ++u) code[u] -= v[u] > threshold;
     }
     for (size_t u = 0; u < kTogether; ++u) {
-      finish(t, v[u], code[u], codes + i + u * kLanes, centroids + i + u * kLanes);
+      finish<true>(t, v[u], code[u], codes + i + u * kLanes, centroids + i + u * kLanes);
     }
   }
 }
@@ -101,7 +115,7 @@ static void search(const AssignTable& t, const float* x, int32_t* codes,
       }
     }
     for (size_t u = 0; u < kTogether; ++u) {
-      finish(t, v[u], code[u], codes + i + u * kLanes, centroids + i + u * kLanes);
+      finish<false>(t, v[u], code[u], codes + i + u * kLanes, centroids + i + u * kLanes);
     }
   }
 }
@@ -120,7 +134,7 @@ void TERSOR_SIMD_NAME(assign_nearest)(const float* x, size_t n, const AssignTabl
       for (size_t i = 0; i < kBlock; ++i) padded[i] = i < m ? x[i] : 0.0f;
       from = padded;
     }
-    if (table.count <= kCompared) {
+    if (table.count + 1 + (table.zero >= 0) <= kFewCentroids) {
       compare_all(table, from, wide, centroids);
     } else {
       search(table, from, wide, centroids);

@@ -21,14 +21,17 @@ constexpr double kUnseen = 0.25;
 // Weighted sums are not exact, so their parts are fixed slices that are added in order.
 constexpr std::size_t kMostSlices = 16;
 
+constexpr uint32_t kOctave = 16;             // segments that are a factor of 2
+constexpr uint32_t kFinite = 255 * kOctave;  // magnitudes before infinity
+
 // Smallest magnitude of a segment, and the distance to the next one.
 double segment_start(uint32_t segment) {
-  return std::bit_cast<float>((segment & 2047) << kRestBits);
+  return std::bit_cast<float>((segment & (kMagnitudes - 1)) << kRestBits);
 }
 double segment_width(uint32_t segment) {
-  const uint32_t magnitude = segment & 2047;
-  if (magnitude >= 2040) return 0;
-  if (magnitude == 2039) return segment_width(2038);  // what follows is infinite
+  const uint32_t magnitude = segment & (kMagnitudes - 1);
+  if (magnitude >= kFinite) return 0;
+  if (magnitude == kFinite - 1) return segment_width(kFinite - 2);  // what follows is infinite
   return segment_start(magnitude + 1) - segment_start(magnitude);
 }
 
@@ -62,27 +65,28 @@ BinTable plan_bins(const float* x, std::size_t n, std::size_t bins, bool skip_ze
   for (const float v : sample) {
     const uint32_t segment = std::bit_cast<uint32_t>(v + table.shift) >> kRestBits;
     share[segment] += 1;
-    uint32_t& far = reach[segment >> 11];
-    far = std::max(far, segment & 2047);
+    uint32_t& far = reach[segment / kMagnitudes];
+    far = std::max(far, segment & (kMagnitudes - 1));
   }
   for (uint32_t sign = 0; sign < 2; ++sign) {
-    const uint32_t top = std::min(reach[sign] + 8, 2039u);  // 8 segments are a factor of 2
+    const uint32_t top = std::min(reach[sign] + kOctave, kFinite - 1);
     for (uint32_t magnitude = 0; magnitude <= top; ++magnitude) {
-      double& count = share[sign << 11 | magnitude];
+      double& count = share[sign * kMagnitudes + magnitude];
       count = std::max(count, kUnseen);
     }
   }
   double total = 0;
   for (uint32_t s = 0; s < kSegments; ++s) {
+    if (share[s] == 0) continue;
     const double width = segment_width(s);
-    share[s] = std::cbrt(share[s]) * std::cbrt(width * width);
+    share[s] = std::cbrt(share[s] * width * width);
     total += share[s];
   }
   for (uint32_t s = 0; s < kSegments; ++s) {
     const double wanted = total > 0 ? share[s] / total * static_cast<double>(bins) : 0;
-    table.base[s] = table.bins;
-    table.slots[s] = std::min(kMostSlots, 1 + static_cast<uint32_t>(wanted));
-    table.bins += table.slots[s];
+    const uint32_t slots = std::min(kMostSlots, 1 + static_cast<uint32_t>(wanted));
+    table.segments[s] = uint64_t{table.bins} << 32 | slots;
+    table.bins += slots;
   }
   return table;
 }
@@ -122,7 +126,7 @@ BinSums count_weighted(const float* x, const float* weights, std::size_t n, cons
     for (std::size_t i = n * slice / slices; i < n * (slice + 1) / slices; ++i) {
       const auto bits = std::bit_cast<uint32_t>(x[i] + table.shift);
       const uint32_t segment = bits >> kRestBits, rest = bits & ((1u << kRestBits) - 1);
-      const uint32_t bin = table.base[segment] + ((rest >> 4) * table.slots[segment] >> 16);
+      const uint32_t bin = table.base(segment) + ((rest >> 3) * table.slots(segment) >> 16);
       part.weight[bin] += weights[i];
       part.moment[bin] += static_cast<double>(weights[i]) * rest;
     }
@@ -151,15 +155,16 @@ Bins make_bins(const float* x, const float* weights, std::size_t n, std::size_t 
   const BinTable table = plan_bins(x, n, bins, skip_zeros);
   BinSums sums = weights ? count_weighted(x, weights, n, table) : count(x, n, table);
   Bins out;
-  for (uint32_t s = 2040; s < kSegments; s = s == 2047 ? 4088 : s + 1) {
-    for (uint32_t b = table.base[s]; b < table.base[s] + table.slots[s]; ++b) {
+  for (uint32_t s = kFinite; s < kSegments; ++s) {
+    if (s % kMagnitudes < kFinite) continue;
+    for (uint32_t b = table.base(s); b < table.base(s) + table.slots(s); ++b) {
       out.finite = out.finite && sums.weight[b] == 0;
     }
   }
   if (!out.finite) return out;
   if (skip_zeros) {
     // The shift is 0 then, and zeros add nothing to the moments of their bins, the first ones.
-    sums.weight[table.base[0]] -= weight_of_zeros(x, weights, n);
+    sums.weight[table.base(0)] -= weight_of_zeros(x, weights, n);
   }
   const auto put = [&](double value, double weight, double width) {
     if (!out.value.empty() && out.value.back() >= value) {
@@ -173,16 +178,16 @@ Bins make_bins(const float* x, const float* weights, std::size_t n, std::size_t 
   };
   const auto segment = [&](uint32_t s, bool descending) {
     const double place = segment_width(s) / (1 << kRestBits), start = segment_start(s);
-    const double width = segment_width(s) / table.slots[s];
-    for (uint32_t i = 0; i < table.slots[s]; ++i) {
-      const uint32_t b = table.base[s] + (descending ? table.slots[s] - 1 - i : i);
+    const double width = segment_width(s) / table.slots(s);
+    for (uint32_t i = 0; i < table.slots(s); ++i) {
+      const uint32_t b = table.base(s) + (descending ? table.slots(s) - 1 - i : i);
       if (!(sums.weight[b] > 0)) continue;
       const double y = start + sums.moment[b] / sums.weight[b] * place;
       put((descending ? -y : y) - table.shift, sums.weight[b], width);
     }
   };
-  for (uint32_t s = 2039 + 2048; s + 1 > 2048; --s) segment(s, true);
-  for (uint32_t s = 0; s < 2040; ++s) segment(s, false);
+  for (uint32_t s = kFinite; s-- > 0;) segment(kMagnitudes + s, true);
+  for (uint32_t s = 0; s < kFinite; ++s) segment(s, false);
   return out;
 }
 

@@ -3,15 +3,15 @@
 //   minimise  sum over i of weight[i] * (w[i] - centroid[code[i]])^2
 //
 // Exact: dynamic programming (partition.h) over the distinct values, if there are at most
-// max_points of them. More values are first collected in bins (bins.h), about 512 a cluster at k =
-// 16 and 64 at k = 256; the dynamic programming over bins is exact for partitions that cut no bin,
+// max_points of them. More values are first collected in bins (bins.h), about 384 a cluster at k =
+// 16 and 32 at k = 256; the dynamic programming over bins is exact for partitions that cut no bin,
 // and the values are then assigned one by one to their nearest centroid. The result's error exceeds
 // the optimum by at most
 //   sum over the k - 1 bins that the optimal boundaries cut, of
 //   (weight of the bin) * (width of the bin) * (distance of the two centroids) / 2
 // because a value on the wrong side of a boundary at distance t costs 2 t * distance, and moves by
 // less than a bin; that is 6 / r^2 of the error for r bins a cluster, and a fraction of it in
-// practice (2e-6 at k = 16, 5e-4 at k = 256).
+// practice (4e-6 at k = 16, 2e-4 at k = 256).
 //
 // Zeros: a tensor of which 5 % or more are exactly 0 (and not all) is pruned; one centroid is then
 // exactly 0, for the zeros alone, and k - 1 are for the others.
