@@ -19,6 +19,7 @@ NAMES = ("resnet8", "ds_cnn", "mobilenet_v1", "autoencoder")
 MACS = {
     "resnet8": 12.50e6,
     "clustered": 12.50e6,
+    "pruned": 12.50e6,
     "ds_cnn": 2.66e6,
     "mobilenet_v1": 7.49e6,
     "autoencoder": 0.264e6,
@@ -29,9 +30,9 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="tersor-c-")
 def inputs(name: str, count: int, seed: int) -> np.ndarray:
     """Random samples of the network's own kind."""
     rng = np.random.default_rng(seed)
-    if name in ("resnet8", "clustered") and is_trained("resnet8"):
+    if name in ("resnet8", "clustered", "pruned") and is_trained("resnet8"):
         return rng.uniform(0, 255, size=(count, 32, 32, 3)).astype(np.float32)
-    shape = network("resnet8" if name == "clustered" else name).inputs[0].shape[1:]
+    shape = network("resnet8" if name in GRAPHS else name).inputs[0].shape[1:]
     return rng.normal(size=(count, *shape)).astype(np.float32)
 
 
@@ -87,9 +88,26 @@ def clustered() -> tersor.Graph:
 
 
 @functools.cache
+def pruned() -> tersor.Graph:
+    """ResNet-8 in int8 without three quarters of its blocks of four input channels."""
+    graph = tersor.Graph(compressed("resnet8").graph)
+    for node in graph.nodes:
+        weight = np.array(graph.edges[node.inputs[1]].constant) if node.op == "conv" else None
+        if weight is not None and weight.shape[1] % 4 == 0:
+            blocks = weight.reshape(len(weight), -1, 4, weight.shape[2] * weight.shape[3])
+            sizes = np.abs(blocks.astype(int)).sum(2)
+            blocks *= (sizes > np.quantile(sizes, 0.75))[:, :, None, :]
+            graph.set_constant(node.inputs[1], blocks.reshape(weight.shape))
+    return graph
+
+
+GRAPHS = {"clustered": clustered, "pruned": pruned}
+
+
+@functools.cache
 def folder(name: str, kernels: str) -> Path:
     """Where the C of a network lies."""
     path = Path(_FOLDER.name) / f"{name}_{kernels}"
-    graph = clustered() if name == "clustered" else compressed(name).graph
+    graph = GRAPHS[name]() if name in GRAPHS else compressed(name).graph
     c.write(graph, path, kernels=kernels)
     return path

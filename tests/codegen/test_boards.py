@@ -48,6 +48,12 @@ def test_four_bit_weights_are_decoded_inside_the_loop(tmp_path):
     assert got.instructions < 1.6 * models.MACS["clustered"]
 
 
+def test_pruned_blocks_take_no_time(tmp_path):
+    want, got = run("m4", "pruned", tmp_path, 2)
+    np.testing.assert_array_equal(got.outputs, want)
+    assert got.instructions < 0.8 * models.MACS["pruned"]
+
+
 @pytest.mark.parametrize("board", ["m0", "m3", "m7", "m33", "m55", "rv32"])
 def test_boards_give_the_host_s_bits(board, tmp_path):
     want, got = run(board, "ds_cnn", tmp_path, 2)

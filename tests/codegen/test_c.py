@@ -70,6 +70,16 @@ def test_clustered_weights_stay_four_bits():
     assert HostModel(models.folder("resnet8", "dsp"), flags=FLAGS).weight_bytes > 75 * 1024
 
 
+def test_pruned_blocks_are_left_out():
+    graph = models.pruned()
+    x = models.inputs("pruned", 10, seed=4)
+    host = HostModel(models.folder("pruned", "dsp"), flags=FLAGS)
+    np.testing.assert_array_equal(host(x), tersor.simulate(graph, x))
+    assert host.weight_bytes <= 32 * 1024
+    text = (models.folder("pruned", "dsp") / "network.c").read_text()
+    assert text.count("  tersor_conv_sparse_dsp(&p") == 8
+
+
 def test_header_states_sizes_and_layers(tmp_path):
     name = "ds_cnn"
     header = (models.folder(name, "dsp") / "network.h").read_text()

@@ -145,7 +145,8 @@ def _emit(
     def body(at: Callable[[int], str], backwards: bool) -> list[str]:
         lines = [f"static const tersor_window p = {struct};"]
         ends = f"{at(x.buffer)}, {at(y.buffer)}"
-        ends = f"&p, codebook, {ends}" if kernel == "conv_codes_dsp" else f"&p, {ends}"
+        extra = {"conv_codes_dsp": "codebook, ", "conv_sparse_dsp": "blocks, "}.get(kernel, "")
+        ends = f"&p, {extra}{ends}"
         if kernel.startswith("dense"):
             return [*lines, f"tersor_{kernel}({ends});"]
         if kernel == "depthwise":
@@ -186,7 +187,7 @@ def _slides(window: Window, x: Activation, residual: Activation | None, kernel: 
     found = [
         window_slide(
             x.buffer, window.x, window.y, rows, columns,
-            positions=2 if kernel.startswith(("conv_dsp", "conv_codes")) else 1,
+            positions=2 if kernel.startswith("conv_") else 1,
             by_channel=window.depthwise,
         )
     ]  # fmt: skip

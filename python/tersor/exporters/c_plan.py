@@ -122,7 +122,7 @@ class Layer:
     @property
     def weight_bytes(self) -> int:
         """Bytes of its weights, and of their codebook: without biases and multipliers."""
-        wanted = ("weights", "codebook")
+        wanted = ("weights", "codebook", "blocks")
         return sum(c.values.nbytes for c in self.constants if c.name in wanted)
 
 

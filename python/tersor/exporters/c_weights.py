@@ -91,7 +91,12 @@ def choose(window: Window, steps: Steps, kernels: str, fast_sum: bool) -> str:
         return "conv"
     if window.x[:2] == window.y[:2] == (1, 1) and window.kernel == (1, 1):
         return "dense_dsp" if plain and window.y[2] % 4 == 0 else "dense_dsp_any"
-    if not (plain and fast_sum and window.y[2] % 2 == 0):
+    if not (plain and fast_sum):
+        return "conv_dsp_any"
+    # 12 instructions for a block that is kept, 7.5 for one of a dense row; offsets have 16 bits.
+    if (_blocks(window) != 0).any(-1).mean() < 0.5 and 4 * _up(window.depth, 4) < 2**16:
+        return "conv_sparse_dsp"
+    if window.y[2] % 2:
         return "conv_dsp_any"
     values = np.unique(window.weight)
     few = window.weight.size >= _LEAST_CODES and len(values) <= 16
@@ -153,6 +158,8 @@ def pack(window: Window, steps: Steps, kernel: str) -> tuple[list[Constant], int
         codes, codebook = _coded(window)
         tables = [_weights(codes), Constant("codebook", codebook)]
         return [*tables, Constant("bias", _by_groups(folded, steps, 2))], depth
+    if kernel == "conv_sparse_dsp":
+        return _pack_sparse(window, folded, steps), depth
     if kernel == "dense_dsp":
         return [_weights(weights), Constant("bias", _by_groups(folded, steps, 4))], depth
     if kernel == "conv_dsp":
@@ -209,6 +216,31 @@ def _interleaved(window: Window, rows: int) -> NDArray[np.int8]:
     wide = np.zeros((_up(outputs, rows), depth), np.int8)
     wide[:outputs, : window.depth] = window.weight.reshape(outputs, -1)
     return np.asarray(wide.reshape(-1, rows, depth // 4, 4).transpose(0, 2, 1, 3), np.int8)
+
+
+def _blocks(window: Window) -> NDArray[np.int8]:
+    """Weights as [output][k / 4][k % 4]."""
+    outputs, depth = window.y[2], _up(window.depth, 4)
+    wide = np.zeros((outputs, depth), np.int8)
+    wide[:, : window.depth] = window.weight.reshape(outputs, -1)
+    return wide.reshape(outputs, -1, 4)
+
+
+def _pack_sparse(window: Window, bias: Integers, steps: Steps) -> list[Constant]:
+    """Return the blocks that are not all 0, where their inputs lie, and the table of channels."""
+    blocks = _blocks(window)
+    kept = (blocks != 0).any(-1)
+    counts = kept.sum(1, dtype=np.int64)
+    right = -steps.shift.astype(np.int64) - 1
+    table = np.stack([bias, steps.mantissa.astype(np.int64), right, counts], 1)
+    # Four products of both positions are 16 bytes. A table is never empty.
+    places = np.append(16 * np.nonzero(kept)[1], 0).astype(np.uint16)
+    values = np.concatenate([blocks[kept].ravel(), np.zeros(4, np.int8)])
+    return [
+        _weights(values),
+        Constant("blocks", places),
+        Constant("bias", wrapped(table.ravel())),
+    ]
 
 
 def _coded(window: Window) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
