@@ -1,9 +1,12 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <optional>
+
 #include "arrays.h"
 #include "tensors.h"
 #include "tersor/artifact/artifact.h"
+#include "tersor/coding/symbols.h"
 
 namespace py = pybind11;
 namespace ta = tersor::artifact;
@@ -20,6 +23,11 @@ py::bytes python_bytes(const std::vector<uint8_t>& v) {
   return {reinterpret_cast<const char*>(v.data()), v.size()};
 }
 
+ta::Profile profile_of(const std::optional<std::string>& name) {
+  if (!name) return {};
+  return tersor::coding::profile_named(*name);
+}
+
 py::tuple unpacked(ta::Artifact a) {
   py::bytes metadata = python_bytes(a.metadata), provenance = python_bytes(a.provenance);
   return py::make_tuple(std::make_shared<tersor::graph::Graph>(std::move(a.graph)), metadata,
@@ -32,36 +40,39 @@ void bind_artifact(py::module_& m) {
   m.attr("VERSION") = py::make_tuple(ta::kVersionMajor, ta::kVersionMinor);
   m.def(
       "encode",
-      [](const tersor::graph::Graph& graph, const py::bytes& metadata,
-         const py::bytes& provenance) {
+      [](const tersor::graph::Graph& graph, const py::bytes& metadata, const py::bytes& provenance,
+         const std::optional<std::string>& profile) {
         const ta::Artifact artifact{graph, bytes_of(metadata), bytes_of(provenance)};
-        return python_bytes(without_gil([&] { return ta::encode(artifact); }));
+        const ta::Profile p = profile_of(profile);
+        return python_bytes(without_gil([&] { return ta::encode(artifact, p); }));
       },
-      py::arg("graph"), py::arg("metadata") = py::bytes(), py::arg("provenance") = py::bytes());
+      py::arg("graph"), py::arg("metadata") = py::bytes(), py::arg("provenance") = py::bytes(),
+      py::arg("profile") = py::none());
   m.def(
       "decode",
-      [](const py::bytes& data) {
+      [](const py::bytes& data, bool verify) {
         const std::string_view view(data);
         return unpacked(without_gil([&] {
-          return ta::decode(reinterpret_cast<const uint8_t*>(view.data()), view.size());
+          return ta::decode(reinterpret_cast<const uint8_t*>(view.data()), view.size(), verify);
         }));
       },
-      py::arg("data"), "(graph, metadata, provenance)");
+      py::arg("data"), py::arg("verify") = true, "(graph, metadata, provenance)");
   m.def(
       "write",
       [](const std::string& path, const tersor::graph::Graph& graph, const py::bytes& metadata,
-         const py::bytes& provenance) {
+         const py::bytes& provenance, const std::optional<std::string>& profile) {
         const ta::Artifact artifact{graph, bytes_of(metadata), bytes_of(provenance)};
-        without_gil([&] { ta::write_file(path, artifact); });
+        const ta::Profile p = profile_of(profile);
+        without_gil([&] { ta::write_file(path, artifact, p); });
       },
       py::arg("path"), py::arg("graph"), py::arg("metadata") = py::bytes(),
-      py::arg("provenance") = py::bytes());
+      py::arg("provenance") = py::bytes(), py::arg("profile") = py::none());
   m.def(
       "read",
-      [](const std::string& path) {
-        return unpacked(without_gil([&] { return ta::read_file(path); }));
+      [](const std::string& path, bool verify) {
+        return unpacked(without_gil([&] { return ta::read_file(path, verify); }));
       },
-      py::arg("path"), "(graph, metadata, provenance)");
+      py::arg("path"), py::arg("verify") = true, "(graph, metadata, provenance)");
   m.def(
       "inspect",
       [](const py::bytes& data) {
@@ -88,8 +99,10 @@ void bind_artifact(py::module_& m) {
       py::arg("data"), "Sections and streams with their place in the file.");
   m.def(
       "stored_bytes",
-      [](const py::array& value, int bits) {
-        return ta::stored_bytes(tersor::bindings::tensor_from_array(value), bits);
+      [](const py::array& value, int bits, const std::optional<std::string>& profile) {
+        return ta::stored_bytes(tersor::bindings::tensor_from_array(value), bits,
+                                profile_of(profile));
       },
-      py::arg("value"), py::arg("bits"), "Bytes of a constant's values in a file.");
+      py::arg("value"), py::arg("bits"), py::arg("profile") = py::none(),
+      "Bytes of a constant's values in a file.");
 }

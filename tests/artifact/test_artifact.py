@@ -412,12 +412,40 @@ def test_inspect_accounts_for_every_byte(tmp_path):
     ]
 
 
+def coded_weights():
+    """Constants that need the feature "coded": codes of each method, floats of each width."""
+    rng = np.random.default_rng(4)
+    g = _core.graph.Graph()
+    x = g.add_input("x", "float32", (None, 2))
+    kept = []
+    for name, bits, spread, density in (
+        ("dense", 4, 2, 1),
+        ("wide", 8, 35, 1),
+        ("few", 8, 30, 0.3),
+    ):
+        scales = spread * np.exp(rng.normal(size=(16, 1, 1, 1)) * 0.8)  # filters differ
+        w = np.rint(np.clip(rng.normal(size=(16, 8, 3, 3)) * scales, -127, 127))
+        w = np.clip(w, -(2 ** (bits - 1)) + 1, 2 ** (bits - 1) - 1)
+        w *= rng.random(w.shape) < density
+        q = qparams([0.5], [0], bits=bits, narrow=True)
+        kept.append(g.add_constant(name, w.astype(np.int8), name, q))
+    ends = [g.add_node("dequantize", [w], {}, f"{i}_q", f"{i}_v") for i, w in enumerate(kept)]
+    for dtype in ("float32", "float16"):
+        w = g.add_constant(dtype, (rng.normal(size=(16, 64)) * 0.1).astype(dtype), dtype)
+        ends.append(g.add_node("identity", [w], {}, f"{dtype}_node", f"{dtype}_value"))
+    g.set_outputs([g.add_node("relu", [x], {}, "relu", "y"), *ends])
+    g.verify()
+    return g
+
+
 # What each golden file's name ends in, the network in it, and the features that it needs.
 GOLDEN_GRAPHS = {
     "": (small_graph, 0),
     "-weight-formats": (weight_formats, 1),
     "-pruned": (pruned_weights, 2),
     "-codebooks": (codebooks, 4),
+    "-coded": (coded_weights, 8 + 2),
+    "-coded-small": (coded_weights, 8),
 }
 
 

@@ -239,7 +239,7 @@ def test_resnet20_of_four_bits_takes_four_and_a_half(resnet20, cifar10_test):
     model = tersor.compress(resnet20, recipe="w4a32")
     weights = [e for e in model.graph.edges if e.is_constant and len(e.shape) > 1]
     count = sum(np.prod(e.shape) for e in weights)
-    data = tersor.artifact.encode(model.graph)
+    data = tersor.artifact.encode(model.graph, profile=None)
     streams = tersor._core.artifact.inspect(data)["streams"]
     names = {e.name for e in weights}
     bits = 8 * sum(s["length"] for s in streams if s["edge"] in names) / count

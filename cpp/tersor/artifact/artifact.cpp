@@ -10,17 +10,17 @@ namespace tersor::artifact {
 namespace {
 
 const char* name_of_coding(Coding coding) {
-  return coding == Coding::sparse ? "sparse" : coding == Coding::packed ? "packed" : "raw";
+  constexpr const char* kNames[kCodingCount] = {"raw", "packed", "sparse", "coded"};
+  return kNames[static_cast<size_t>(coding)];
 }
 
-Artifact decode_frame(const uint8_t* data, size_t size, ArtifactInfo* info) {
+Artifact decode_frame(const uint8_t* data, size_t size, bool verify, ArtifactInfo* info) {
   const Frame frame = read_sections(data, size);
   const Section& graph_section = frame.sections.at(SectionKind::graph);
   const Section& table_section = frame.sections.at(SectionKind::stream_table);
   const Section& data_section = frame.sections.at(SectionKind::stream_data);
   ByteReader table(table_section.data, table_section.size, "stream table");
-  StreamReader streams(table, data_section.data, data_section.size,
-                       frame.features & kFeatureSparse);
+  StreamReader streams(table, data_section.data, data_section.size, frame.features, verify);
   table.expect_end();
   ByteReader graph_reader(graph_section.data, graph_section.size, "graph");
   std::vector<StreamName> names;
@@ -50,9 +50,9 @@ Artifact decode_frame(const uint8_t* data, size_t size, ArtifactInfo* info) {
 }
 
 // Whatever goes wrong while reading is the file's fault: one error type for the caller.
-Artifact decode_checked(const uint8_t* data, size_t size, ArtifactInfo* info) {
+Artifact decode_checked(const uint8_t* data, size_t size, bool verify, ArtifactInfo* info) {
   try {
-    return decode_frame(data, size, info);
+    return decode_frame(data, size, verify, info);
   } catch (const ArtifactError&) {
     throw;
   } catch (const Error& error) {
@@ -64,10 +64,10 @@ Artifact decode_checked(const uint8_t* data, size_t size, ArtifactInfo* info) {
 
 }  // namespace
 
-std::vector<uint8_t> encode(const Artifact& artifact) {
+std::vector<uint8_t> encode(const Artifact& artifact, Profile profile) {
   artifact.graph.verify();
   ByteWriter graph, table;
-  StreamWriter streams;
+  StreamWriter streams(profile);
   const uint64_t features = write_graph(artifact.graph, graph, streams);
   streams.write_table(table);
   return write_sections({{SectionKind::graph, std::move(graph.bytes())},
@@ -78,16 +78,18 @@ std::vector<uint8_t> encode(const Artifact& artifact) {
                         features);
 }
 
-Artifact decode(const uint8_t* data, size_t size) { return decode_checked(data, size, nullptr); }
+Artifact decode(const uint8_t* data, size_t size, bool verify) {
+  return decode_checked(data, size, verify, nullptr);
+}
 
 ArtifactInfo inspect(const uint8_t* data, size_t size) {
   ArtifactInfo info;
-  decode_checked(data, size, &info);
+  decode_checked(data, size, true, &info);
   return info;
 }
 
-uint64_t stored_bytes(const Tensor& tensor, int bits) {
-  StreamWriter streams;
+uint64_t stored_bytes(const Tensor& tensor, int bits, Profile profile) {
+  StreamWriter streams(profile);
   streams.add(tensor, bits, true);
   return streams.data().size();
 }

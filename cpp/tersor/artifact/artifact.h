@@ -6,11 +6,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "tersor/base/export.h"
+#include "tersor/coding/symbols.h"
 #include "tersor/graph/graph.h"
 
 namespace tersor::artifact {
@@ -36,7 +38,7 @@ struct SectionInfo {
 struct StreamInfo {
   std::string edge;    // whose tensor
   std::string part;    // values, scale, zero_point
-  std::string coding;  // raw, packed, sparse
+  std::string coding;  // raw, packed, sparse, coded
   uint64_t offset;     // in the file
   uint64_t length;     // values + indices + metadata
   uint64_t values, indices, metadata;
@@ -49,15 +51,19 @@ struct ArtifactInfo {
   std::vector<StreamInfo> streams;
 };
 
-TERSOR_API std::vector<uint8_t> encode(const Artifact& artifact);
-TERSOR_API Artifact decode(const uint8_t* data, size_t size);
+// How tensors are entropy-coded, if at all (coding/symbols.h).
+using Profile = std::optional<coding::Profile>;
+
+TERSOR_API std::vector<uint8_t> encode(const Artifact& artifact, Profile profile = {});
+// verify: compare the checksums of the tensors; everything else is checked in any case.
+TERSOR_API Artifact decode(const uint8_t* data, size_t size, bool verify = true);
 TERSOR_API ArtifactInfo inspect(const uint8_t* data, size_t size);  // checked like decode
 
-// Bytes of the values stream of a constant: codes of `bits` bits where below 8, zeros left out
-// where that pays.
-TERSOR_API uint64_t stored_bytes(const Tensor& tensor, int bits);
+// Bytes of the values stream of a constant: codes of `bits` bits where below 8, zeros left out and
+// symbols coded where that pays.
+TERSOR_API uint64_t stored_bytes(const Tensor& tensor, int bits, Profile profile = {});
 
-TERSOR_API void write_file(const std::string& path, const Artifact& artifact);
-TERSOR_API Artifact read_file(const std::string& path);
+TERSOR_API void write_file(const std::string& path, const Artifact& artifact, Profile profile = {});
+TERSOR_API Artifact read_file(const std::string& path, bool verify = true);
 
 }  // namespace tersor::artifact

@@ -58,8 +58,8 @@ std::vector<uint8_t> read_all(const std::string& path) {
 
 }  // namespace
 
-void write_file(const std::string& path, const Artifact& artifact) {
-  const std::vector<uint8_t> bytes = encode(artifact);
+void write_file(const std::string& path, const Artifact& artifact, Profile profile) {
+  const std::vector<uint8_t> bytes = encode(artifact, profile);
   // In the same folder, so that the rename stays on one file system and is atomic.
   static std::atomic<unsigned> counter{0};
   const std::string temporary = message(path, ".", ::getpid(), ".", counter++, ".tmp");
@@ -81,9 +81,9 @@ void write_file(const std::string& path, const Artifact& artifact) {
   if (::close(file.release()) != 0 || std::rename(temporary.c_str(), path.c_str()) != 0) give_up();
 }
 
-Artifact read_file(const std::string& path) {
+Artifact read_file(const std::string& path, bool verify) {
   const std::vector<uint8_t> bytes = read_all(path);
-  return decode(bytes.data(), bytes.size());
+  return decode(bytes.data(), bytes.size(), verify);
 }
 
 }  // namespace tersor::artifact

@@ -159,10 +159,11 @@ struct Loader {
   std::vector<size_t> derived;  // edges whose bias scale is filled in at the end
 
   Tensor stream(const std::string& edge, const char* part, DType dtype, const Shape& shape,
-                int bits, bool is_signed) {
+                int bits, bool is_signed, bool later = false) {
     const size_t index = in.varint_below(streams.size(), "stream");
     if (names) (*names)[index] = {edge, part};
-    return streams.take(index, dtype, shape, bits, is_signed);
+    return later ? streams.take_later(index, dtype, shape, bits, is_signed)
+                 : streams.take(index, dtype, shape, bits, is_signed);
   }
 
   std::vector<float> floats(const std::string& edge, const char* part, size_t count, bool half) {
@@ -254,8 +255,8 @@ struct Loader {
     if (flags & kConstant) {
       if (!e.shape.empty() && e.shape[0] == kBatch) in.fail("a constant has no batch dimension");
       const int bits = e.qparams ? e.qparams->bits : 32;
-      e.constant =
-          stream(e.name, "values", e.dtype, e.shape, bits, !e.qparams || e.qparams->is_signed);
+      e.constant = stream(e.name, "values", e.dtype, e.shape, bits,
+                          !e.qparams || e.qparams->is_signed, true);
     }
     return e;
   }
@@ -404,7 +405,8 @@ uint64_t write_graph(const Graph& graph, ByteWriter& out, StreamWriter& streams)
   for (const Node& node : graph.nodes()) {
     if (graph::has_weight_codes(graph, node)) features |= kFeatureWeightFormats;
   }
-  if (streams.has_sparse()) features |= kFeatureSparse;
+  if (streams.has(Coding::sparse)) features |= kFeatureSparse;
+  if (streams.has(Coding::coded)) features |= kFeatureCoded;
   return features;
 }
 
@@ -439,6 +441,7 @@ Graph read_graph(ByteReader& in, StreamReader& streams, uint64_t features,
   std::vector<EdgeId> outputs = loader.edge_ids(edge_count, false);
   in.expect_end();
   streams.expect_all_taken();
+  streams.decode_pending();
   Graph graph =
       Graph::from_parts(std::move(edges), std::move(nodes), std::move(inputs), std::move(outputs));
   for (size_t i = 0; i < loader.derived.size(); ++i) {

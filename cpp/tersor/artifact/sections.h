@@ -33,8 +33,9 @@ const char* name_of(SectionKind kind);
 inline constexpr uint64_t kFeatureWeightFormats = 1;
 inline constexpr uint64_t kFeatureSparse = 2;     // sparse streams
 inline constexpr uint64_t kFeatureCodebooks = 4;  // codebooks of weights
+inline constexpr uint64_t kFeatureCoded = 8;      // entropy-coded streams
 inline constexpr uint64_t kKnownFeatures =
-    kFeatureWeightFormats | kFeatureSparse | kFeatureCodebooks;
+    kFeatureWeightFormats | kFeatureSparse | kFeatureCodebooks | kFeatureCoded;
 
 std::vector<uint8_t> write_sections(const std::map<SectionKind, std::vector<uint8_t>>& sections,
                                     uint64_t features);
@@ -46,6 +47,7 @@ struct Frame {
 };
 
 // Checks header, table, order, padding and checksums. All five sections must be there, once.
+// The stream data has a checksum for each stream as well, which is what a reader compares.
 Frame read_sections(const uint8_t* data, size_t size);
 
 }  // namespace tersor::artifact

@@ -4,8 +4,11 @@
 #include <bit>
 #include <cstring>
 
+#include "tersor/artifact/coded_stream.h"
+#include "tersor/artifact/sections.h"
 #include "tersor/base/crc32c.h"
 #include "tersor/base/error.h"
+#include "tersor/base/threads.h"
 #include "tersor/coding/bit_packing.h"
 
 namespace tersor::artifact {
@@ -32,25 +35,33 @@ bool packs(DType dtype, int bits) {
 
 }  // namespace
 
-size_t StreamWriter::add(const Tensor& tensor, int bits, bool may_be_sparse) {
+size_t StreamWriter::add(const Tensor& tensor, int bits, bool is_weight) {
   Stream s;
   s.coding = packs(tensor.dtype(), bits) ? Coding::packed : Coding::raw;
   s.length = stored_bytes(s.coding, tensor.dtype(), tensor.size(), bits);
   s.parts.values = s.length;
-  std::vector<uint8_t> sparse;
-  if (may_be_sparse)
-    sparse = encode_sparse_stream(tensor, packs(tensor.dtype(), bits) ? bits : 8, s.length);
-  if (!sparse.empty()) {
+  std::vector<uint8_t> smaller;
+  if (is_weight)
+    smaller = encode_sparse_stream(tensor, packs(tensor.dtype(), bits) ? bits : 8, s.length);
+  if (!smaller.empty()) {
     s.coding = Coding::sparse;
-    s.length = sparse.size();
+    s.length = smaller.size();
+  }
+  if (is_weight && profile_) {
+    auto coded = encode_coded_stream(tensor, *profile_, s.length);
+    if (!coded.empty()) {
+      s.coding = Coding::coded;
+      s.length = coded.size();
+      smaller = std::move(coded);
+    }
   }
   data_.align(alignment_of(s.length));
   s.offset = data_.size();
   std::vector<uint8_t>& bytes = data_.bytes();
   bytes.resize(bytes.size() + s.length);
   uint8_t* to = bytes.data() + s.offset;
-  if (s.coding == Coding::sparse) {
-    std::memcpy(to, sparse.data(), sparse.size());
+  if (!smaller.empty()) {
+    std::memcpy(to, smaller.data(), smaller.size());
   } else if (s.coding == Coding::packed) {
     coding::pack_bits(tensor.as<uint8_t>(), static_cast<size_t>(tensor.size()), bits, to);
   } else if (s.length) {
@@ -61,9 +72,9 @@ size_t StreamWriter::add(const Tensor& tensor, int bits, bool may_be_sparse) {
   return streams_.size() - 1;
 }
 
-bool StreamWriter::has_sparse() const {
+bool StreamWriter::has(Coding coding) const {
   return std::any_of(streams_.begin(), streams_.end(),
-                     [](const Stream& s) { return s.coding == Coding::sparse; });
+                     [&](const Stream& s) { return s.coding == coding; });
 }
 
 void StreamWriter::write_table(ByteWriter& out) const {
@@ -75,13 +86,17 @@ void StreamWriter::write_table(ByteWriter& out) const {
   }
 }
 
-StreamReader::StreamReader(ByteReader& table, const uint8_t* data, size_t size, bool sparse)
+StreamReader::StreamReader(ByteReader& table, const uint8_t* data, size_t size, uint64_t features,
+                           bool verify)
     : data_(data) {
   const size_t count = table.count(6);
   uint64_t at = 0;
   for (size_t i = 0; i < count; ++i) {
     Stream s;
-    s.coding = static_cast<Coding>(table.varint_below(sparse ? 3 : 2, "coding"));
+    s.coding = static_cast<Coding>(table.varint_below(kCodingCount, "coding"));
+    if ((s.coding == Coding::sparse && !(features & kFeatureSparse)) ||
+        (s.coding == Coding::coded && !(features & kFeatureCoded)))
+      table.fail("a coding needs a feature that the file does not declare");
     s.length = table.varint();
     s.crc = table.u32();
     const uint64_t alignment = alignment_of(s.length);
@@ -91,16 +106,21 @@ StreamReader::StreamReader(ByteReader& table, const uint8_t* data, size_t size, 
     if (std::any_of(data + at, data + s.offset, [](uint8_t b) { return b != 0; })) {
       table.fail("padding between streams must be zero");
     }
-    if (crc32c(data + s.offset, s.length) != s.crc)
-      table.fail("the checksum of a stream does not match");
     at = s.offset + s.length;
     streams_.push_back(s);
   }
   if (at != size) table.fail("the data has bytes that belong to no stream");
+  if (verify) {
+    parallel_tasks(streams_.size(), 0, [&](size_t i, int) {
+      if (crc32c(data + streams_[i].offset, streams_[i].length) != streams_[i].crc)
+        table.fail("the checksum of a stream does not match");
+    });
+  }
   taken_.assign(streams_.size(), false);
 }
 
-Tensor StreamReader::take(size_t index, DType dtype, const Shape& shape, int bits, bool is_signed) {
+StreamReader::Job StreamReader::job(size_t index, DType dtype, const Shape& shape, int bits,
+                                    bool is_signed) {
   if (index >= streams_.size())
     throw ArtifactError("artifact: a tensor names a stream that does not exist");
   if (taken_[index]) throw ArtifactError("artifact: two tensors use one stream");
@@ -108,15 +128,12 @@ Tensor StreamReader::take(size_t index, DType dtype, const Shape& shape, int bit
   if (shape.size() > kMaxRank) throw ArtifactError("artifact: a tensor has more than 8 dimensions");
   Stream& s = streams_[index];
   const int64_t count = element_count(shape);
-  if (s.coding == Coding::sparse) {
-    if (static_cast<uint64_t>(count) > kSparseElementsPerByte * s.length)
+  if (s.coding == Coding::sparse || s.coding == Coding::coded) {
+    if (static_cast<uint64_t>(count) > kSparseElementsPerByte * s.length ||
+        (s.coding == Coding::coded && !has_coded_form(dtype)))
       throw ArtifactError(message("artifact: a stream of ", s.length, " bytes cannot hold the ",
                                   to_string(shape), " tensor"));
-    Tensor t(dtype, shape);
-    std::memset(t.data(), 0, static_cast<size_t>(count) * size_of(dtype));
-    s.parts = decode_sparse_stream(data_ + s.offset, s.length, packs(dtype, bits) ? bits : 8,
-                                   is_signed, t);
-    return t;
+    return {index, Tensor(dtype, shape), bits, is_signed};
   }
   s.parts.values = s.length;
   if ((s.coding == Coding::packed) != packs(dtype, bits) ||
@@ -126,14 +143,47 @@ Tensor StreamReader::take(size_t index, DType dtype, const Shape& shape, int bit
     throw ArtifactError(message("artifact: a stream must hold the ", to_string(shape),
                                 " tensor, got ", s.length, " bytes"));
   }
-  Tensor t(dtype, shape);
-  if (s.coding == Coding::packed) {
-    coding::unpack_bits(data_ + s.offset, static_cast<size_t>(count), bits, is_signed,
-                        t.as<uint8_t>());
-  } else if (s.length) {
-    std::memcpy(t.data(), data_ + s.offset, s.length);
+  return {index, Tensor(dtype, shape), bits, is_signed};
+}
+
+void StreamReader::run(Job& job) {
+  Stream& s = streams_[job.index];
+  Tensor& t = job.tensor;
+  const uint8_t* from = data_ + s.offset;
+  switch (s.coding) {
+    case Coding::sparse:
+      std::memset(t.data(), 0, t.size_bytes());
+      s.parts = decode_sparse_stream(from, s.length, packs(t.dtype(), job.bits) ? job.bits : 8,
+                                     job.is_signed, t);
+      break;
+    case Coding::coded:
+      decode_coded_stream(from, s.length, t);
+      s.parts = {s.length, 0, 0};
+      break;
+    case Coding::packed:
+      coding::unpack_bits(from, static_cast<size_t>(t.size()), job.bits, job.is_signed,
+                          t.as<uint8_t>());
+      break;
+    case Coding::raw:
+      if (s.length) std::memcpy(t.data(), from, s.length);
   }
-  return t;
+}
+
+Tensor StreamReader::take(size_t index, DType dtype, const Shape& shape, int bits, bool is_signed) {
+  Job now = job(index, dtype, shape, bits, is_signed);
+  run(now);
+  return std::move(now.tensor);
+}
+
+Tensor StreamReader::take_later(size_t index, DType dtype, const Shape& shape, int bits,
+                                bool is_signed) {
+  pending_.push_back(job(index, dtype, shape, bits, is_signed));
+  return pending_.back().tensor;
+}
+
+void StreamReader::decode_pending() {
+  parallel_tasks(pending_.size(), 0, [&](size_t i, int) { run(pending_[i]); });
+  pending_.clear();
 }
 
 void StreamReader::expect_all_taken() const {

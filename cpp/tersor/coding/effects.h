@@ -55,6 +55,7 @@ class Effects {
 
  private:
   void move(Cell& cell, EffectKind kind, int32_t error) {
+    if (gain_[kind] == 0) return;
     const auto n = static_cast<size_t>(cell.visits + prior_[kind]);
     const auto rate = static_cast<int32_t>((gain_[kind] * kReciprocals[n]) >> 12);
     // rate < 2^16 (no gain exceeds the least prior) and |error| < 2^15: the product fits.

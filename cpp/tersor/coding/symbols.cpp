@@ -74,6 +74,11 @@ uint64_t get_varint(const uint8_t* data, size_t size, size_t& at, uint64_t most)
   throw ArtifactError("coding: a number is not well formed");
 }
 
+Profile profile_named(const std::string& name) {
+  TERSOR_CHECK(name == "fast" || name == "small", "profile must be fast or small, got ", name);
+  return name == "fast" ? Profile::fast : Profile::small;
+}
+
 const char* name_of(Method method) { return kNames[static_cast<size_t>(method)]; }
 
 Method method_named(const std::string& name) {
@@ -136,9 +141,9 @@ std::vector<uint8_t> encode_symbols(const uint8_t* symbols, size_t count, const 
 }
 
 std::vector<uint8_t> encode_smallest(const uint8_t* symbols, size_t count, const Geometry& geometry,
-                                     Profile) {
+                                     Profile profile) {
   std::vector<uint8_t> best;
-  for (int i = 0; i < kMethodCount; ++i) {
+  for (int i = 0; i < (profile == Profile::small ? kMethodCount : kFastMethods); ++i) {
     auto coded = encode_symbols(symbols, count, geometry, static_cast<Method>(i));
     if (best.empty() || coded.size() < best.size()) best = std::move(coded);
   }

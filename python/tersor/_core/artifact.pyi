@@ -9,26 +9,34 @@ import tersor._core.graph
 
 __all__: list[str] = ["VERSION", "decode", "encode", "inspect", "read", "stored_bytes", "write"]
 
-def decode(data: bytes) -> tuple[typing.Any, ...]:
+def decode(data: bytes, verify: bool = True) -> tuple[typing.Any, ...]:
     """(graph, metadata, provenance)"""
 
 def encode(
-    graph: tersor._core.graph.Graph, metadata: bytes = b"", provenance: bytes = b""
+    graph: tersor._core.graph.Graph,
+    metadata: bytes = b"",
+    provenance: bytes = b"",
+    profile: str | None = None,
 ) -> bytes: ...
 def inspect(data: bytes) -> dict[str, typing.Any]:
     """Sections and streams with their place in the file."""
 
-def read(path: str) -> tuple[typing.Any, ...]:
+def read(path: str, verify: bool = True) -> tuple[typing.Any, ...]:
     """(graph, metadata, provenance)"""
 
 def stored_bytes(
     value: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]],
     bits: typing.SupportsInt | typing.SupportsIndex,
+    profile: str | None = None,
 ) -> int:
     """Bytes of a constant's values in a file."""
 
 def write(
-    path: str, graph: tersor._core.graph.Graph, metadata: bytes = b"", provenance: bytes = b""
+    path: str,
+    graph: tersor._core.graph.Graph,
+    metadata: bytes = b"",
+    provenance: bytes = b"",
+    profile: str | None = None,
 ) -> None: ...
 
 VERSION: tuple[typing.Any, ...]

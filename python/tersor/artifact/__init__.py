@@ -1,5 +1,6 @@
 """The ``.tersor`` file: one checked file that holds a compressed network."""
 
 from .artifact import content_hash, decode, encode, inspect, load, save
+from .storage import storage
 
-__all__ = ["content_hash", "decode", "encode", "inspect", "load", "save"]
+__all__ = ["content_hash", "decode", "encode", "inspect", "load", "save", "storage"]

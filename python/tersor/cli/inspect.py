@@ -41,14 +41,18 @@ def run(options: argparse.Namespace) -> None:
 
     model = load_model(options.model)
     graph = graph_of(model)
-    contents = None
+    contents = stored = None
     if Path(options.model).suffix.lower() == ".tersor":
         contents = artifact.inspect(options.model)
+        stored = artifact.storage(options.model)
     if options.json:
-        print_json({**_describe(graph), **_describe_compressed(model), "file": contents})
+        print_json(
+            {**_describe(graph), **_describe_compressed(model), "file": contents, "storage": stored}
+        )
         return
     print_rich(graph.summary() if model is graph else model.summary())
-    if contents is not None:
+    if contents is not None and stored is not None:
+        print_rich(_storage(stored))
         print_rich(_sections(contents))
 
 
@@ -106,6 +110,32 @@ def _describe_compressed(model: Any) -> dict[str, Any]:
         "provenance": model.provenance,
         "content_hash": model.content_hash,
     }
+
+
+_STORED = ("values", "indices", "codebook", "scales", "metadata", "bytes")
+_PEERS = ("float32", "raw", "gzip", "zstd")
+
+
+def _storage(stored: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(title="bytes of every tensor", title_justify="left")
+    for head in ("tensor", "structure", "type", "coding"):
+        table.add_column(head)
+    for head in (*_STORED, *_PEERS):
+        table.add_column(head, justify="right")
+    for row in stored["tensors"]:
+        words = [row.get("origin", row["name"])]
+        words += [str(row.get(key, "")) for key in ("structure", "dtype", "coding")]
+        table.add_row(*words, *(_count(row.get(key)) for key in (*_STORED, *_PEERS)))
+    total = stored["total"]
+    table.add_section()
+    table.add_row("total", "", "", "", *(_count(total[key]) for key in (*_STORED, *_PEERS)))
+    return table
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
 
 
 def _sections(contents: dict[str, Any]) -> Any:
