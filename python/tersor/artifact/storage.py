@@ -6,7 +6,6 @@ import gzip
 import importlib
 import importlib.util
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,13 +27,13 @@ def storage(path: str | os.PathLike[str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``tensors``: one dict per constant with its name, origin, shape, structure, element type,
+        ``tensors``: a dict for each constant with its name, origin, shape, structure, element type,
         coding, and the bytes of its ``values``, ``indices`` (masks), ``codebook``, ``scales`` (with
-        zero points) and ``metadata`` (headers of sparse forms; tables of an entropy code are part
-        of its values), their sum ``bytes``, and of the same values dense: ``float32``, ``raw`` (codes
-        packed to their bits), ``gzip`` and ``zstd`` of raw (level 9 and 19; None without a module for
-        zstd). ``rest``: bytes of graph, stream table, metadata, provenance, header and alignment.
-        ``total``: the sums; ``file_bytes`` = total bytes + rest.
+        zero points) and ``metadata`` (headers of sparse forms; the tables of an entropy code count
+        as values), their sum ``bytes``, and beside it the same values dense: ``float32``, ``raw``
+        (codes packed to their bits), ``gzip`` and ``zstd`` of raw (levels 9 and 19; None without a
+        module for zstd). ``rest``: bytes of graph, stream table, metadata, provenance, header and
+        alignment. ``total``: sums over the tensors; ``file_bytes`` is total bytes and rest.
 
     Raises
     ------
