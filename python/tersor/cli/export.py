@@ -31,6 +31,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "float16"), help="how float weights are stored"
     )
+    parser.add_argument(
+        "--bytes-in", action="store_true", help="take uint8 images: preprocessing as first layer"
+    )
     parser.set_defaults(run=run)
 
 
@@ -42,7 +45,13 @@ def run(options: argparse.Namespace) -> None:
     options : argparse.Namespace
     """
     wanted = {} if options.dtype is None else {"dtype": options.dtype}
-    written = export(load_model(options.model), options.output, options.format, **wanted)
+    written = export(
+        load_model(options.model),
+        options.output,
+        options.format,
+        bytes_in=options.bytes_in,
+        **wanted,
+    )
     if options.json:
         print_json(
             {

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..base.schema import check_path, did_you_mean
 from ..graph.graph import Graph
+from .byte_input import byte_input
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,12 @@ def _some(names: list[str]) -> str:
 
 
 def export(
-    model: Any, path: str | os.PathLike[str], format: str | None = None, **options: Any
+    model: Any,
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    *,
+    bytes_in: bool = False,
+    **options: Any,
 ) -> Exported:
     """Write a network for another runtime; the file appears completely or not at all.
 
@@ -84,6 +90,9 @@ def export(
         A file, or a folder that does not exist yet for formats of several files.
     format : str, optional
         A key of `FORMATS`; by default what the suffix of `path` says.
+    bytes_in : bool, default False
+        Take stored images (uint8) as input: the network's preprocessing becomes its first layer
+        (:func:`tersor.exporters.byte_input`).
     **options : object
         What the format's writer takes, such as `dtype`.
 
@@ -126,6 +135,8 @@ def export(
             f"export: model must be a Graph or a CompressedModel, got {type(model).__name__}"
         )
     _check_place(file, FORMATS[name])
+    if bytes_in:
+        graph = byte_input(graph)
     graph.verify()
     writer = import_module(f".{FORMATS[name].module}", __package__)
     decoded: dict[str, str] = writer.write(graph, file, **options)

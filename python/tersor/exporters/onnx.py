@@ -11,6 +11,7 @@ from .. import __version__
 from ..base.error import UnsupportedError
 from ..graph.graph import Graph
 from ..importers.onnx_notes import NARROW_WEIGHTS, PREPROCESS, ROUNDING
+from .decode import without_codebooks
 from .files import write_file
 from .onnx_operators import EMITTERS, ON_CODES, activated
 from .onnx_rounding import add_rounding, rounds_twice, unsigned_edges
@@ -87,10 +88,11 @@ def to_onnx(
     onnx = require_onnx()
     if rounding not in ("session", "runtime"):
         raise ValueError(f"export: rounding must be session or runtime, got {rounding!r}")
-    graph = with_float_type(graph, dtype)
+    graph, decoded = without_codebooks(with_float_type(graph, dtype))
     w = OnnxWriter(graph)
-    inputs = [_value_info(w, i) for i in graph.input_ids]
+    w.decoded |= decoded
     w.unsigned = unsigned_edges(graph)
+    inputs = [_value_info(w, i) for i in graph.input_ids]
     added: list[str] = []
     for node in graph.nodes:
         _emit(w, node, rounding, added)
@@ -189,7 +191,8 @@ def _note(w: OnnxWriter, node: Any) -> None:
 
 def _value_info(w: OnnxWriter, edge: int, name: str = "") -> Any:
     e = w.edges[edge]
-    kind = w.onnx.helper.np_dtype_to_tensor_dtype(_numpy_type(e.dtype))
+    dtype = "uint8" if edge in w.unsigned else e.dtype
+    kind = w.onnx.helper.np_dtype_to_tensor_dtype(_numpy_type(dtype))
     shape = ["N" if d is None else d for d in e.shape]
     return w.onnx.helper.make_tensor_value_info(name or e.name, kind, shape)
 

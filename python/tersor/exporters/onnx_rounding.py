@@ -38,7 +38,7 @@ def unsigned_edges(graph: Graph) -> set[int]:
     """
     edges = graph.edges
     ends = {*graph.input_ids, *graph.output_ids}
-    kept = {i for i in ends if edges[i].qparams is not None}
+    kept = {i for i in ends if edges[i].qparams is not None and not _is_bytes(edges[i])}
     found = {
         i
         for i, e in enumerate(edges)
@@ -50,6 +50,12 @@ def unsigned_edges(graph: Graph) -> set[int]:
         constants = {i for i in node.inputs if i >= 0 and edges[i].is_constant}
         found |= {i for i in constants if edges[i].dtype == "int8" and edges[i].qparams is not None}
     return found
+
+
+def _is_bytes(edge: Any) -> bool:
+    """Whether codes are byte - 128 (byte_input.py): the file's input are the bytes."""
+    q = edge.qparams
+    return bool(q.scale[0] == 1 and q.zero_point[0] == -128)
 
 
 def add_rounding(w: OnnxWriter, node: Any, real: str, output: str) -> list[str]:

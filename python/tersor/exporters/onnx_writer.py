@@ -96,11 +96,11 @@ class OnnxWriter:
         code_type, shift = self._code_type(edge)
         if e.is_constant:
             array = np.asarray(e.constant)
-            if e.dtype != "int32":
-                array, block = _held(array, e.qparams)
-            code_type = array.dtype if not shift else code_type
             if shift:
                 array = (array.astype(np.int16) + shift).astype(code_type)
+            elif e.dtype != "int32":
+                array, block = _held(array, e.qparams)
+                code_type = array.dtype
             self.array(array, e.name, e.origin)
         output = output or self.fresh(f"{e.name}:real")
         inputs = [e.name, *self._parameters(e, code_type, shift)]

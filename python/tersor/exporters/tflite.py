@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from .. import __version__
 from ..base.error import UnsupportedError
 from ..graph.graph import Graph
+from .decode import without_codebooks
 from .files import write_file
 from .onnx import with_float_type
 from .physical import Order, Physical, channels_last
@@ -90,10 +93,11 @@ def to_tflite(
     ):
         if value not in known:
             raise ValueError(f"export: {name} must be {' or '.join(known)}, got {value!r}")
-    graph = with_float_type(graph, dtype)
+    graph, decoded = without_codebooks(with_float_type(graph, dtype))
     if sum(e.constant.nbytes for e in graph.edges if e.is_constant) > _MOST_BYTES:
         raise UnsupportedError("export: a TFLite file must be at most 2 GB; dtype='float16' helps")
     p = Physical(graph)
+    p.decoded |= decoded
     skipped = _inputs(p, ends, layout)
     for node in graph.nodes:
         if node.outputs[0] in skipped:
@@ -120,13 +124,26 @@ def _inputs(p: Physical, ends: str, layout: str) -> set[int]:
         order = p.identity(edge)
         if layout == "channels_last" and _meets_image_layer(p, edge):
             order = channels_last(len(order))
-        e = p.edges[edge]
         tensor = p.like(edge, p.shape(edge, order), p.edges[source].name)
         p.model.inputs.append(tensor)
-        if e.dtype == "uint8" and e.qparams is None:
-            raise UnsupportedError(f"export: input {e.name!r} is uint8 without parameters")
+        if ends == "float32" and edge == source and _is_bytes(p.edges[edge]):
+            tensor = _from_bytes(p, edge, tensor, order)
         p.bind(edge, tensor, order)
     return skipped
+
+
+def _is_bytes(edge: Any) -> bool:
+    """Whether codes are byte - 128 (byte_input.py)."""
+    q = edge.qparams
+    return q is not None and q.scale[0] == 1 and q.zero_point[0] == -128
+
+
+def _from_bytes(p: Physical, edge: int, tensor: int, order: Order) -> int:
+    """Make an input uint8; returns its int8 codes."""
+    given = p.model.tensors[tensor]
+    given.dtype, given.zero_point = "uint8", np.zeros(1, np.int64)
+    codes = p.like(edge, p.shape(edge, order), f"{p.edges[edge].name}/codes")
+    return p.operator("QUANTIZE", [tensor], codes, 1, "Quantize")
 
 
 def _outputs(p: Physical, ends: str, layout: str) -> None:

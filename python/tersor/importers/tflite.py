@@ -14,7 +14,7 @@ from .tflite_reader import BROKEN, FileModel, parse
 from .tflite_values import BATCH, Known, TfliteBuilder, Value
 
 _CONVERTERS = {**LAYERS, **OPERATORS}
-_INPUT_TYPES = ("float32", "int8", "int32", "int64", "bool")
+_INPUT_TYPES = ("float32", "int8", "uint8", "int32", "int64", "bool")
 
 
 def supported_tflite_operators() -> list[str]:
@@ -122,7 +122,10 @@ def _input(b: TfliteBuilder, place: int) -> Value:
     if any(d == BATCH for d in t.shape[1:]) or not t.shape:
         raise UnsupportedError(f"import: input {t.name!r} of shape {t.shape} has open dimensions")
     shape = (BATCH, *sizes[1:]) if b.batched else tuple(sizes)
-    edge = b.graph.add_input(t.name or f"input_{place}", t.dtype, shape)
+    # Codes of uint8 become those of int8, 128 lower; a session takes either.
+    coded = t.scale is not None and t.dtype == "uint8"
+    dtype = "int8" if coded else t.dtype
+    edge = b.graph.add_input(t.name or f"input_{place}", dtype, shape)
     parameters = b.parameters(t, f"input {t.name!r}") if t.scale is not None else None
     if parameters is not None:
         b.graph.set_qparams(edge, parameters)

@@ -30,13 +30,14 @@ def matched(b: TfliteBuilder, operator: FileOperator, x: Value, parameters: Any)
     """`x` with parameters that its output must share; codes and floats must not meet."""
     if (x.parameters is None) != (parameters is None):
         raise UnsupportedError(f"{operator}: its input is {'not ' * (x.parameters is None)}int8")
-    if parameters is None or _same(x.parameters, parameters):
+    if parameters is None or same_parameters(x.parameters, parameters):
         return x
     edge = b.node("requantize", [x.edge], {}, "", parameters)
     return Value(edge, x.order, x.shape, parameters)
 
 
-def _same(a: Any, b: Any) -> bool:
+def same_parameters(a: Any, b: Any) -> bool:
+    """Whether two activations have the same scale and zero point."""
     return bool(a.scale[0] == b.scale[0] and a.zero_point[0] == b.zero_point[0])
 
 
@@ -298,4 +299,4 @@ LAYERS: dict[str, Converter] = {
     "TRANSPOSE_CONV": _conv_transpose,
 }
 
-__all__ = ["LAYERS", "Converter", "activation", "matched"]
+__all__ = ["LAYERS", "Converter", "activation", "matched", "same_parameters"]

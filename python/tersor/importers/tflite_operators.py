@@ -10,7 +10,7 @@ import numpy as np
 
 from ..base.error import UnsupportedError
 from .errors import ImportFormatError
-from .tflite_layers import Converter, activation, matched
+from .tflite_layers import Converter, activation, matched, same_parameters
 from .tflite_reader import FileOperator
 from .tflite_values import BATCH, Known, TfliteBuilder, Value, qparams
 
@@ -349,6 +349,9 @@ def _quantize(b: TfliteBuilder, operator: FileOperator) -> None:
     parameters = b.parameters(b.output(operator), str(operator))
     if parameters is None:
         raise UnsupportedError(f"{operator}: its output must be int8")
+    if x.parameters is not None and same_parameters(x.parameters, parameters):
+        b.bind(operator, x.edge, x.order)
+        return
     op = "quantize" if x.parameters is None else "requantize"
     edge = b.node(op, [x.edge], {}, _name(b, operator), parameters)
     b.bind(operator, edge, x.order)

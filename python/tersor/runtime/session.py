@@ -108,6 +108,7 @@ class Session:
         edges = graph.edges
         inputs = [edges[i] for i in graph.input_ids]
         self._dtypes = [_dtype(edge.dtype) for edge in inputs]
+        self._codes = [edge.dtype == "int8" and edge.qparams is not None for edge in inputs]
         self._only_dtype = self._dtypes[0] if len(self._dtypes) == 1 else None
         self._edge_dtypes = {edge.name: _dtype(edge.dtype) for edge in edges}
         stored = getattr(graph, "preprocess", None)
@@ -128,7 +129,8 @@ class Session:
             In the order of `input_names`, batch first. An array of the declared dtype is read in
             place, whatever its strides. Other floats (float64, float16, bfloat16) and integers are
             converted to a float32 input; integers to an integer input only if every value fits.
-            Bytes (uint8) are raw samples and go through `preprocess` first, if the model has one.
+            Bytes (uint8) are raw samples and go through `preprocess` first, if the model has one;
+            for an input of int8 codes they are the same codes, 128 higher.
         out : ndarray or sequence of ndarray, optional
             C-contiguous arrays to write, in the order of `output_names`.
 
@@ -175,6 +177,10 @@ class Session:
             )
         if self.preprocess is not None and self._dtypes[0].kind == "f" and _is_raw(inputs[0]):
             inputs = [self.preprocess(_as_array(inputs[0]))]
+        inputs = [
+            _signed(x) if coded and _is_raw(x) else x
+            for x, coded in zip(inputs, self._codes, strict=True)
+        ]
         return [
             x if _is_ready(x, dtype) else _converted(name, x, dtype)
             for name, x, dtype in zip(self.input_names, inputs, self._dtypes, strict=True)
@@ -430,6 +436,12 @@ def _preprocess(stored: Mapping[str, Any]) -> Preprocess:
 
 def _is_raw(x: Any) -> bool:
     return str(getattr(x, "dtype", "")) in ("uint8", "torch.uint8")
+
+
+def _signed(x: Any) -> Array:
+    """The int8 codes of uint8 ones, 128 lower."""
+    codes: Array = np.bitwise_xor(_as_array(x), np.uint8(128)).view(np.int8)
+    return codes
 
 
 def _is_ready(x: Any, dtype: np.dtype[Any]) -> bool:
