@@ -192,3 +192,22 @@ def test_what_needs_samples_says_so():
         compress(networks.residual(), recipe="rate-distortion")
     assert LayerFormat("codebook2", bits=1).bits == 1
     assert Recipe.parse("deep-compression").to_dict()["pruning"] == {"sparsity": 0.75}
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "tflite"])
+@pytest.mark.filterwarnings("ignore:compress. the")
+def test_exports_keep_zeros_and_the_number_of_values(suffix, tmp_path):
+    pytest.importorskip("onnx" if suffix == "onnx" else "flatbuffers")
+    model = compress(networks.residual(), recipe="deep-compression", calibration=CALIBRATION)
+    done = model.export(tmp_path / f"m.{suffix}")
+    assert set(done.decoded) == set(LAYERS)
+    assert "float32 weights instead of codes of" in done.decoded["stem"]
+    if suffix != "onnx":
+        return
+    back = tersor.load(tmp_path / "m.onnx")
+    for name in LAYERS:
+        np.testing.assert_array_equal(values_of(back, name), values_of(model.graph, name))
+    x = networks.images(8, 3)
+    np.testing.assert_allclose(
+        tersor.Session(back)(x), tersor.Session(model)(x), rtol=1e-5, atol=1e-5
+    )

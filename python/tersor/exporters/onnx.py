@@ -113,7 +113,7 @@ def to_onnx(
 
 
 def with_float_type(graph: Graph, dtype: str | None) -> Graph:
-    """Return the graph with its float weights stored in another type.
+    """Return the graph with its float weights stored in another type, and without codebooks.
 
     Parameters
     ----------
@@ -131,6 +131,9 @@ def with_float_type(graph: Graph, dtype: str | None) -> Graph:
     ValueError
         On another type.
     """
+    if any(e.qparams is not None and e.qparams.codebook is not None for e in graph.edges):
+        graph = graph.clone()
+        graph.decode_codebooks()
     if dtype is None:
         return graph
     if dtype not in ("float32", "float16"):
