@@ -69,6 +69,16 @@ def test_exact_is_the_optimum(isa, n, k):
         assert c.inertia == pytest.approx(best, rel=1e-9, abs=1e-13 * spread)
 
 
+@pytest.mark.parametrize("k", [3, 16, 40])
+def test_exact_by_price_is_the_optimum(k):
+    rng = np.random.default_rng(k)
+    weights = rng.uniform(0.1, 3, 2000).astype(np.float32)
+    for w in (rng.normal(size=2000), rng.standard_t(2, 2000), np.arange(2000.0)):
+        for rated in (None, weights):
+            c = kmeans(w, k, weights=rated)
+            assert c.inertia == pytest.approx(optimum(w, k, rated), rel=1e-9)
+
+
 @settings(max_examples=60)
 @given(
     st.lists(st.integers(-20, 20), min_size=1, max_size=60),

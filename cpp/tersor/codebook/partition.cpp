@@ -17,6 +17,26 @@ constexpr int kKeptLayers = 16;
 struct PrefixSums {
   std::vector<double> weight, sum;
 
+  // Of the points at every `stride`-th place.
+  PrefixSums(const PrefixSums& all, std::size_t n, std::size_t stride) {
+    for (std::size_t i = 0; i < n; i += stride) {
+      weight.push_back(all.weight[i]);
+      sum.push_back(all.sum[i]);
+    }
+    weight.push_back(all.weight[n]);
+    sum.push_back(all.sum[n]);
+    weight.resize(weight.size() + kSplitPadding);
+    sum.resize(sum.size() + kSplitPadding);
+  }
+
+  std::size_t points() const { return weight.size() - 1 - kSplitPadding; }
+
+  // What a run takes off the squared error.
+  double gain(std::size_t first, std::size_t end) const {
+    const double s = sum[end] - sum[first];
+    return s * s / (weight[end] - weight[first]);
+  }
+
   PrefixSums(const double* x, const double* w, std::size_t n)
       : weight(n + 1 + kSplitPadding), sum(n + 1 + kSplitPadding) {
     long double total = 0, moment = 0;
@@ -173,12 +193,94 @@ class Solver {
   const std::vector<uint32_t> none_;
 };
 
+// The best partition into any number of runs where each costs `price`. The best number falls as the
+// price rises, and the error is convex in it, so the price finds every number (Aggarwal, Schieber &
+// Tokuyama, "Finding a minimum weight k-link path", 1994). A candidate that overtakes another stays
+// ahead: they wait in a queue, each with the first end for which it is the best.
+std::vector<std::size_t> priced_partition(const PrefixSums& sums, std::size_t n, double price) {
+  std::vector<double> value(n + 1);
+  std::vector<uint32_t> from(n + 1), best(n + 1), start(n + 1);
+  const auto worth = [&](std::size_t m, std::size_t i) { return value[m] + sums.gain(m, i); };
+  std::size_t head = 0, tail = 0;
+  best[0] = 0;
+  start[0] = 1;
+  for (std::size_t i = 1; i <= n; ++i) {
+    while (head < tail && start[head + 1] <= i) ++head;
+    from[i] = best[head];
+    value[i] = worth(best[head], i) - price;
+    if (i == n) break;
+    while (head < tail && worth(i, start[tail]) >= worth(best[tail], start[tail])) --tail;
+    if (!(worth(i, n) > worth(best[tail], n))) continue;
+    // The first end at which i is better: usually right behind that of the candidate before.
+    const auto ahead = [&](std::size_t end) { return worth(i, end) > worth(best[tail], end); };
+    std::size_t low = std::max<std::size_t>(start[tail], i), step = 1;
+    while (low + step < n && !ahead(low + step)) {
+      low += step;
+      step *= 2;
+    }
+    std::size_t high = std::min(n, low + step);
+    while (low + 1 < high) {
+      const std::size_t middle = low + (high - low) / 2;
+      (ahead(middle) ? high : low) = middle;
+    }
+    ++tail;
+    best[tail] = static_cast<uint32_t>(i);
+    start[tail] = static_cast<uint32_t>(high);
+  }
+  std::vector<std::size_t> starts{n};
+  for (std::size_t i = n; i > 0; i = from[i]) starts.push_back(from[i]);
+  std::reverse(starts.begin(), starts.end());
+  return starts;
+}
+
+double total_gain(const PrefixSums& sums, const std::vector<std::size_t>& starts) {
+  double total = 0;
+  for (std::size_t j = 0; j + 1 < starts.size(); ++j) total += sums.gain(starts[j], starts[j + 1]);
+  return total;
+}
+
+constexpr std::size_t kStride = 32;
+constexpr std::size_t kCoarseEach = 12;  // coarse points a run, at least
+constexpr std::size_t kLeastStride = 4;  // below it there is little to save
+constexpr int kPrices = 6;
+
+// The partition by its price, or nothing where that is not found soon. The price is what one more
+// run would gain, which a coarse grid of points tells well enough.
+std::vector<std::size_t> partition_by_price(const PrefixSums& sums, std::size_t n, int k) {
+  const std::size_t stride = std::min(kStride, n / (kCoarseEach * static_cast<std::size_t>(k)));
+  if (k < 3 || stride < kLeastStride) return {};
+  const PrefixSums coarse(sums, n, stride);
+  double gains[3];
+  for (int d = 0; d < 3; ++d) {
+    const int runs = k - 1 + d;
+    std::vector<std::size_t> starts(static_cast<std::size_t>(runs) + 1);
+    Solver(coarse).solve(0, coarse.points(), runs, starts.data());
+    starts.back() = coarse.points();
+    gains[d] = total_gain(coarse, starts);
+  }
+  double low = gains[2] - gains[1], high = gains[1] - gains[0];
+  double price = (low + high) / 2;
+  low *= 0.5;
+  high *= 2;
+  for (int attempt = 0; attempt < kPrices; ++attempt) {
+    check_cancelled();
+    std::vector<std::size_t> starts = priced_partition(sums, n, price);
+    const auto runs = static_cast<int>(starts.size()) - 1;
+    if (runs == k) return starts;
+    (runs > k ? low : high) = price;
+    price = (low + high) / 2;
+  }
+  return {};
+}
+
 }  // namespace
 
 std::vector<std::size_t> optimal_partition(const double* value, const double* weight, std::size_t n,
                                            int k) {
   std::vector<std::size_t> starts(static_cast<std::size_t>(k) + 1);
   const PrefixSums sums(value, weight, n);
+  std::vector<std::size_t> priced = partition_by_price(sums, n, k);
+  if (!priced.empty()) return priced;
   Solver(sums).solve(0, n, k, starts.data());
   starts.back() = n;
   return starts;

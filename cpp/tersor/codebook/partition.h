@@ -6,7 +6,8 @@
 //   value_1[i] = S[i]^2 / W[i]
 //   value_j[i] = max over m < i of value_{j-1}[m] + (S[i] - S[m])^2 / (W[i] - W[m])
 // The m that is best never falls as i or j rises (the error is a Monge array), so one layer takes
-// O(n log n) by divide and conquer.
+// O(n log n) by divide and conquer. Where there are many points, one pass with a price on every run
+// replaces the layers (partition.cpp).
 #pragma once
 
 #include <cstddef>
