@@ -126,6 +126,46 @@ def test_weights_behind_dequantize_stay_codes():
     np.testing.assert_allclose(y, tersor.Session(model)(x), rtol=1e-4, atol=1e-4)
 
 
+# LiteRT warns that the quantizer keeps all tensors.
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["resnet8-cifar10-float", "kws-dscnn-float"])
+def test_full_int8_files_of_another_quantizer(name, tmp_path):
+    """Codes in, codes out, a softmax on codes: the bits of TFLite Micro."""
+    quantizer = pytest.importorskip("ai_edge_quantizer.quantizer")
+    recipe = pytest.importorskip("ai_edge_quantizer.recipe")
+    graph = tersor.load(datasets.find(f"models/{name}.tflite"))
+    tersor.exporters.export(graph, tmp_path / "float.tflite")  # adds the signature that it needs
+    rng = np.random.default_rng(0)
+    shape = graph.inputs[0].shape[1:]
+    x = rng.uniform(0, 255, (60, *shape)).astype(np.float32)
+    made = quantizer.Quantizer(str(tmp_path / "float.tflite"), recipe.static_wi8_ai8())
+    samples = [{graph.inputs[0].name: row[None]} for row in x[:20]]
+    data = bytes(made.quantize(made.calibrate({"serving_default": samples})).quantized_model)
+    again = from_tflite(data)
+    edge = again.inputs[0]
+    assert (edge.dtype, again.outputs[0].dtype) == ("int8", "int8")
+    codes = np.rint(x[20:] / edge.qparams.scale[0]) + edge.qparams.zero_point[0]
+    codes = np.clip(codes, -128, 127).astype(np.int8)
+    y = tersor.Session(again, arithmetic="exact")(codes)
+    np.testing.assert_array_equal(y, micro(data, codes))
+
+
+@pytest.mark.parametrize(("op", "scale", "zero"), [("softmax", 1 / 256, -128),
+                                                    ("sigmoid", 1 / 256, -128),
+                                                    ("tanh", 1 / 128, 0)])  # fmt: skip
+@pytest.mark.parametrize("step", [0.02, 0.1, 0.4])
+def test_tables_have_the_bits_of_tflite_micro(op, scale, zero, step):
+    graph = tersor.Graph()
+    x = graph.add_input("x", "int8", (None, 10))
+    graph.set_qparams(x, networks.qparams(step, 3))
+    attributes = {"axis": -1} if op == "softmax" else {}
+    out = networks.qparams(scale, zero)
+    graph.set_outputs([graph.add_node(op, [x], attributes, op, op, qparams=out)])
+    codes = np.random.default_rng(0).integers(-128, 128, (100, 10)).astype(np.int8)
+    expected = tersor.Session(graph, arithmetic="exact")(codes)
+    np.testing.assert_array_equal(micro(to_tflite(graph)[0], codes), expected)
+
+
 # -- files that lie
 
 
