@@ -31,7 +31,7 @@ from tersor.compress import CompressedModel, Recipe
 from tersor.data import Augment
 from tersor.quantization import QParams
 from tersor.torch import to_torch
-from tersor.training import fit
+from tersor.training import distill
 from tests import datasets
 
 HELD_OUT = 5000
@@ -114,19 +114,6 @@ class CodedNetwork(nn.Module):
         return CompressedModel(graph, model.recipe, model.lineage, model.notes)
 
 
-def distilled(teacher: nn.Module, temperature: float = 4.0) -> Any:
-    """A loss that needs the batch: the teacher's logits are computed by `Teaching`."""
-
-    def loss(pair: Any, labels: torch.Tensor) -> torch.Tensor:
-        logits, wanted = pair
-        p = torch.log_softmax(logits / temperature, 1)
-        q = torch.softmax(wanted / temperature, 1)
-        kl = temperature**2 * nn.functional.kl_div(p, q, reduction="batchmean")
-        return 0.9 * kl + 0.1 * nn.functional.cross_entropy(logits, labels)
-
-    return loss
-
-
 def top1(model: Any, x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> float:
     """Percent."""
     session = tersor.Session(model, 0)
@@ -186,28 +173,12 @@ def main() -> None:
     print(json.dumps({k: v for k, v in result.items() if k != "machine"}, indent=2))
 
 
-class Teaching(nn.Module):
-    """Gives the student's and the teacher's logits while it trains, the student's otherwise."""
-
-    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
-        super().__init__()
-        self.student = student
-        self._teacher = [teacher.eval()]  # not a part of it: it has nothing to learn
-
-    def forward(self, x: torch.Tensor) -> Any:
-        """Run both."""
-        logits = self.student(x)
-        if not self.training:
-            return logits
-        with torch.no_grad():
-            return logits, self._teacher[0](x)
-
-
 def _train(network: nn.Module, graph: Any, x: Any, y: Any, options: argparse.Namespace) -> None:
-    teacher = to_torch(graph)
-    fit(
-        Teaching(network, teacher),
+    distill(
+        to_torch(graph),
+        network,
         (x, y),
+        alpha=0.1,
         epochs=options.epochs,
         learning_rate=options.learning_rate,
         weight_decay=0.0,
@@ -221,7 +192,6 @@ def _train(network: nn.Module, graph: Any, x: Any, y: Any, options: argparse.Nam
             "std": [0.229, 0.224, 0.225],
             "layout": "NCHW",
         },
-        loss=distilled(teacher),
         progress=False,
     )
 

@@ -172,3 +172,36 @@ def test_squeeze_excitation_and_hard_swish_keep_their_accuracy(cifar10_test):
     chosen = np.random.default_rng(0).choice(len(train.y), 512, replace=False)
     model = tersor.compress(graph, calibration=normalised(train.x[chosen]))
     assert top1(model, cifar10_test, normalised) >= wanted - 0.5
+
+
+def unlabeled(count):
+    train = datasets.cifar10("train")
+    chosen = np.random.default_rng(0).choice(len(train.y), count, replace=False)
+    return normalised(train.x[chosen])
+
+
+def coded_bytes(model):
+    """Of all weights, each tensor coded alone, with steps and tables."""
+    total = 0
+    for edge in model.graph.edges:
+        if edge.is_constant and edge.qparams is not None:
+            q = edge.qparams
+            total += len(tersor.coding.encode(np.asarray(edge.constant), "small"))
+            total += 4 * len(q.scale) + (0 if q.codebook is None else 4 * q.codebook.size)
+    return total
+
+
+@pytest.mark.parametrize(("most_bytes", "least"), [(97_900, 86.6), (77_000, 85.5)])
+@pytest.mark.slow
+def test_resnet20_at_a_rate(resnet20, cifar10_test, most_bytes, least):
+    recipe = {"values": "rate-distortion", "bits_per_weight": 8 * most_bytes / 268_336}
+    model = tersor.compress(resnet20, recipe=recipe, calibration=unlabeled(512))
+    assert coded_bytes(model) <= most_bytes
+    assert top1(model, cifar10_test, normalised) >= least
+
+
+@pytest.mark.slow
+def test_resnet20_with_16_values_a_layer(resnet20, cifar10_test):
+    model = tersor.compress(resnet20, recipe="codebook4", calibration=unlabeled(512))
+    assert coded_bytes(model) <= 116_500
+    assert top1(model, cifar10_test, normalised) >= 87.2
