@@ -10,7 +10,7 @@ sources := $(shell git ls-files cpp python cmake CMakeLists.txt pyproject.toml 2
 MCU_PACKAGES := qemu-system-arm gcc-arm-none-eabi libnewlib-arm-none-eabi \
   qemu-system-misc gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf
 
-.PHONY: demo test test-mcu lint types stubs docs notebooks asan test-aarch64 wheel sdist clean help
+.PHONY: demo test test-mcu lint types stubs docs notebooks asan fuzz test-aarch64 wheel sdist clean help
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -62,6 +62,9 @@ docs: $(VENV)/.docs-tools $(VENV)/.installed  ## the documentation site, into bu
 
 asan:  ## C++ and kernel tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	tests/sanitizers/run_asan.sh
+
+fuzz:  ## libFuzzer on the readers of files and coded streams, for a minute
+	tests/sanitizers/run_fuzz.sh
 
 test-aarch64:  ## C++ tests, cross-compiled, under qemu-aarch64
 	tests/cross/run_aarch64.sh
