@@ -34,6 +34,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--bytes-in", action="store_true", help="take uint8 images: preprocessing as first layer"
     )
+    parser.add_argument("--target", help="C: device profile or YAML file that it must fit into")
+    parser.add_argument("--name", help="C: name of the files, and prefix of all names in them")
     parser.set_defaults(run=run)
 
 
@@ -44,7 +46,8 @@ def run(options: argparse.Namespace) -> None:
     ----------
     options : argparse.Namespace
     """
-    wanted = {} if options.dtype is None else {"dtype": options.dtype}
+    names = ("dtype", "target", "name")
+    wanted = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     written = export(
         load_model(options.model),
         options.output,
