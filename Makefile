@@ -8,7 +8,7 @@ TEST_ARGS ?=
 sources := $(shell git ls-files cpp python cmake CMakeLists.txt pyproject.toml 2>/dev/null)
 
 MCU_PACKAGES := qemu-system-arm gcc-arm-none-eabi libnewlib-arm-none-eabi \
-  qemu-system-misc gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf
+  qemu-system-misc gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf clang lld
 
 .PHONY: demo test test-mcu lint types stubs docs notebooks asan fuzz test-aarch64 wheel sdist clean help
 
@@ -40,7 +40,7 @@ test: $(VENV)/.test-tools $(VENV)/.installed  ## the whole suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
 
 test-mcu: $(VENV)/.test-tools $(VENV)/.installed  ## generated C on emulated microcontrollers; installs what is missing (Debian)
-	@for tool in qemu-system-arm arm-none-eabi-gcc qemu-system-riscv32 riscv64-unknown-elf-gcc; do \
+	@for tool in qemu-system-arm arm-none-eabi-gcc qemu-system-riscv32 riscv64-unknown-elf-gcc clang wasm-ld; do \
 	  command -v $$tool >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then \
 	  sudo=$$(command -v sudo || true); $$sudo apt-get update -qq && \
