@@ -10,7 +10,7 @@ sources := $(shell git ls-files cpp python cmake CMakeLists.txt pyproject.toml 2
 MCU_PACKAGES := qemu-system-arm gcc-arm-none-eabi libnewlib-arm-none-eabi \
   qemu-system-misc gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf clang lld
 
-.PHONY: demo test test-mcu lint types stubs docs notebooks asan fuzz test-aarch64 wheel sdist clean help
+.PHONY: demo test test-mcu lint types stubs docs notebooks asan fuzz test-aarch64 test-avx512 wheel sdist clean help
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,9 @@ fuzz:  ## libFuzzer on the readers of files and coded streams, for a minute
 
 test-aarch64:  ## C++ tests, cross-compiled, under qemu-aarch64
 	tests/cross/run_aarch64.sh
+
+test-avx512: $(VENV)/.test-tools $(VENV)/.installed  ## kernel tests on an emulated processor with AVX-512 and VNNI
+	PYTHON=$(BIN)/python tests/cross/run_avx512.sh
 
 wheel: $(BIN)/python  ## a wheel for this machine, into dist/
 	$(PIP) wheel --no-deps -w dist .
