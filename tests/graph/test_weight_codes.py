@@ -187,14 +187,16 @@ def test_files_hold_packed_codes(tmp_path):
     for bits, group, expected in ((4, 32, 4.5), (3, 32, 3.5), (8, 0, 8)):
         graph = one_layer("dense", np.random.default_rng(0).normal(size=(96, 1024)).astype("f"))
         graph.quantize_weights_only({"layer": WeightFormat(bits, group_size=group)})
-        data = tersor.artifact.encode(graph)
-        back = tersor.artifact.decode(data)[0]
-        edge = back.edge("w")
-        np.testing.assert_array_equal(edge.constant, graph.edge("w").constant)
-        assert edge.qparams == graph.edge("w").qparams
-        streams = _core.artifact.inspect(data)["streams"]
-        stored = sum(s["length"] for s in streams if s["edge"] == "w")
-        assert stored * 8 / edge.constant.size == pytest.approx(expected, abs=0.02)
+        stored = {}
+        for profile in (None, "fast"):
+            data = tersor.artifact.encode(graph, profile=profile)
+            edge = tersor.artifact.decode(data)[0].edge("w")
+            np.testing.assert_array_equal(edge.constant, graph.edge("w").constant)
+            assert edge.qparams == graph.edge("w").qparams
+            streams = _core.artifact.inspect(data)["streams"]
+            stored[profile] = sum(s["length"] for s in streams if s["edge"] == "w")
+        assert stored[None] * 8 / edge.constant.size == pytest.approx(expected, abs=0.02)
+        assert stored["fast"] <= stored[None]
 
 
 def test_dynamic_comes_back_and_plain_files_stay_the_same():
