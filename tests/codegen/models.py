@@ -24,6 +24,7 @@ MACS = {
     "mobilenet_v1": 7.49e6,
     "autoencoder": 0.264e6,
 }
+_WIDTHS = {"autoencoder": 128, "narrow_autoencoder": 64}
 _FOLDER = tempfile.TemporaryDirectory(prefix="tersor-c-")
 
 
@@ -49,19 +50,19 @@ def network(name: str) -> tersor.Graph:
     """The float network."""
     if is_trained(name):
         return tersor.load(datasets.folder() / "models" / "resnet8-cifar10.h5")
-    if name == "autoencoder":
-        return tersor.from_torch(_autoencoder(), (torch.zeros(2, 640),))
+    if name in _WIDTHS:
+        return tersor.from_torch(_autoencoder(_WIDTHS[name]), (torch.zeros(2, 640),))
     return tersor.from_torch(*architectures.build(name))
 
 
-def _autoencoder() -> torch.nn.Module:
-    """MLPerf Tiny's: 640-128x4-8-128x4-640."""
+def _autoencoder(width: int) -> torch.nn.Module:
+    """MLPerf Tiny's is 640-128x4-8-128x4-640; narrower ones fit into less flash."""
     torch.manual_seed(0)
-    widths = [640, *[128] * 4, 8, *[128] * 4]
+    widths = [640, *[width] * 4, 8, *[width] * 4]
     layers: list[torch.nn.Module] = []
     for a, b in itertools.pairwise(widths):
         layers += [torch.nn.Linear(a, b), torch.nn.BatchNorm1d(b), torch.nn.ReLU()]
-    return architectures.initialise(torch.nn.Sequential(*layers, torch.nn.Linear(128, 640)))
+    return architectures.initialise(torch.nn.Sequential(*layers, torch.nn.Linear(width, 640)))
 
 
 @functools.cache

@@ -120,7 +120,7 @@ def export(
     >>> tersor.exporters.export(tersor.Graph(), "network.txt")
     Traceback (most recent call last):
         ...
-    ValueError: export: path must end in .onnx, or format must be given, got 'network.txt'
+    ValueError: export: path must end in .onnx, .tflite, or format must be given, got 'network.txt'
     """
     file = Path(check_path(path, what="export: path"))
     name = _format_of(file) if format is None else format
