@@ -13,12 +13,12 @@ import numpy as np
 
 from .. import __version__
 from ..base.schema import check_path
-from ..graph.graph import Graph
 from ..targets.cost_model import LayerCost, model_latency
 from ..targets.target import Target
 from .c_lower import Lowering, Program
 from .c_plan import Memory, plan
 from .c_text import example, header, identifier, source
+from .decode import without_codebooks
 
 # Flash that the code of a network takes at most, and the stack of its deepest call
 # (docs/benchmarks.md, generated C).
@@ -54,7 +54,7 @@ def write(
     Returns
     -------
     dict of str to str
-        Empty: C holds int8 weights as they are.
+        Layers whose weight had a codebook.
 
     Raises
     ------
@@ -68,8 +68,7 @@ def write(
     place = Path(check_path(path, what="export c: path"))
     profile = None if target is None else Target.load(target)
     text_name = _name(name)
-    graph = Graph(graph)
-    graph.decode_codebooks()
+    graph, decoded = without_codebooks(graph)
     program, memory = lower(graph, _kernels(kernels, profile))
     if profile is not None:
         check_fit(program, memory, profile)
@@ -80,7 +79,7 @@ def write(
         "main.c": example(text_name),
     }
     _write_folder(place, files)
-    return {}
+    return decoded
 
 
 def lower(graph: Any, kernels: str) -> tuple[Program, Memory]:

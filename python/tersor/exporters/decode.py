@@ -20,18 +20,17 @@ def without_codebooks(graph: Graph) -> tuple[Graph, dict[str, str]]:
         Layers whose weight had a codebook, and what it became.
     """
     edges = graph.edges
-    found = {
-        i for i, e in enumerate(edges) if e.qparams is not None and e.qparams.codebook is not None
-    }
-    if not found:
+    if all(e.qparams is None or e.qparams.codebook is None for e in edges):
         return graph, {}
-    layers = {n.name: edges[n.inputs[1]].name for n in graph.nodes if found & set(n.inputs[1:2])}
+    decoded = {}
+    for node in graph.nodes:
+        q = edges[node.inputs[1]].qparams if len(node.inputs) > 1 else None
+        if q is not None and q.codebook is not None:
+            form = "int8" if edges[node.inputs[0]].qparams is not None else "float32"
+            decoded[node.name] = f"{form} weights instead of codes of {q.codebook.shape[1]} values"
     plain = graph.clone()
     plain.decode_codebooks()
-    return plain, {
-        layer: f"{plain.edge(weight).dtype} weights instead of a codebook"
-        for layer, weight in layers.items()
-    }
+    return plain, decoded
 
 
 __all__ = ["without_codebooks"]

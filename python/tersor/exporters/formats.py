@@ -140,18 +140,7 @@ def export(
     graph.verify()
     writer = import_module(f".{FORMATS[name].module}", __package__)
     decoded: dict[str, str] = writer.write(graph, file, **options)
-    return Exported(file, name, _size_of(file), _codebooks(graph) | decoded)
-
-
-def _codebooks(graph: Graph) -> dict[str, str]:
-    """Layers whose codes stand for values of a table, which no format has."""
-    found = {}
-    for node in graph.nodes:
-        q = graph.edges[node.inputs[1]].qparams if len(node.inputs) > 1 else None
-        if q is not None and q.codebook is not None:
-            form = "int8" if graph.edges[node.inputs[0]].qparams is not None else "float32"
-            found[node.name] = f"{form} weights instead of codes of {q.codebook.shape[1]} values"
-    return found
+    return Exported(file, name, _size_of(file), decoded)
 
 
 def _format_of(path: Path) -> str:

@@ -88,7 +88,8 @@ def to_onnx(
     onnx = require_onnx()
     if rounding not in ("session", "runtime"):
         raise ValueError(f"export: rounding must be session or runtime, got {rounding!r}")
-    graph, decoded = without_codebooks(with_float_type(graph, dtype))
+    graph, decoded = without_codebooks(graph)
+    graph = with_float_type(graph, dtype)
     w = OnnxWriter(graph)
     w.decoded |= decoded
     w.unsigned = unsigned_edges(graph)
@@ -113,7 +114,7 @@ def to_onnx(
 
 
 def with_float_type(graph: Graph, dtype: str | None) -> Graph:
-    """Return the graph with its float weights stored in another type, and without codebooks.
+    """Return the graph with its float weights stored in another type.
 
     Parameters
     ----------
@@ -131,9 +132,6 @@ def with_float_type(graph: Graph, dtype: str | None) -> Graph:
     ValueError
         On another type.
     """
-    if any(e.qparams is not None and e.qparams.codebook is not None for e in graph.edges):
-        graph = graph.clone()
-        graph.decode_codebooks()
     if dtype is None:
         return graph
     if dtype not in ("float32", "float16"):

@@ -93,7 +93,8 @@ def to_tflite(
     ):
         if value not in known:
             raise ValueError(f"export: {name} must be {' or '.join(known)}, got {value!r}")
-    graph, decoded = without_codebooks(with_float_type(graph, dtype))
+    graph, decoded = without_codebooks(graph)
+    graph = with_float_type(graph, dtype)
     if sum(e.constant.nbytes for e in graph.edges if e.is_constant) > _MOST_BYTES:
         raise UnsupportedError("export: a TFLite file must be at most 2 GB; dtype='float16' helps")
     p = Physical(graph)
