@@ -120,7 +120,7 @@ def test_compiles_without_warnings_and_runs_its_example(compiler, tmp_path):
         host = HostModel(folder, flags=FLAGS)
         graph = models.compressed(name).graph
         zeros = np.zeros((1, *graph.inputs[0].shape[1:]), np.float32)
-        (want,) = host.run(host._codes(zeros, host._inputs[0]))
+        (want,) = host.run(host._inputs[0].codes(zeros))
         assert [int(v) for v in out.split()] == want.ravel().tolist()
 
 

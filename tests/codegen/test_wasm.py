@@ -37,9 +37,9 @@ def test_webassembly_gives_the_host_s_bits(name, kernels, tmp_path):
     exported = wasmtime.Instance(store, module, []).exports(store)
     memory = exported["memory"]
     host = HostModel(folder, flags=FLAGS)
-    codes = host._codes(models.inputs(name, 3, seed=5), host._inputs[0])
+    codes = host._inputs[0].codes(models.inputs(name, 3, seed=5))
     (want,) = host.run(codes)
-    for x, y in zip(host._physical(codes, host._inputs[0]), want, strict=True):
+    for x, y in zip(host._inputs[0].to_memory(codes), want, strict=True):
         memory.write(store, x.tobytes(), exported["network_input"](store, 0))
         exported["network_run"](store)
         start = exported["network_output"](store, 0)

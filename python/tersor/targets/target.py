@@ -81,16 +81,22 @@ class LatencyModel:
         Seconds of each layer that do not depend on its size.
     source : str
         Where the figures come from and which are assumptions.
+    core : str
+        Such as ``"cortex-m4"``, for generated C on an emulator; empty where there is none.
+    cycles_per_instruction : float or None
+        Of generated C on that core: turns counted instructions into time.
     """
 
     macs_per_cycle: Mapping[str, float]
     efficiency: float
     overhead_per_layer_s: float
     source: str
+    core: str = ""
+    cycles_per_instruction: float | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        rates = dict(self.macs_per_cycle)
-        return _rebuild_latency, (rates, self.efficiency, self.overhead_per_layer_s, self.source)
+        values = vars(self).copy()
+        return _rebuild_latency, (dict(values.pop("macs_per_cycle")), *values.values())
 
 
 @dataclass(frozen=True)
@@ -320,7 +326,8 @@ def _rebuild_latency(rates: dict[str, float], *rest: Any) -> LatencyModel:
 
 
 def _read_latency(document: object) -> LatencyModel:
-    allowed = ("macs_per_cycle", "efficiency", "overhead_per_layer", "source")
+    optional = ("efficiency", "overhead_per_layer", "core", "cycles_per_instruction")
+    allowed = ("macs_per_cycle", *optional, "source")
     required = ("macs_per_cycle", "source")
     fields = check_keys(document, allowed=allowed, required=required, what="latency")
     where = "latency.macs_per_cycle"
@@ -339,7 +346,14 @@ def _read_latency(document: object) -> LatencyModel:
         efficiency=_positive(efficiency, "latency.efficiency"),
         overhead_per_layer_s=overhead,
         source=_text(fields["source"], "latency.source"),
+        core=_text(fields.get("core", ""), "latency.core"),
+        cycles_per_instruction=_cycles(fields.get("cycles_per_instruction")),
     )
+
+
+def _cycles(value: object) -> float | None:
+    key = "latency.cycles_per_instruction"
+    return None if value is None else _positive(_number(value, key), key)
 
 
 def _read_power(document: object) -> PowerModel:
