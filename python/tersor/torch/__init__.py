@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .attention import AttentionLoss
     from .channel_pruning import prune_channels
     from .clusters import WeightClusters, cluster_weights
+    from .coded_network import CodedNetwork
     from .dkd import DKDLoss
     from .fake_quantize import FakeQuantize
     from .jsd import JSDLoss
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # Public name -> module that defines it.
 _EXPORTS: dict[str, str] = {
     "AttentionLoss": "attention",
+    "CodedNetwork": "coded_network",
     "DKDLoss": "dkd",
     "FakeQuantize": "fake_quantize",
     "FeatureLoss": "mse",
@@ -67,6 +69,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "AttentionLoss",
+    "CodedNetwork",
     "DKDLoss",
     "FakeQuantize",
     "FeatureLoss",
