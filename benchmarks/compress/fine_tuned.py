@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--images", type=int, help="training images; all by default")
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--fixed-codes", action="store_true")
     parser.add_argument("--progress", action="store_true")
     parser.add_argument("--tune", action="store_true")

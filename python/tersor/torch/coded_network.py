@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from ..graph import Graph
 from ..quantization import QParams
 from .network_module import NetworkModule
 
-# The price of a bit to begin with, in squared steps between neighbouring values, the most it
+# The price of a bit to begin with, in squared gaps between neighbouring values, the most it
 # changes at once, and how far it may go.
 _PRICE, _MOST_CHANGE, _LOWEST, _HIGHEST = 0.1, 1.3, 1e-3, 1.0
 
@@ -37,7 +37,7 @@ class CodedWeight(nn.Module):
     Attributes
     ----------
     price : float
-        Of a bit, in squared steps.
+        Of a bit, in squared gaps.
     """
 
     codes: torch.Tensor
@@ -65,32 +65,35 @@ class CodedWeight(nn.Module):
         self.register_buffer("codes", torch.from_numpy(codes))
         self.register_buffer("levels", torch.from_numpy(levels.astype(np.float32)))
         self.register_buffer("scale", torch.from_numpy(scale.astype(np.float32).reshape(shape)))
-        # Entries that learn: all values of a table but 0, or the step.
+        # What learns is in units of the gap between neighbouring values, so that one learning rate
+        # fits all layers: the values of a table but 0, or the step.
         if self.has_table:
-            self.trained = nn.Parameter(self.levels.clone())
             gaps = np.diff(np.unique(levels))
             self._gap = float(np.median(gaps)) if gaps.size else 1.0
+            self.trained = nn.Parameter(self.levels / self._gap)
         else:
-            self.trained = nn.Parameter(torch.tensor(float(qparams.scale[0])))
             self._gap = float(qparams.scale[0])
+            self.trained = nn.Parameter(torch.ones(()))
         self.register_buffer("kept", (self.levels != 0).float())
         self._keep_zeros = keep_zeros
         self.price = _PRICE
         self.latent: nn.Parameter | None = None
         if latent is not None:
-            self.latent = nn.Parameter(self._near(torch.from_numpy(latent.copy())))
+            self.latent = nn.Parameter(self._near(torch.from_numpy(latent.copy()) / self._unit()))
 
     def values(self) -> torch.Tensor:
         """Return what each code stands for, before the scale of its channel."""
-        if self.has_table:
-            return self.trained * self.kept
-        return self.trained * self.levels
+        return self._gap * self.trained * (self.kept if self.has_table else self.levels)
+
+    def _unit(self) -> torch.Tensor:
+        """What 1 of the latent weight is."""
+        return self._gap * self.scale
 
     def forward(self) -> torch.Tensor:
         """Return the weight; gradients go to the values and the latent weight, if there is one."""
         weight = self.values()[self.codes] * self.scale
         if self.latent is not None:  # its value stays out of it
-            weight = weight + (self.latent - self.latent.detach())
+            weight = weight + self._unit() * (self.latent - self.latent.detach())
         return weight
 
     def lengths(self) -> torch.Tensor:
@@ -118,29 +121,27 @@ class CodedWeight(nn.Module):
         self.codes.copy_(new)
         return changed
 
-    def _best(self, weight: torch.Tensor) -> torch.Tensor:
-        values = self.values().detach()
-        cost = self.price * self._gap**2 * self.lengths()
+    def _best(self, latent: torch.Tensor) -> torch.Tensor:
+        values = self.values().detach() / self._gap
+        cost = self.price * self.lengths()
         chosen, borders = cheapest(values.double().numpy(), cost.double().numpy())
-        places = torch.bucketize(
-            (weight / self.scale).contiguous(), torch.from_numpy(borders).float()
-        )
+        places = torch.bucketize(latent.contiguous(), torch.from_numpy(borders).float())
         best = torch.from_numpy(chosen)[places]
         if self._keep_zeros:
             best = torch.where(values[self.codes] == 0, self.codes, best)
         return best
 
-    def _near(self, weight: torch.Tensor) -> torch.Tensor:
+    def _near(self, latent: torch.Tensor) -> torch.Tensor:
         """The weight where it asks for the code it has, else the value of that code."""
-        held = self.values().detach()[self.codes] * self.scale
-        return torch.where(self._best(weight) == self.codes, weight, held)
+        held = self.values().detach()[self.codes] / self._gap
+        return torch.where(self._best(latent) == self.codes, latent, held)
 
     def result(self) -> tuple[NDArray[Any], QParams]:
         """Return codes and parameters as a graph stores them."""
         scale = self.scale.reshape(-1).numpy()
         codes = self.codes.numpy()
         if not self.has_table:
-            step = np.float32(self.trained.detach())
+            step = np.float32(self._gap * self.trained.detach())
             levels = self.levels.numpy().astype(np.int8)
             return levels[codes], QParams(scale=[float(step)], zero_point=[0])
         table = self.values().detach().numpy().astype(np.float16)
@@ -201,7 +202,9 @@ class CodedNetwork(nn.Module):
     ``codebook2`` and ``deep-compression`` leave them. Their values learn [1]_; with `parent` the
     codes do too: the float weights are kept beside them, follow the gradient of what stands for
     them, and take the code of least squared error + price x bits every `every` steps [2]_. The
-    price is led so that the bits of all codes, by their entropy, stay what they were.
+    price is led so that the bits of all codes, by their entropy, stay what they were. What learns
+    is in units of the gap between neighbouring values: a learning rate of about 1e-3 (Adam) fits
+    all layers.
 
     Parameters
     ----------
@@ -274,14 +277,14 @@ class CodedNetwork(nn.Module):
             edge = edges[node.inputs[1]] if len(node.inputs) > 1 else None
             if edge is None or not edge.is_constant or not _is_coded(edge):
                 continue
-            shape = np.shape(edge.constant)
-            if parent is not None and np.shape(latent.get(node.name)) != shape:
+            shape, weight = np.shape(edge.constant), latent.get(node.name)
+            if parent is not None and (weight is None or weight.shape != shape):
                 raise ValueError(
                     f"CodedNetwork: parent must have layer {node.name!r} with weights of shape "
                     f"{shape}, as model has"
                 )
             self.weights.append(
-                CodedWeight(edge.constant, edge.qparams, latent.get(node.name), keep_zeros)
+                CodedWeight(edge.constant, cast(QParams, edge.qparams), weight, keep_zeros)
             )
             self._names.append(by_origin[edge.origin or edge.name])
             self._nodes.append(node.name)
@@ -297,7 +300,7 @@ class CodedNetwork(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> Any:
         """Run the network; inputs and outputs as the session's."""
-        weights = {name: own() for name, own in zip(self._names, self.weights, strict=True)}
+        weights = {name: own() for name, own in zip(self._names, self._coded(), strict=True)}
         return torch.func.functional_call(self.network, weights, inputs)
 
     def attach(self, optimizer: torch.optim.Optimizer) -> Any:
@@ -327,9 +330,9 @@ class CodedNetwork(nn.Module):
         int
             Codes that changed.
         """
-        changed = sum(own.assign() for own in self.weights)
+        changed = sum(own.assign() for own in self._coded())
         change = min(_MOST_CHANGE, max(1 / _MOST_CHANGE, (self._bits() / self.bits) ** 4))
-        for own in self.weights:
+        for own in self._coded():
             own.price = min(_HIGHEST, max(_LOWEST, own.price * change))
         return changed
 
@@ -343,7 +346,7 @@ class CodedNetwork(nn.Module):
         graph = Graph(self._model.graph.clone())
         parameters = dict(self.network.named_parameters())
         names = {origin: name for name, origin in self.network.origins.items()}
-        for name, own in zip(self._nodes, self.weights, strict=True):
+        for name, own in zip(self._nodes, self._coded(), strict=True):
             codes, q = own.result()
             graph.set_weight_codes(name, codes, q)
         for node in graph.nodes:
@@ -354,8 +357,11 @@ class CodedNetwork(nn.Module):
             graph.set_constant(node.inputs[2], bias.detach().numpy().copy())
         return CompressedModel(graph, self._model.recipe, self._model.lineage, self._model.notes)
 
+    def _coded(self) -> list[CodedWeight]:
+        return cast("list[CodedWeight]", list(self.weights))
+
     def _bits(self) -> float:
-        return sum(own.bits() for own in self.weights)
+        return sum(own.bits() for own in self._coded())
 
 
 def _is_coded(edge: Any) -> bool:
