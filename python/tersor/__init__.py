@@ -63,6 +63,7 @@ _SUBMODULES = (
     "pruning",
     "quantization",
     "reconstruction",
+    "serve",
     "sparse",
     "training",
     "zoo",

@@ -110,11 +110,12 @@ def model_latency(target: Target, layers: Iterable[LayerCost], *, threads: int =
     seconds = 0.0
     for layer in layers:
         rate = model.macs_per_cycle.get(layer.format, model.macs_per_cycle.get("fp32"))
-        if rate is None:
+        if rate is None and layer.macs:
             raise ValueError(
                 f"target {target.name}: latency.macs_per_cycle has no figure for {layer.format}"
             )
-        compute = layer.macs / (rate * model.efficiency * target.clock_hz * cores)
+        # Without multiply-accumulates, as in conversions at the ends, no rate is asked for.
+        compute = layer.macs / ((rate or 1.0) * model.efficiency * target.clock_hz * cores)
         move = layer.weight_bytes / far + layer.activation_bytes / near
         seconds += max(compute, move) + model.overhead_per_layer_s
     rates = ", ".join(f"{rate:g} {name}" for name, rate in model.macs_per_cycle.items())
