@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-from tersor.report.html import colors_of
+from tersor.report.html_charts import colors_of
 
 VOID = {"meta", "path", "rect", "circle", "link", "br"}
 

@@ -47,7 +47,7 @@ def test_schema_refuses_what_is_wrong(report):
     refused(lambda d: d["variants"].clear())
     refused(lambda d: d["variants"][0].update(accuracy=1.5))
     refused(lambda d: d["variants"][0]["latency"].update(runs=0))
-    refused(lambda d: d["variants"][1]["on_target"]["energy"].update(source="measured"))
+    refused(lambda d: d["variants"][1]["on_target"]["energy"].update(source="guessed"))
 
 
 def test_modelled_figures_are_labelled_everywhere(report):

@@ -28,7 +28,8 @@ def add_parser(commands: Any) -> None:
         "compress the embedded network for three devices and measure it",
         "Compress a small network for handwritten digits, which comes with the package, for a "
         "server, a single-board computer and a microcontroller; measure accuracy, size, latency "
-        "and memory; write the networks and a report. Needs no file and no network.",
+        "and memory; run the microcontroller's C on an emulated core where QEMU is installed; "
+        "write the networks and a report. Needs no file and no network.",
     )
     parser.add_argument(
         "-o", "--output", default="tersor-demo", metavar="FOLDER", help="default: tersor-demo"
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> None:
     options : argparse.Namespace
     """
     from ..compress import compress
+    from ..compress.sensitivity import sensitivity
     from ..report.compare import compare
     from ..zoo import load_digits_data, load_digits_network
 
@@ -62,6 +64,8 @@ def run(options: argparse.Namespace) -> None:
         data=test,
         target={target: target for target in RECIPES},
         title="Handwritten digits at three scales",
+        emulate=True,
+        sensitivity=sensitivity(graph, calibration),
     )
     report.to_html(folder / "report.html")
     report.to_json(folder / "report.json")

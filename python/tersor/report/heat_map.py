@@ -11,7 +11,7 @@ from ..base.plain_text import plain_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-_CELL_WIDTH, _ROW = 92, 26
+_CELL_WIDTH, _ROW = 104, 26
 # From harmless to ruinous; text on them is black, at least 4.5:1.
 _COLORS = ("#63be7b", "#a8d27f", "#ffeb84", "#fcbf7b", "#f8816c")
 

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING
 
-from ..targets.units import format_bytes, format_joules, format_seconds, format_share
-from .svg import (
-    BASELINE_COLOR,
-    COLORS,
-    Bar,
-    Point,
-    bar_chart,
-    scatter_chart,
-)
-from .table import TextTable, losses_table, measured_table, target_table
+from ..targets.units import format_bytes, format_seconds, format_share
+from .html_charts import chart_cards, histogram_cards, sensitivity_card
+from .table import TextTable
+from .tables import scales_table, tables_of
 
 if TYPE_CHECKING:
     from .report import Report
-    from .variant import Variant
 
 
 def render_html(report: Report, *, fragment: bool = False) -> str:
@@ -38,8 +30,10 @@ def render_html(report: Report, *, fragment: bool = False) -> str:
     str
     """
     style = (resources.files(__package__) / "page.css").read_text("utf-8")
-    sections = [_header(report), _tiles(report), _charts(report)]
-    sections += [_tables(report), _method(report)]
+    scales = scales_table(report)
+    sections = [_header(report), _tiles(report), _table(scales, "side") if scales else ""]
+    sections += [chart_cards(report), _tables(report)]
+    sections += [sensitivity_card(report), histogram_cards(report), _method(report)]
     content = f'<style>{style}</style><div class="tersor-report">{"".join(sections)}</div>'
     if fragment:
         return content
@@ -102,148 +96,27 @@ def _tiles(report: Report) -> str:
     return f'<div class="tiles">{cards}</div>'
 
 
-def colors_of(report: Report) -> dict[str, str]:
-    """Return a colour for each variant: gray for the baseline, then the palette in turn.
-
-    Parameters
-    ----------
-    report : Report
-
-    Returns
-    -------
-    dict of str to str
-    """
-    others = [variant.name for variant in report if variant.name != report.baseline]
-    colors = {name: COLORS[index % len(COLORS)] for index, name in enumerate(others)}
-    return {report.baseline: BASELINE_COLOR, **colors}
-
-
-def _charts(report: Report) -> str:
-    colors = colors_of(report)
-    cards = []
-    known = [variant for variant in report if variant.accuracy is not None]
-    if known:
-        cards.append(_card("Accuracy against size of the file", _scatter(report, known, colors)))
-    sizes = [
-        Bar(
-            v.name,
-            v.size_bytes,
-            format_bytes(v.size_bytes),
-            colors[v.name],
-            f"{v.size_bytes:,} bytes",
-        )
-        for v in report
-    ]
-    cards.append(_card("Size of the file", bar_chart(sizes, label="size of the file")))
-    times = [_latency_bar(variant, colors[variant.name]) for variant in report]
-    chart = bar_chart(times, label="latency on this machine")
-    cards.append(_card("Latency on this machine: median, tick at p95", chart))
-    memory = [
-        Bar(v.name, v.peak_memory_bytes, format_bytes(v.peak_memory_bytes), colors[v.name])
-        for v in report
-    ]
-    cards.append(_card("Memory of the session", bar_chart(memory, label="memory of the session")))
-    targets = _target_bars(report, colors)
-    for title, bars in targets:
-        cards.append(_card(title, bar_chart(bars, label=title)))
-    return f'<div class="charts">{"".join(cards)}</div>'
-
-
-def _scatter(report: Report, known: Sequence[Variant], colors: dict[str, str]) -> str:
-    points = [
-        Point(
-            variant.name,
-            variant.size_bytes,
-            variant.accuracy or 0.0,
-            colors[variant.name],
-            f"{variant.name}: {format_share(variant.accuracy or 0.0)}, "
-            f"{format_bytes(variant.size_bytes)}",
-            hollow=variant.name == report.baseline,
-        )
-        for variant in known
-    ]
-    return scatter_chart(
-        points,
-        label="accuracy against size of the file",
-        x_format=lambda size: format_bytes(size).replace(".00", "").replace(".0 ", " "),
-        y_format=lambda share: f"{100 * share:.4g} %",
-        x_title="size of the file (logarithmic)",
-        y_title="top-1 accuracy",
-        y_most=1.0,
-    )
-
-
-def _latency_bar(variant: Variant, color: str) -> Bar:
-    latency = variant.latency
-    return Bar(
-        variant.name,
-        latency.median_s,
-        format_seconds(latency.median_s),
-        color,
-        f"median {format_seconds(latency.median_s)}, mean {format_seconds(latency.mean_s)}, "
-        f"p95 {format_seconds(latency.p95_s)}, {latency.runs} runs",
-        whisker=latency.p95_s,
-    )
-
-
-def _target_bars(report: Report, colors: dict[str, str]) -> list[tuple[str, list[Bar]]]:
-    placed = [(v, v.on_target) for v in report if v.on_target is not None]
-    if not placed:
-        return []
-    latency = [
-        Bar(
-            _placed_name(v.name, t.target),
-            t.latency_s,
-            format_seconds(t.latency_s),
-            colors[v.name],
-            f"{t.latency_source}: {t.latency_formula or 'on this machine'}",
-            modelled=t.latency_source == "modelled",
-        )
-        for v, t in placed
-    ]
-    energy = [
-        Bar(
-            _placed_name(v.name, t.target),
-            t.energy_j,
-            format_joules(t.energy_j),
-            colors[v.name],
-            f"{t.energy_source}: {t.energy_formula}",
-            modelled=True,
-        )
-        for v, t in placed
-    ]
-    return [
-        ("Latency on the target (hatched: modelled)", latency),
-        ("Energy of one inference (modelled)", energy),
-    ]
-
-
-def _placed_name(variant: str, target: str) -> str:
-    return variant if variant == target else f"{variant} on {target}"
-
-
-def _card(title: str, chart: str) -> str:
-    return f'<div class="card"><h3>{escape(title)}</h3>{chart}</div>'
-
-
 def _tables(report: Report) -> str:
-    tables = [measured_table(report), target_table(report), losses_table(report)]
-    return "".join(_table(table) for table in tables if table is not None)
+    """Draw all but the table of scales, which stands at the top."""
+    scales = scales_table(report)
+    tables = tables_of(report)
+    return "".join(_table(t) for t in tables if scales is None or t.title != scales.title)
 
 
-def _table(table: TextTable) -> str:
+def _table(table: TextTable, kind: str = "") -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
     body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in table.rows)
     title = table.title.rpartition(": ")[2]
     return (
         f"<h2>{escape(title[:1].upper() + title[1:])}</h2>"
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        f'</div><p class="faint">{escape(table.note)}</p>'
+        f'<div class="scroll {kind}"><table><thead><tr>{head}</tr></thead>'
+        f'<tbody>{body}</tbody></table></div><p class="faint">{escape(table.note)}</p>'
     )
 
 
 def _cell(text: str) -> str:
     kind = text if text == "met" else "missed" if text.startswith("missed") else ""
+    kind = kind or ("long" if len(text) > 44 else "")
     return f'<td class="{kind}">{escape(text)}</td>' if kind else f"<td>{escape(text)}</td>"
 
 
@@ -258,7 +131,24 @@ def _method(report: Report) -> str:
         ),
         ("Memory", "packed weights, activations and scratch memory of the session at batch 1"),
         ("Agreement", "share of samples whose top-1 class is the baseline's"),
+        (
+            "Intervals",
+            "95 % of 10,000 bootstrap resamples of the test samples; of a change in pairs, so that "
+            "samples that both networks get right or wrong cancel",
+        ),
+        ("Time to compress", "wall-clock time of tersor.compress, as the model noted it"),
     ]
+    for variant in report:
+        if variant.energy is not None:
+            items.append(
+                (
+                    f"Energy of {variant.name} here",
+                    f"{1e3 * variant.energy.joules:.4g} mJ an inference over "
+                    f"{variant.energy.calls:,} calls: {variant.energy.source}",
+                )
+            )
+        if variant.file is not None:
+            items.append((f"Hash of {variant.name}", f"SHA-256 {variant.file.content_hash}"))
     seen = set()
     for variant in report:
         figures = variant.on_target
@@ -283,4 +173,4 @@ def _method(report: Report) -> str:
     )
 
 
-__all__ = ["colors_of", "render_html"]
+__all__ = ["render_html"]

@@ -28,6 +28,8 @@ class Latency:
         Runs that count, and runs before that do not.
     batch : int
         Samples in a run.
+    quantiles_s : tuple of float
+        Seconds at 0, 5, ... 100 % of the runs, by nearest rank; empty where they are not known.
     """
 
     mean_s: float
@@ -38,6 +40,7 @@ class Latency:
     runs: int
     warmup: int
     batch: int = 1
+    quantiles_s: tuple[float, ...] = ()
 
     @property
     def samples_per_s(self) -> float:
@@ -81,14 +84,15 @@ class Latency:
             runs=count,
             warmup=warmup,
             batch=batch,
+            quantiles_s=tuple(ordered[max(0, math.ceil(p * count / 20) - 1)] for p in range(21)),
         )
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the attributes and `samples_per_s` as plain data.
 
         Returns
         -------
-        dict of str to float
+        dict
         """
         return {
             "mean_s": self.mean_s,
@@ -100,6 +104,7 @@ class Latency:
             "warmup": self.warmup,
             "batch": self.batch,
             "samples_per_s": self.samples_per_s,
+            "quantiles_s": list(self.quantiles_s),
         }
 
 

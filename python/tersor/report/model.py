@@ -59,6 +59,25 @@ def recipe_name(model: Any) -> str:
     return "fp32" if recipe is None else str(getattr(recipe, "name", recipe))
 
 
+def compress_seconds(model: Any) -> float | None:
+    """Return what compression took, as the model noted; None where it did not.
+
+    Parameters
+    ----------
+    model : Graph or CompressedModel
+
+    Returns
+    -------
+    float or None
+        Seconds.
+    """
+    provenance = getattr(model, "provenance", None)
+    noted = provenance.get("seconds") if isinstance(provenance, dict) else None
+    if isinstance(noted, bool) or not isinstance(noted, (int, float)):
+        return None
+    return float(noted) if 0 <= noted < math.inf else None
+
+
 def parameters_of(graph: Any) -> int:
     """Return the number of values in all constants of a graph.
 
@@ -159,6 +178,7 @@ def model_preprocess(model: Any) -> Preprocess | None:
 
 
 __all__ = [
+    "compress_seconds",
     "file_bytes",
     "graph_of",
     "model_preprocess",

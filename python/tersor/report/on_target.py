@@ -6,10 +6,12 @@ from typing import Any
 
 from ..targets.budget import Budget
 from ..targets.cost_model import model_energy, model_latency
+from ..targets.energy_meter import Energy
 from ..targets.target import Target
 from .layers import activation_peak_bytes, layer_costs
 from .measure import Latency
 from .model import graph_of, precision_of
+from .on_emulator import EmulatedRun
 from .variant import TargetFigures
 
 
@@ -23,6 +25,8 @@ def target_figures(
     peak_memory_bytes: int,
     accuracy_drop: float | None = None,
     threads: int = 1,
+    energy: Energy | None = None,
+    emulated: EmulatedRun | None = None,
 ) -> TargetFigures:
     """Return what a network costs on a target, and where it misses its budget.
 
@@ -42,6 +46,10 @@ def target_figures(
         Share; None where it was not measured.
     threads : int
         Cores in use on the target.
+    energy : Energy or None
+        Measured here; counts as above.
+    emulated : EmulatedRun or None
+        Goes before the model: its memory as it is, its instructions times the core's cycles.
 
     Returns
     -------
@@ -54,8 +62,9 @@ def target_figures(
     """
     graph = graph_of(model)
     source = "measured" if target.runs_here() else "modelled"
-    seconds, ram = latency.median_s, peak_memory_bytes
+    seconds, ram, ram_source = latency.median_s, peak_memory_bytes, source
     formula, sources = "", []
+    cycles = target.latency_model.cycles_per_instruction
     if source == "modelled":
         layers = layer_costs(graph, precision=precision_of(model))
         estimate = model_latency(target, layers, threads=threads)
@@ -63,27 +72,44 @@ def target_figures(
         sources.append(estimate.source)
         ram = activation_peak_bytes(graph)
         ram += int(graph.constant_bytes) if target.weights_in_ram else 0
-    energy = model_energy(target, seconds, threads=threads)
+    if emulated is not None and emulated.instructions is not None:
+        ram, ram_source = emulated.ram_bytes, "emulated"
+        if cycles is not None:
+            seconds = emulated.instructions * cycles / target.clock_hz
+            formula = (
+                f"{emulated.instructions:,} instructions counted under QEMU ({emulated.core}) x "
+                f"{cycles:g} cycles / {target.clock_hz / 1e6:g} MHz"
+            )
+    modelled = model_energy(target, seconds, threads=threads)
+    joules, energy_source, energy_formula = modelled.value, "modelled", modelled.formula
+    if source == "measured" and energy is not None:
+        joules, energy_source, energy_formula = energy.joules, "measured", ""
+        sources.append(energy.source)
+    else:
+        sources.append(modelled.source)
     limits = Budget() if budget is None else target.constraints.merge(budget)
     figures = {
         "size": size_bytes,
         "ram": ram,
         "latency": seconds,
-        "energy": energy.value,
+        "energy": joules,
         "accuracy_drop": accuracy_drop,
     }
+    found = {"ram": ram_source, "latency": source, "energy": energy_source}
     return TargetFigures(
         target=target.name,
         latency_s=seconds,
-        energy_j=energy.value,
+        energy_j=joules,
         ram_bytes=ram,
         latency_source=source,
-        ram_source=source,
+        ram_source=ram_source,
+        energy_source=energy_source,
         latency_formula=formula,
-        energy_formula=energy.formula,
-        sources=(*sources, energy.source),
+        energy_formula=energy_formula,
+        sources=tuple(sources),
         budget=limits,
-        misses=limits.misses(figures, {"ram": source, "latency": source, "energy": "modelled"}),
+        misses=limits.misses(figures, found),
+        emulated=emulated,
     )
 
 

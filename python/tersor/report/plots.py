@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .html import colors_of
+from .file_parts import PARTS
+from .html_charts import PART_COLORS, colors_of
 
 _TOGETHER = "all layers"
 
@@ -33,6 +34,8 @@ class Plots:
 
     def pareto(self, ax: Axes | None = None) -> Axes:
         """Draw accuracy against file size, with the variants that none beats joined.
+
+        Thin vertical lines are bootstrap intervals.
 
         Parameters
         ----------
@@ -65,6 +68,10 @@ class Plots:
             x, y = variant.size_bytes / 1024, 100 * (variant.accuracy or 0.0)
             ax.scatter(x, y, s=60, color=colors[variant.name], zorder=2)
             ax.annotate(variant.name, (x, y), xytext=(7, 5), textcoords="offset points")
+            interval = variant.accuracy_interval
+            if interval is not None:
+                ends = (100 * interval.low, 100 * interval.high)
+                ax.plot((x, x), ends, color=colors[variant.name], alpha=0.4, lw=1.5, zorder=1)
         ax.set_xscale("log", base=2)
         ax.margins(x=0.15, y=0.15)
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -166,6 +173,145 @@ class Plots:
         ax.invert_yaxis()
         ax.margins(x=0.15)
         ax.set(xlabel="latency at batch 1 (ms), whisker to p95", title=self._report.title)
+        return ax
+
+    def file_parts(self, ax: Axes | None = None) -> Axes:
+        """Draw what the saved files are made of, as stacked bars.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ValueError
+            If no file was encoded.
+        """
+        known = [(v.name, v.file) for v in self._report if v.file is not None]
+        if not known:
+            raise ValueError("file_parts: the report must have the parts of files, got none")
+        ax = self._axes(ax)
+        names = [name for name, _ in known]
+        left = [0.0] * len(known)
+        for part in PARTS:
+            sizes = [getattr(file, part) / 1024 for _, file in known]
+            if any(sizes):
+                ax.barh(names, sizes, left=left, label=part, color=PART_COLORS[part])
+            left = [start + size for start, size in zip(left, sizes, strict=True)]
+        ax.invert_yaxis()
+        ax.legend()
+        ax.set(xlabel="size of the file (KB)", title=self._report.title)
+        return ax
+
+    def time_to_compress(self, ax: Axes | None = None) -> Axes:
+        """Draw how long compressing each variant took.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ValueError
+            If no variant noted it.
+        """
+        known = [v for v in self._report if v.compress_seconds is not None]
+        if not known:
+            raise ValueError("time_to_compress: the report must have such times, got none")
+        ax, colors = self._axes(ax), colors_of(self._report)
+        bars = ax.barh(
+            [v.name for v in known],
+            [v.compress_seconds or 0.0 for v in known],
+            color=[colors[v.name] for v in known],
+        )
+        ax.bar_label(bars, fmt="%.3g", padding=4)
+        ax.invert_yaxis()
+        ax.margins(x=0.15)
+        ax.set(xlabel="time to compress (s)", title=self._report.title)
+        return ax
+
+    def weights(self, layer: str | None = None, ax: Axes | None = None) -> Axes:
+        """Draw the weights of a layer before (gray) and after.
+
+        Parameters
+        ----------
+        layer : str, optional
+            By default the one with most weights.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ValueError
+            If the layer has no histogram.
+        """
+        before = {h.layer: h for h in self._report[self._report.baseline].weights}
+        if layer is None and before:
+            layer = max(before, key=lambda name: before[name].weights)
+        if layer not in before:
+            known = ", ".join(before) or "none"
+            raise ValueError(f"weights: layer must be one of {known}, got {layer!r}")
+        ax, colors, base = self._axes(ax), colors_of(self._report), before[layer]
+        step = 2 * base.most / len(base.counts)
+        edges = [-base.most + i * step for i in range(len(base.counts) + 1)]
+        ax.stairs(base.counts, edges, fill=True, color="0.8", label=self._report.baseline)
+        for variant in self._report:
+            for h in variant.weights:
+                if h.layer == layer and variant.name != self._report.baseline:
+                    label = f"{variant.name}: {h.distinct:,} values, {100 * h.zeros:.0f} % zeros"
+                    ax.stairs(h.counts, edges, color=colors[variant.name], label=label)
+        ax.set_yscale("symlog")
+        ax.legend(fontsize="small")
+        ax.set(xlabel=f"weights of {layer}", ylabel="how many", title=self._report.title)
+        return ax
+
+    def sensitivity(self, ax: Axes | None = None) -> Axes:
+        """Draw what changing each layer alone does to the output, as a heat map.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ValueError
+            If the report has no sensitivity.
+        """
+        found = self._report.sensitivity
+        if found is None:
+            raise ValueError(
+                "sensitivity: the report must have one: compare(..., sensitivity=...), got none"
+            )
+        layers = list(dict.fromkeys(effect.layer for effect in found.effects))
+        changes = list(dict.fromkeys(effect.what for effect in found.effects))
+        grid = [[float("nan")] * len(changes) for _ in layers]
+        for effect in found.effects:
+            grid[layers.index(effect.layer)][changes.index(effect.what)] = effect.sqnr_db
+        ax = self._axes(ax)
+        image = ax.imshow(grid, cmap="RdYlGn", vmin=10, vmax=40, aspect="auto")
+        ax.set_xticks(range(len(changes)), changes, rotation=30, ha="right")
+        ax.set_yticks(range(len(layers)), layers)
+        ax.figure.colorbar(image, ax=ax, label="signal to noise of the output (dB)")
+        ax.set_title("one layer changed at a time")
         return ax
 
     def _axes(self, ax: Axes | None) -> Axes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..base.error import BudgetError
 from ..base.schema import check_path
 from .html import render_html
-from .table import losses_table, measured_table, target_table
+from .tables import tables_of
 from .variant import Variant
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Report:
         Processor, instruction set, versions.
     created : str
         ISO 8601, UTC.
+    sensitivity : Sensitivity or None
+        From ``tersor.sensitivity``, for its heat map.
 
     Examples
     --------
@@ -65,6 +68,7 @@ class Report:
     threads: int = 1
     environment: dict[str, Any] = field(default_factory=dict)
     created: str = field(default_factory=_now)
+    sensitivity: Any = None
 
     def __getitem__(self, name: str) -> Variant:
         for variant in self.variants:
@@ -113,6 +117,9 @@ class Report:
             "data": self.data,
             "environment": dict(self.environment),
             "variants": [variant.to_dict() for variant in self.variants],
+            "sensitivity": None
+            if self.sensitivity is None
+            else _finite(self.sensitivity.to_dict()),
         }
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
@@ -169,8 +176,10 @@ class Report:
     def __rich__(self) -> Group:
         from rich.console import Group
 
-        tables = [measured_table(self), target_table(self), losses_table(self)]
-        return Group(*(table.to_rich() for table in tables if table is not None))
+        tables = [table.to_rich() for table in tables_of(self)]
+        if self.sensitivity is not None:
+            tables.insert(0, self.sensitivity.table())
+        return Group(*tables)
 
     def __str__(self) -> str:
         from rich.console import Console
@@ -185,6 +194,15 @@ class Report:
 
     def _repr_html_(self) -> str:
         return render_html(self, fragment=True)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinities: where outputs are equal, their ratio is null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _write(path: str | os.PathLike[str], text: str) -> None:

@@ -55,6 +55,8 @@ class Point:
     x, y : float
     color : str
     hollow : bool
+    interval : (float, float) or None
+        From where to where `y` is uncertain.
     """
 
     label: str
@@ -63,6 +65,7 @@ class Point:
     color: str
     hint: str = ""
     hollow: bool = False
+    interval: tuple[float, float] | None = None
 
 
 def bar_chart(bars: Sequence[Bar], *, label: str) -> str:
@@ -91,7 +94,7 @@ def bar_chart(bars: Sequence[Bar], *, label: str) -> str:
     width = left + room + right
     longest = max(max(bar.value, bar.whisker or 0.0) for bar in bars) or 1.0
     height = _ROW * len(bars) + 8
-    parts = [_open(width, height, label)]
+    parts = [open_svg(width, height, label)]
     parts.append(_hatch_patterns({bar.color for bar in bars if bar.modelled}))
     for row, bar in enumerate(bars):
         top = row * _ROW + 8
@@ -99,7 +102,7 @@ def bar_chart(bars: Sequence[Bar], *, label: str) -> str:
         end = length if bar.whisker is None else max(length, room * bar.whisker / longest)
         fill = _hatch(bar.color) if bar.modelled else bar.color
         parts.append(f"<g><title>{escape(bar.hint or f'{bar.label}: {bar.text}')}</title>")
-        parts.append(_text(left - 10, top + 14, bar.label, anchor="end"))
+        parts.append(svg_text(left - 10, top + 14, bar.label, anchor="end"))
         parts.append(
             f'<rect x="{left}" y="{top}" width="{max(length, 1):.1f}" height="18" rx="3" '
             f'fill="{fill}" stroke="{bar.color}" stroke-width="{1 if bar.modelled else 0}"/>'
@@ -109,7 +112,7 @@ def bar_chart(bars: Sequence[Bar], *, label: str) -> str:
                 f'<path d="M{left + length:.1f} {top + 9}H{left + end:.1f}m0 -5v10" fill="none" '
                 f'stroke="currentColor" stroke-opacity=".55"/>'
             )
-        parts.append(_text(left + end + 8, top + 14, bar.text, weight=600))
+        parts.append(svg_text(left + end + 8, top + 14, bar.text, weight=600))
         parts.append("</g>")
     parts.append(
         f'<path d="M{left} 2V{height - 2}" stroke="currentColor" stroke-opacity=".35"/></svg>'
@@ -147,7 +150,8 @@ def scatter_chart(
     """
     height, left, right, top, bottom = 300, 64, 24, 30, 46
     x_ticks = _log_ticks([point.x for point in points])
-    y_ticks = _linear_ticks([point.y for point in points], y_most)
+    shown = [y for point in points for y in (point.y, *(point.interval or ()))]
+    y_ticks = _linear_ticks(shown, y_most)
     x_low, x_high = math.log2(x_ticks[0]), math.log2(x_ticks[-1])
     y_low, y_high = y_ticks[0], y_ticks[-1]
 
@@ -157,19 +161,21 @@ def scatter_chart(
     def y_at(y: float) -> float:
         return height - bottom - (y - y_low) / (y_high - y_low) * (height - top - bottom)
 
-    parts = [_open(_WIDTH, height, label)]
+    parts = [open_svg(_WIDTH, height, label)]
     for y in y_ticks:
         parts.append(
             f'<path d="M{left} {y_at(y):.1f}H{_WIDTH - right}" stroke="currentColor" '
             f'stroke-opacity=".14"/>'
         )
-        parts.append(_text(left - 8, y_at(y) + 4, y_format(y), anchor="end", size=12, faint=True))
+        parts.append(
+            svg_text(left - 8, y_at(y) + 4, y_format(y), anchor="end", size=12, faint=True)
+        )
     for x in x_ticks:
         parts.append(
-            _text(x_at(x), height - bottom + 18, x_format(x), "middle", size=12, faint=True)
+            svg_text(x_at(x), height - bottom + 18, x_format(x), "middle", size=12, faint=True)
         )
-    parts.append(_text((_WIDTH + left) / 2, height - 6, x_title, "middle", size=12, faint=True))
-    parts.append(_text(left - 8, 14, y_title, "end" if len(y_title) < 8 else "start", size=12))
+    parts.append(svg_text((_WIDTH + left) / 2, height - 6, x_title, "middle", size=12, faint=True))
+    parts.append(svg_text(left - 8, 14, y_title, "end" if len(y_title) < 8 else "start", size=12))
     front = _front([(point.x, point.y) for point in points])
     steps = "".join(
         f"{'M' if index == 0 else 'H'}{x_at(x):.1f}"
@@ -191,25 +197,44 @@ def scatter_chart(
         text_y = _free_height(y, start, start + length, placed)
         placed.append((text_y, start, start + length))
         parts.append(f"<g><title>{escape(point.hint or point.label)}</title>")
+        if point.interval is not None:
+            low, high = (y_at(edge) for edge in point.interval)
+            parts.append(
+                f'<path d="M{x:.1f} {low:.1f}V{high:.1f}M{x - 5:.1f} {low:.1f}h10'
+                f'M{x - 5:.1f} {high:.1f}h10" fill="none" stroke="{point.color}" '
+                f'stroke-opacity=".55" stroke-width="1.5"/>'
+            )
         parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6.5" fill="{fill}" stroke="{point.color}" '
             f'stroke-width="2.5"/>'
         )
         shift, anchor = (-13, "end") if near_end else (13, "start")
-        parts.append(_text(x + shift, text_y + 4, point.label, anchor, weight=600))
+        parts.append(svg_text(x + shift, text_y + 4, point.label, anchor, weight=600))
         parts.append("</g>")
     parts.append("</svg>")
     return "".join(parts)
 
 
-def _open(width: float, height: float, label: str) -> str:
+def open_svg(width: float, height: float, label: str) -> str:
+    """Return the start of a picture.
+
+    Parameters
+    ----------
+    width, height : float
+    label : str
+        What a screen reader says.
+
+    Returns
+    -------
+    str
+    """
     return (
         f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(label)}" '
         f'font-size="13" fill="currentColor">'
     )
 
 
-def _text(
+def svg_text(
     x: float,
     y: float,
     text: str,
@@ -219,6 +244,20 @@ def _text(
     weight: int = 400,
     faint: bool = False,
 ) -> str:
+    """Return a text element.
+
+    Parameters
+    ----------
+    x, y : float
+    text : str
+    anchor : {"start", "middle", "end"}
+    size, weight : int
+    faint : bool
+
+    Returns
+    -------
+    str
+    """
     opacity = ' fill-opacity=".65"' if faint else ""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '
@@ -291,5 +330,7 @@ __all__ = [
     "Bar",
     "Point",
     "bar_chart",
+    "open_svg",
     "scatter_chart",
+    "svg_text",
 ]

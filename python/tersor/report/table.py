@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..base.plain_text import plain_text
 from ..targets.units import format_bytes, format_joules, format_seconds, format_share
+from .intervals import Interval
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,8 +71,8 @@ def measured_table(report: Report) -> TextTable:
     """
     base = report[report.baseline]
     rows = tuple(_measured_row(variant, base) for variant in report.variants)
-    columns = ["variant", "recipe", "accuracy", "agreement", "size", "latency", "p95"]
-    columns += ["samples/s", "memory"]
+    columns = ["variant", "recipe", "accuracy", "95 % interval", "agreement", "size", "latency"]
+    columns += ["p95", "samples/s", "memory"]
     latency = base.latency
     counted = f"{latency.warmup} warm-up and {latency.runs} counted runs"
     note = f"latency: median at batch 1, {report.threads} thread(s), {counted}"
@@ -79,6 +80,8 @@ def measured_table(report: Report) -> TextTable:
         note += f"; samples/s at batch {base.throughput.batch}"
     if report.data:
         note += f"; quality on {report.data['samples']:,} samples of {report.data['name']}"
+    if any(variant.accuracy_interval is not None for variant in report):
+        note += "; interval: bootstrap over these"
     environment = report.environment
     title = f"{report.title}: measured on {environment['processor']} ({environment['isa']})"
     return TextTable(title, note, tuple(columns), rows)
@@ -98,6 +101,7 @@ def _measured_row(variant: Variant, base: Variant) -> tuple[str, ...]:
         variant.name,
         variant.recipe,
         correct,
+        interval_text(variant.accuracy_interval),
         ABSENT if variant.agreement is None else format_share(variant.agreement),
         format_bytes(variant.size_bytes) + factor(variant.size_bytes, base.size_bytes),
         format_seconds(variant.latency.median_s)
@@ -130,11 +134,11 @@ def target_table(report: Report) -> TextTable | None:
             (
                 variant.name,
                 figures.target,
-                _marked(format_seconds(figures.latency_s), figures.latency_source),
-                _marked(format_joules(figures.energy_j), figures.energy_source),
-                _marked(format_bytes(figures.ram_bytes), figures.ram_source),
+                marked(format_seconds(figures.latency_s), figures.latency_source),
+                marked(format_joules(figures.energy_j), figures.energy_source),
+                marked(format_bytes(figures.ram_bytes), figures.ram_source),
                 format_bytes(variant.size_bytes),
-                _verdict(variant),
+                verdict(variant),
             )
         )
     if not rows:
@@ -176,11 +180,47 @@ def losses_table(report: Report) -> TextTable | None:
     return TextTable(f"{report.title}: where accuracy is lost", note, columns, tuple(rows))
 
 
-def _marked(text: str, source: str) -> str:
-    return text if source == "measured" else f"~ {text}"
+def interval_text(interval: Interval | None) -> str:
+    """Return an interval in percent.
+
+    Parameters
+    ----------
+    interval : Interval or None
+
+    Returns
+    -------
+    str
+    """
+    return ABSENT if interval is None else f"{100 * interval.low:.2f} - {100 * interval.high:.2f}"
 
 
-def _verdict(variant: Variant) -> str:
+def marked(text: str, source: str) -> str:
+    """Return a figure with a ``~`` where it is modelled.
+
+    Parameters
+    ----------
+    text : str
+    source : str
+        ``"measured"``, ``"emulated"`` or ``"modelled"``.
+
+    Returns
+    -------
+    str
+    """
+    return text if source != "modelled" else f"~ {text}"
+
+
+def verdict(variant: Variant) -> str:
+    """Return whether a variant keeps its budget: ``"met"``, or the lines that it misses.
+
+    Parameters
+    ----------
+    variant : Variant
+
+    Returns
+    -------
+    str
+    """
     figures = variant.on_target
     if figures is None or not figures.budget:
         return ABSENT
@@ -189,4 +229,13 @@ def _verdict(variant: Variant) -> str:
     return "missed: " + ", ".join(miss.line for miss in figures.misses)
 
 
-__all__ = ["TextTable", "losses_table", "measured_table", "target_table"]
+__all__ = [
+    "ABSENT",
+    "TextTable",
+    "interval_text",
+    "losses_table",
+    "marked",
+    "measured_table",
+    "target_table",
+    "verdict",
+]

@@ -6,8 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..targets.budget import Budget, Miss
+from ..targets.energy_meter import Energy
+from .file_parts import FileParts
+from .intervals import Interval
 from .losses import Losses
 from .measure import Latency
+from .on_emulator import EmulatedRun
+from .weight_histograms import WeightHistogram
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,8 @@ class TargetFigures:
     ram_bytes : int
         Bytes of activations, and of weights where the target loads them to memory.
     latency_source, ram_source, energy_source : str
-        ``"measured"`` or ``"modelled"``; energy is always modelled.
+        ``"measured"``, ``"modelled"``, or for memory ``"emulated"``: measured in generated C on an
+        emulated core.
     latency_formula, energy_formula : str
         How modelled figures were computed; empty for measured ones.
     sources : tuple of str
@@ -32,6 +38,8 @@ class TargetFigures:
         What had to hold.
     misses : tuple of Miss
         What did not.
+    emulated : EmulatedRun or None
+        What generated C did on the target's core; None where it was not asked for.
     """
 
     target: str
@@ -46,6 +54,12 @@ class TargetFigures:
     sources: tuple[str, ...] = ()
     budget: Budget = field(default_factory=Budget)
     misses: tuple[Miss, ...] = ()
+    emulated: EmulatedRun | None = None
+
+    @property
+    def power_w(self) -> float | None:
+        """Watts while the network runs: energy over latency."""
+        return self.energy_j / self.latency_s if self.latency_s > 0 else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data as in the JSON schema of reports.
@@ -67,6 +81,7 @@ class TargetFigures:
                 "formula": self.energy_formula,
             },
             "ram": {"bytes": self.ram_bytes, "source": self.ram_source},
+            "emulated": None if self.emulated is None else self.emulated.to_dict(),
             "sources": list(self.sources),
             "budget": self.budget.to_dict(),
             "misses": [
@@ -112,6 +127,19 @@ class Variant:
         Share of the weights that are 0, in [0, 1]; None where it was not counted.
     losses : Losses or None
         Which layers lose most; None where nothing was noted.
+    accuracy_interval : Interval or None
+        Bootstrap interval of the accuracy.
+    change_interval : Interval or None
+        Bootstrap interval of the difference to the baseline's accuracy, in pairs; None for the
+        baseline itself.
+    file : FileParts or None
+        Bytes of the saved file by part, and its hash.
+    compress_seconds : float or None
+        What `tersor.compress` took, as it noted; None for a plain graph.
+    energy : Energy or None
+        Measured here at batch 1; None where no counter can be read.
+    weights : tuple of WeightHistogram
+        Of the largest layers.
     """
 
     name: str
@@ -128,6 +156,12 @@ class Variant:
     on_target: TargetFigures | None = None
     losses: Losses | None = None
     sparsity: float | None = None
+    accuracy_interval: Interval | None = None
+    change_interval: Interval | None = None
+    file: FileParts | None = None
+    compress_seconds: float | None = None
+    energy: Energy | None = None
+    weights: tuple[WeightHistogram, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data as in the JSON schema of reports.
@@ -152,7 +186,18 @@ class Variant:
             "sqnr_db": self.sqnr_db if finite else None,
             "on_target": None if self.on_target is None else self.on_target.to_dict(),
             "losses": None if self.losses is None else self.losses.to_dict(),
+            "accuracy_interval": _plain(self.accuracy_interval),
+            "change_interval": _plain(self.change_interval),
+            "file": _plain(self.file),
+            "content_hash": None if self.file is None else self.file.content_hash,
+            "compress_seconds": self.compress_seconds,
+            "energy": None if self.energy is None else dict(vars(self.energy)),
+            "weights": [histogram.to_dict() for histogram in self.weights],
         }
+
+
+def _plain(part: Interval | FileParts | None) -> dict[str, Any] | None:
+    return None if part is None else part.to_dict()
 
 
 __all__ = ["TargetFigures", "Variant"]
