@@ -1,4 +1,8 @@
-"""Dense layers on 4-bit indices into a table (lookup_dense) against float32 products."""
+"""Dense layers on 4-bit indices into a table against float32 products.
+
+Kernels `lookup_columns`, with its `lookup_products`, and `lookup_dense`; `nearest_vectors` for
+product codebooks.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +30,13 @@ def cases() -> Iterator[Case]:
         x = rng.normal(size=(1, inputs)).astype(np.float32)
         y = np.empty((1, outputs), np.float32)
         q = choose_qparams(w, bits=4, axis=0)
+        # One table: packed as columns of products (lookup_columns) where that is faster.
         layer, uniform = LookupDense(book), DenseCodes(quantize(w, q), q)
+        pair = Codebook(np.stack([table] * 2), codes, 0.0, axis=0, group_size=outputs // 2)
+        rows = LookupDense(pair)
         contenders = _floats(w, x)
-        contenders["tersor lookup_dense"] = lambda f=layer, x=x, y=y: f(x, out=y)
+        contenders[f"tersor {layer.kernel}"] = lambda f=layer, x=x, y=y: f(x, out=y)
+        contenders[f"tersor {rows.kernel}, 2 tables"] = lambda f=rows, x=x, y=y: f(x, out=y)
         contenders["tersor dense_codes int4 (rounded)"] = lambda f=uniform, x=x, y=y: f(x, out=y)
         wanted = x.astype(np.float64) @ w.T.astype(np.float64)
         quality = {n: _decibels(wanted, f()) for n, f in contenders.items()}

@@ -119,3 +119,80 @@ def test_mistakes(change, text):
 def test_inputs_must_fit():
     with pytest.raises(ValueError, match=r"x must have shape \(rows, 3\), got \(2, 4\)"):
         LookupDense(layer(2, 3))(np.zeros((2, 4)))
+
+
+def within_columns_bound(c, x, y, bias=0.0):
+    """The bound of lookup_columns.h."""
+    w = c.decode().astype(np.float64)
+    size = np.abs(np.float64(x)) @ np.abs(w).T + np.abs(bias)
+    units = np.zeros(len(x))
+    for start in range(0, w.shape[1], 256):
+        tile = np.abs(np.float64(x[:, start : start + 256]))
+        units += (tile > 0).sum(1) * tile.max(1) * np.abs(w).max() * 2.0**-27
+    bound = (w.shape[1] / 256 + 5) * 2.0**-23 * size + units[:, None]
+    return (np.abs(y - (np.float64(x) @ w.T + bias)) <= bound).all()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "inputs"), [(256, 64), (257, 255), (300, 256), (288, 257), (511, 1000)]
+)
+def test_columns_of_products(isa, outputs, inputs):
+    rng = np.random.default_rng(inputs)
+    bias = rng.normal(size=outputs).astype(np.float32)
+    x = rng.normal(size=(4, inputs)).astype(np.float32)
+    x[1] = 0
+    x[2, 1:] = 0
+    x[3, rng.integers(inputs)] = 1e4
+    for k in (1, 2, 15, 16):
+        c = layer(outputs, inputs, k, seed=k)
+        dense = LookupDense(c, bias)
+        assert ("lookup_columns" in dense.kernel) == (tersor.active_isa() in ("avx2", "avxvnni"))
+        assert within_columns_bound(c, x, dense(x), bias)
+        np.testing.assert_array_equal(dense(x)[1], bias)
+    clipped = LookupDense(c, bias, low=0, high=0.5)(x)
+    np.testing.assert_array_equal(clipped, np.clip(dense(x), 0, 0.5))
+
+
+def test_columns_variants_agree_to_the_bit():
+    if not set(tersor.supported_isas()) & {"avx2"}:
+        pytest.skip("this CPU has no AVX2, so nothing is packed in columns")
+    tersor.force_isa("avx2")
+    try:
+        c = layer(300, 700)
+        x = np.random.default_rng(0).normal(size=(2, 700)).astype(np.float32)
+        x[1] *= np.logspace(-20, 9, 700, dtype=np.float32)
+        dense, results = LookupDense(c), []
+        for op in ("lookup_products", "lookup_columns"):
+            for variant in ("ref", "avx2"):
+                _core.base.force_kernel("codebook", op, variant)
+                results.append(dense(x))
+                _core.base.force_kernel("codebook", op, "")
+        for threads in (1, 2):
+            tersor.set_threads(threads)
+            results.append(dense(x))
+        tersor.set_threads(0)
+        for y in results[1:]:
+            np.testing.assert_array_equal(y, results[0])
+    finally:
+        tersor.force_isa("")
+
+
+@pytest.mark.parametrize("scale", [1e-44, 1e-30, 1.0, 1e30])
+def test_columns_of_extremes(isa, scale):
+    """Where integers cannot stand for the products, float32 does."""
+    c = layer(256, 300)
+    x = np.random.default_rng(0).normal(size=(3, 300)).astype(np.float32)
+    x[0] *= np.float32(scale)
+    x[1, 7], x[2, 290] = np.inf, np.nan
+    y = LookupDense(c)(x)
+    w = c.decode().astype(np.float64)
+    size = np.abs(np.float64(x[0])) @ np.abs(w).T
+    assert (np.abs(y[0] - np.float64(x[0]) @ w.T) <= 308 * 2.0**-23 * size + 300 * 1e-45).all()
+    assert not np.isfinite(y[1:]).any()
+    tiny = Codebook(c.centroids * np.float32(1e-38), c.indices, 0.0)
+    tall = Codebook(c.centroids * np.float32(1e34), c.indices, 0.0)
+    ones = np.ones((1, 300), np.float32)
+    assert within_columns_bound(tiny, ones, LookupDense(tiny)(ones))
+    assert within_columns_bound(tall, ones, LookupDense(tall)(ones))
+    zeros = Codebook(np.zeros(3, np.float32), np.zeros((256, 64), np.uint8), 0.0)
+    np.testing.assert_array_equal(LookupDense(zeros)(ones[:, :64]), np.zeros((1, 256)))

@@ -130,3 +130,32 @@ def test_weights_of_codes_can_be_updated():
     session.update_weights("w", np.zeros((256, 512), np.int8))
     np.testing.assert_allclose(session(x)[0], np.maximum(bias, 0), rtol=1e-6)
     assert not np.array_equal(before, session(x))
+
+
+@pytest.mark.parametrize("tables", [1, 2])
+@pytest.mark.parametrize("k", [16, 17])
+def test_codebooks_are_looked_up_in_large_layers(isa, tables, k):
+    rng = np.random.default_rng(k)
+    graph = tersor.Graph()
+    x = graph.add_input("x", "float32", (None, 512))
+    bias = rng.normal(size=512).astype(np.float32)
+    w = np.zeros((512, 512), np.float32)
+    ids = [x, graph.add_constant("w", w), graph.add_constant("b", bias)]
+    graph.set_outputs([graph.add_node("dense", ids, {"activation": "relu"}, "fc")])
+    table = np.sort(rng.normal(size=(tables, k)).astype(np.float32), axis=1)
+    q = _core.quantization.QParams(scale=[0.5], zero_point=[0], axis=None, codebook=table)
+    codes = rng.integers(0, k, w.shape).astype(np.uint8)
+    graph.set_weight_codes("fc", codes, q)
+    w = dequantize(codes, q).astype(np.float64)
+    for rows in (1, 2, 20):
+        x = rng.normal(size=(rows, 512)).astype(np.float32)
+        session = tersor.Session(graph, micro_batch=32, provider="native")
+        size = np.abs(x) @ np.abs(w).T + np.abs(bias)
+        error = np.abs(session(x) - np.maximum(x @ w.T + bias, 0))
+        assert (error <= 520 * 2.0**-23 * size).all()
+        kernel = session.profile(x).layers[0].kernel
+        looked_up = k == 16 and rows < 3 and tersor.active_isa() != "baseline"
+        assert ("lookup_" in kernel) == looked_up
+        assert ("columns" in kernel) == (
+            looked_up and tables == 1 and "512" not in tersor.active_isa()
+        )

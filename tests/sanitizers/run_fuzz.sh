@@ -13,7 +13,8 @@ seconds=${1:-60}
 [ $# -eq 0 ] || shift
 cmake -S . -B build/fuzz -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo \
   -DTERSOR_PYTHON=OFF -DTERSOR_ONEDNN=OFF -DTERSOR_EIGEN=OFF -DTERSOR_FUZZ=ON \
-  -DTERSOR_SANITIZE=fuzzer-no-link,address,undefined
+  -DTERSOR_SANITIZE=fuzzer-no-link,address,undefined \
+  -DTERSOR_ROOMS="base;tensor;coding;quantization;graph;artifact"
 cmake --build build/fuzz --target fuzz_artifact -j "${JOBS:-2}"
 mkdir -p build/fuzz/corpus
 cp -n tests/artifact/golden/*.tersor build/fuzz/corpus/

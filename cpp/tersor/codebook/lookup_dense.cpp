@@ -4,12 +4,14 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <string>
 
 #include "tersor/base/error.h"
 #include "tersor/base/memory.h"
 #include "tersor/base/threads.h"
 #include "tersor/codebook/kernels.h"
+#include "tersor/codebook/lookup_columns.h"
 
 namespace tersor::codebook {
 namespace {
@@ -30,12 +32,31 @@ void check(const LookupWeights& w) {
   }
 }
 
+Buffer packed_rows(const LookupWeights& w, std::int64_t depth) {
+  Buffer codes(static_cast<std::size_t>(w.outputs * depth / 2));
+  std::memset(codes.data(), 0, codes.size());
+  for (std::int64_t o = 0; o < w.outputs; ++o) {
+    std::uint8_t* const row = codes.as<std::uint8_t>() + o * depth / 2;
+    for (std::int64_t i = 0; i < w.inputs; ++i) {
+      const int shift = i % 64 < 32 ? 0 : 4;
+      row[i / 64 * 32 + i % 32] |= static_cast<std::uint8_t>(w.codes[o * w.inputs + i] << shift);
+    }
+  }
+  return codes;
+}
+
+float clamped(float y, float low, float high) {
+  y = y < low ? low : y;
+  return y > high ? high : y;
+}
+
 }  // namespace
 
 struct LookupDense::State {
   std::int64_t outputs, inputs;
-  LookupBlocks packed{};
+  LookupBlocks packed{};  // codes only without columns
   Buffer codes, tables, planes, bias;
+  std::optional<LookupColumns> columns;
   std::string kernel;
 };
 
@@ -47,15 +68,6 @@ LookupDense::LookupDense(const LookupWeights& w) : state_(std::make_unique<State
   const std::int64_t depth = (w.inputs + kLookupInputs - 1) / kLookupInputs * kLookupInputs;
   const std::int64_t group = w.group == 0 ? w.outputs : w.group;
   const std::int64_t tables = (w.outputs + group - 1) / group;
-  s.codes = Buffer(static_cast<std::size_t>(w.outputs * depth / 2));
-  std::memset(s.codes.data(), 0, s.codes.size());
-  for (std::int64_t o = 0; o < w.outputs; ++o) {
-    std::uint8_t* const row = s.codes.as<std::uint8_t>() + o * depth / 2;
-    for (std::int64_t i = 0; i < w.inputs; ++i) {
-      const int shift = i % 64 < 32 ? 0 : 4;
-      row[i / 64 * 32 + i % 32] |= static_cast<std::uint8_t>(w.codes[o * w.inputs + i] << shift);
-    }
-  }
   s.tables = Buffer(static_cast<std::size_t>(tables * kLookupEntries) * sizeof(float));
   s.planes = Buffer(static_cast<std::size_t>(tables * kLookupEntries) * 4);
   std::memset(s.tables.data(), 0, s.tables.size());
@@ -77,6 +89,11 @@ LookupDense::LookupDense(const LookupWeights& w) : state_(std::make_unique<State
     s.bias = Buffer(static_cast<std::size_t>(w.outputs) * sizeof(float));
     std::memcpy(s.bias.data(), w.bias, s.bias.size());
   }
+  if (LookupColumns::pays(w)) {
+    s.columns.emplace(w, s.tables.as<float>());
+  } else {
+    s.codes = packed_rows(w, depth);
+  }
   s.packed.codes = s.codes.as<std::uint8_t>();
   s.packed.tables = s.tables.as<float>();
   s.packed.planes = s.planes.as<std::uint8_t>();
@@ -85,8 +102,9 @@ LookupDense::LookupDense(const LookupWeights& w) : state_(std::make_unique<State
   s.packed.depth = depth;
   s.packed.low = w.low;
   s.packed.high = w.high;
-  s.kernel = std::string(lookup_dense_table.op()) + " " +
-             lookup_dense_table.row(lookup_dense_table.active_row()).variant;
+  const KernelTableBase& table =
+      s.columns ? static_cast<const KernelTableBase&>(lookup_columns_table) : lookup_dense_table;
+  s.kernel = std::string(table.op()) + " " + table.row(table.active_row()).variant;
 }
 
 LookupDense::~LookupDense() = default;
@@ -95,6 +113,15 @@ LookupDense::LookupDense(LookupDense&&) noexcept = default;
 void LookupDense::run(const float* x, std::int64_t rows, float* y, void* scratch,
                       int threads) const {
   const State& s = *state_;
+  if (s.columns) {
+    const LookupBlocks& a = s.packed;
+    for (std::int64_t m = 0; m < rows; ++m, x += s.inputs, y += s.outputs) {
+      s.columns->run(x, y, scratch, threads);
+      for (std::int64_t o = 0; o < s.outputs; ++o)
+        y[o] = clamped(y[o] + (a.bias ? a.bias[o] : 0), a.low, a.high);
+    }
+    return;
+  }
   auto* const padded = static_cast<float*>(scratch);
   float* const arranged = padded + s.packed.depth;
   // The order of x belongs to the kernel: the same row of both tables.
@@ -127,11 +154,14 @@ void LookupDense::run(const float* x, std::int64_t rows, float* y, void* scratch
 }
 
 std::size_t LookupDense::scratch_bytes() const {
-  return static_cast<std::size_t>(2 * state_->packed.depth) * sizeof(float);
+  return state_->columns ? state_->columns->scratch_bytes()
+                         : static_cast<std::size_t>(2 * state_->packed.depth) * sizeof(float);
 }
 
 std::size_t LookupDense::packed_bytes() const {
-  return state_->codes.size() + state_->tables.size() + state_->planes.size() + state_->bias.size();
+  const State& s = *state_;
+  return s.codes.size() + (s.columns ? s.columns->packed_bytes() : 0) + s.tables.size() +
+         s.planes.size() + s.bias.size();
 }
 
 std::int64_t LookupDense::inputs() const { return state_->inputs; }
