@@ -12,6 +12,7 @@ import pytest
 
 import tersor
 from tersor.exporters import HostModel, c
+from tests import datasets
 from tests.codegen import graphs, models
 from tests.networks import Builder, Int8Builder, qparams
 
@@ -68,6 +69,26 @@ def test_clustered_weights_stay_four_bits():
     np.testing.assert_array_equal(host(x), tersor.simulate(graph, x))
     assert host.weight_bytes <= 40 * 1024
     assert HostModel(models.folder("resnet8", "dsp"), flags=FLAGS).weight_bytes > 75 * 1024
+
+
+@pytest.mark.slow
+def test_four_bit_weights_keep_the_accuracy(tmp_path):
+    """ResNet-8 on all test images, in the very code that ships: within a point of float."""
+    if not models.is_trained("resnet8"):
+        pytest.skip("needs the trained ResNet-8 and Keras")
+    train, test = datasets.cifar10("train"), datasets.cifar10("test")
+    rows = np.random.default_rng(0).choice(len(train.y), 512, replace=False)
+    samples = train.x[rows].astype(np.float32)
+    graph, x = models.network("resnet8"), test.x.astype(np.float32)
+    model = tersor.compress(graph, recipe="codebook4a8", calibration=samples)
+    written = model.export(tmp_path / "c", format="c", kernels="dsp")
+    assert written.decoded.keys() == {"conv2d", "dense"}  # the first and the last layer
+    host = HostModel(tmp_path / "c")
+    assert host.weight_bytes <= 40 * 1024
+    wanted, got = tersor.Session(graph)(x).argmax(1), host(x).argmax(1)
+    top1 = [100 * float((y == test.y).mean()) for y in (wanted, got)]
+    print(top1, host.weight_bytes)
+    assert top1[1] >= top1[0] - 1
 
 
 def test_pruned_blocks_are_left_out():

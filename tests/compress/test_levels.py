@@ -6,6 +6,7 @@ import pytest
 import tersor
 from tersor.compress import LayerFormat, Pruning, Recipe, compress, rate_curve
 from tests.compress import networks
+from tests.networks import Builder
 
 CALIBRATION = networks.images(128)
 LAYERS = ("stem", "inner", "outer", "fc")
@@ -47,6 +48,48 @@ def test_codebooks_have_k_values_for_each_layer(recipe, k, least_db, samples, tm
     assert noise_db(graph, model) > least_db
     assert back.recipe == model.recipe
     assert "codebook" in str(model)
+
+
+def test_codebooks_of_int8_codes_run_in_int8(tmp_path):
+    graph = networks.residual()
+    model = compress(graph, recipe="codebook4a8", calibration=CALIBRATION)
+    model.save(tmp_path / "m.tersor")
+    back = tersor.load(tmp_path / "m.tersor")
+    for name in LAYERS:
+        edge = weight_of(back.graph, name)
+        table = edge.qparams.codebook
+        assert table.shape[1] <= 16
+        assert np.abs(table).max() == 127
+        np.testing.assert_array_equal(table, np.rint(table))
+        assert len(edge.qparams.scale) == edge.shape[0]
+        node = next(n for n in back.graph.nodes if n.name == name)
+        assert back.graph.edges[node.inputs[0]].dtype == "int8"
+    x = networks.images(8, 2)
+    y = tersor.simulate(back, x)
+    np.testing.assert_array_equal(y, tersor.simulate(model, x))
+    assert noise_db(graph, model) > 20
+
+
+def test_int8_codebooks_of_hard_layers(tmp_path):
+    """One output, all zeros, biases that need wide scales, and a layer that stays 8 bits."""
+    b = Builder(0)
+    x = b.conv(b.input((4, 8, 8)), 6, name="wide")
+    x = b.conv(x, 6, name="zero")
+    x = b.conv(x, 1, name="one")
+    graph = b.done(b.conv(x, 5, name="last"))
+    weights = {n.name: n.inputs for n in graph.nodes}
+    graph.set_constant(weights["zero"][1], np.zeros((6, 6, 3, 3), np.float32))
+    graph.set_constant(weights["wide"][2], np.float32([1e6, -1e6, 0, 1, 2, 3]))
+    samples = np.random.default_rng(0).normal(size=(64, 4, 8, 8)).astype(np.float32)
+    recipe = Recipe("codebook4a8", layers={"last": "int8"}, equalize=False)
+    model = compress(graph, recipe=recipe, calibration=samples)
+    assert [weight_of(model.graph, n).qparams.codebook is None for n in weights] == [False] * 3 + [
+        True
+    ]
+    assert not np.any(values_of(model.graph, "zero"))
+    model.save(tmp_path / "m.tersor")
+    y = tersor.simulate(tersor.load(tmp_path / "m.tersor"), samples)
+    np.testing.assert_array_equal(y, tersor.simulate(model, samples))
 
 
 def test_samples_help():
@@ -180,6 +223,11 @@ def test_depthwise_layers_share_a_table_and_have_their_own_scales():
         ({"values": "rate-distortion", "bits": 4}, ValueError, "'rate-distortion' must be 8"),
         ({"values": "codebook4", "bits": 9}, ValueError, r"bits must be in \[1, 8\], got 9"),
         ({"values": "codebook4", "group_size": 32}, ValueError, "group_size is for weights"),
+        (
+            {"values": "codebook4a8", "rounding": "nearest"},
+            ValueError,
+            "rounding of 'codebook4a8' must be gptq",
+        ),
     ],
 )
 def test_mistakes(given, error, text):

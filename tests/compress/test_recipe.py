@@ -30,7 +30,7 @@ FULL = Recipe(
 
 NAMES = (
     "int8", "int8-dynamic", "fp16", "bf16", "fp32", "w8a32", "w4a32", "w3a32", "w4a8", "codebook4",
-    "codebook2", "rate-distortion", "keep",
+    "codebook2", "codebook4a8", "rate-distortion", "keep",
 )  # fmt: skip
 GROUPED = Recipe("w3a32", group_size=16, float_zero_point=True, weights=RangeSearch("mse"))
 
@@ -153,7 +153,7 @@ def test_names():
     for name in NAMES:
         recipe = Recipe.parse(name)
         assert (recipe.name, recipe.values) == (name, name)
-        assert recipe.needs_calibration == (name in ("int8", "w4a8"))
+        assert recipe.needs_calibration == (name in ("int8", "w4a8", "codebook4a8"))
 
 
 def test_a_layer_may_need_calibration():

@@ -49,11 +49,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--recipe",
         help="int8 (default), int8-dynamic, w4a8, w8a32, w4a32, w3a32, fp16, bf16, fp32, "
-        "codebook4, codebook2, deep-compression, rate-distortion (fills --budget size=...), keep, "
-        "or a .yaml recipe",
+        "codebook4, codebook2, codebook4a8, deep-compression, "
+        "rate-distortion (fills --budget size=...), keep, or a .yaml recipe",
     )
     add_limit_options(parser)
-    add_data_options(parser, "calibration", "unlabeled samples that int8 and w4a8 need")
+    add_data_options(parser, "calibration", "unlabeled samples; int8, w4a8, codebook4a8 need some")
     add_data_options(parser, "evaluate", "labeled samples for accuracy before and after")
     add_preprocess_option(parser)
     parser.add_argument("--seed", type=whole(0), default=0, help="draws calibration samples")

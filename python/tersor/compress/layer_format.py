@@ -11,15 +11,15 @@ from ..base.schema import check_keys, did_you_mean
 
 VALUES = (
     "int8", "int8-dynamic", "fp16", "bf16", "fp32", "w8a32", "w4a32", "w3a32", "w4a8",
-    "codebook4", "codebook2", "rate-distortion", "keep",
+    "codebook4", "codebook2", "codebook4a8", "rate-distortion", "keep",
 )  # fmt: skip
 _LAYER_VALUES = VALUES[:-1]
 _BITS = {"int8": 8, "int8-dynamic": 8, "w8a32": 8, "w4a32": 4, "w3a32": 3, "w4a8": 4}
-_BITS |= {"codebook4": 4, "codebook2": 2, "rate-distortion": 8}
+_BITS |= {"codebook4": 4, "codebook2": 2, "codebook4a8": 4, "rate-distortion": 8}
 _GROUPS = {"w4a32": 32, "w3a32": 32}
-_INT8_ACTIVATIONS = ("int8", "w4a8")
+_INT8_ACTIVATIONS = ("int8", "w4a8", "codebook4a8")
 _WEIGHT_ONLY = ("w8a32", "w4a32", "w3a32")
-_CODEBOOKS = ("codebook4", "codebook2")
+_CODEBOOKS = ("codebook4", "codebook2", "codebook4a8")
 _EIGHT_BITS = ("int8-dynamic", "rate-distortion")
 
 
@@ -96,6 +96,11 @@ class LayerFormat:
     def is_codebook(self) -> bool:
         """Whether the weight becomes indices into a table of values."""
         return self.values in _CODEBOOKS
+
+    @property
+    def is_int8_codebook(self) -> bool:
+        """Whether the table holds int8 codes, for int8 activations."""
+        return self.is_codebook and self.activations == "int8"
 
     @property
     def is_rated(self) -> bool:

@@ -15,6 +15,7 @@ from ..reconstruction import RatedMatrix, round_by_rate
 # Steps tried, as shares of the one that is best at high rates; at 2 bits and fewer it is smaller.
 _STEPS = (0.45, 0.55, 0.68, 0.82, 1.0)
 _MOST_CODE = 127
+_SCALE_REFITS = 4
 # A scale per output costs 16 bits each: worth it where it takes so much of the error away.
 _WORTH_SCALES = 0.8
 
@@ -29,10 +30,16 @@ class LevelGrid:
         Of the codebook, 1 to 256; 0: the multiples of one step, at most 255 of them.
     price : float
         Of one bit, as a share of the variance of the layer's output.
+    integer : bool
+        Whether the codebook holds int8 codes; each output has a scale then.
+    bias_step : float
+        As of a :class:`~tersor.compress.repair.WeightGrid`.
     """
 
     values: int = 16
     price: float = 0.0
+    integer: bool = False
+    bias_step: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ def round_to_levels(
     power: float,
     *,
     kept: NDArray[np.bool_] | None = None,
+    least: NDArray[np.float64] | None = None,
     quick: bool = False,
     threads: int = 0,
 ) -> LevelCodes:
@@ -81,6 +89,8 @@ def round_to_levels(
         Variance of the output, in units of the error.
     kept : ndarray of bool, the shape of `target`, optional
         Weights that may be other than 0.
+    least : ndarray, shape (groups, outputs), optional
+        That scales of integer codebooks must have.
     quick : bool, default False
         One step instead of several, fewer passes: to tell what a price comes to.
     threads : int, default 0
@@ -92,7 +102,10 @@ def round_to_levels(
     w = target.reshape(-1, target.shape[-1])
     mask = None if kept is None or kept.all() else kept.reshape(w.shape)
     problem = _Problem(w, hessian, mask, grid.price * power, threads)
-    done = _codebook(problem, grid.values) if grid.values else _uniform(problem, quick)
+    if grid.integer:
+        done = _int8_codebook(problem, grid.values, 0.0 if least is None else least.ravel())
+    else:
+        done = _codebook(problem, grid.values) if grid.values else _uniform(problem, quick)
     return LevelCodes(
         done.codes.reshape(target.shape),
         done.qparams,
@@ -121,6 +134,16 @@ class _Problem:
             **options,
         )
 
+    def best_scale(
+        self, rows: NDArray[np.float64], before: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The factor of each row that comes nearest to w; `before` where it is not positive."""
+        parts = rows.reshape(len(self.hessian), -1, rows.shape[1])
+        seen = (parts @ self.hessian).reshape(rows.shape)
+        power = (seen * rows).sum(1)
+        factor = (seen * self.w).sum(1) / np.where(power > 0, power, 1)
+        return np.where((power > 0) & (factor > 0), factor, before)
+
     def diagonal(self) -> NDArray[np.float64]:
         """Weight of each squared error, the shape of w."""
         diagonals = np.einsum("gii->gi", self.hessian)
@@ -129,10 +152,9 @@ class _Problem:
 
 def _codebook(problem: _Problem, k: int) -> LevelCodes:
     one = _with_codebook(problem, k, None)
-    rms = np.sqrt(np.square(problem.w).mean(axis=1))
-    if len(problem.w) < 2 or not rms.any():
+    rms = _row_sizes(problem)
+    if len(problem.w) < 2 or rms is None:
         return one
-    rms[rms < rms.max() * 2.0**-12] = np.median(rms[rms > 0])
     scale = rms.astype(np.float16).astype(np.float64)
     if not (np.isfinite(scale).all() and (scale >= 2.0**-14).all()):
         scale = rms.astype(np.float32).astype(np.float64)
@@ -140,7 +162,47 @@ def _codebook(problem: _Problem, k: int) -> LevelCodes:
     return several if several.error < _WORTH_SCALES * one.error else one
 
 
+def _row_sizes(problem: _Problem) -> NDArray[np.float64] | None:
+    """Root mean square of each row; of rows of nearly 0, that of the others. None: all are 0."""
+    rms = np.sqrt(np.square(problem.w).mean(axis=1))
+    if not rms.any():
+        return None
+    rms[rms < rms.max() * 2.0**-12] = np.median(rms[rms > 0])
+    return np.asarray(rms, np.float64)
+
+
+def _int8_codebook(problem: _Problem, k: int, least: Any) -> LevelCodes:
+    """A table of int8 codes, the largest of them +-127, and a scale per row."""
+    size = _row_sizes(problem)
+    size = np.ones(len(problem.w)) if size is None else size
+    levels = _fitted_levels(problem, k, size).levels[0]
+    most = float(np.abs(levels).max())
+    table = np.unique(np.rint(levels * (_MOST_CODE / most))) if most else np.zeros(1)
+    scale = np.maximum(size * (most / _MOST_CODE if most else 1.0), least)
+    scale = np.maximum(scale, 2.0**-126).astype(np.float32).astype(np.float64)
+    done = problem.round(table, scale=scale)
+    for _ in range(_SCALE_REFITS):
+        fitted = np.maximum(problem.best_scale(table[done.codes], scale), least)
+        again = problem.round(table, scale=fitted.astype(np.float32).astype(np.float64))
+        if again.error >= done.error:
+            break
+        done, scale = again, fitted.astype(np.float32).astype(np.float64)
+    real = (table[done.codes] * scale[:, None]).astype(np.float32)
+    qparams = {"scale": scale.tolist(), "zero_point": [0] * len(scale), "codebook": table}
+    return LevelCodes(done.codes, qparams, real, done.error, done.bits)
+
+
 def _with_codebook(problem: _Problem, k: int, scale: NDArray[np.float64] | None) -> LevelCodes:
+    done = _fitted_levels(problem, k, scale)
+    factor = np.ones((len(problem.w), 1)) if scale is None else scale[:, None]
+    table = _stored(done.levels[0])
+    real = (table[done.codes] * factor).astype(np.float32)
+    scales = [1.0] if scale is None else scale.tolist()
+    qparams = {"scale": scales, "zero_point": [0] * len(scales), "codebook": table}
+    return LevelCodes(done.codes, qparams, real, done.error, done.bits)
+
+
+def _fitted_levels(problem: _Problem, k: int, scale: NDArray[np.float64] | None) -> RatedMatrix:
     factor = np.ones((len(problem.w), 1)) if scale is None else scale[:, None]
     values, weights = problem.w / factor, problem.diagonal() * factor**2
     weights = np.maximum(weights, 1e-6 * max(float(weights.max()), 1e-300))
@@ -156,12 +218,7 @@ def _with_codebook(problem: _Problem, k: int, scale: NDArray[np.float64] | None)
     if problem.mask is not None:
         levels = np.union1d(levels, [0.0])
     levels = levels if levels.size else np.zeros(1)
-    done = problem.round(levels, scale=scale, refits=4)
-    table = _stored(done.levels[0])
-    real = (table[done.codes] * factor).astype(np.float32)
-    scales = [1.0] if scale is None else scale.tolist()
-    qparams = {"scale": scales, "zero_point": [0] * len(scales), "codebook": table}
-    return LevelCodes(done.codes, qparams, real, done.error, done.bits)
+    return problem.round(levels, scale=scale, refits=4)
 
 
 def _stored(levels: NDArray[np.float64]) -> NDArray[np.float32]:

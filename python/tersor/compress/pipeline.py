@@ -61,13 +61,13 @@ def compress(
         saved file. Goes before the target's constraints.
     recipe : str, mapping, Path or Recipe, optional
         ``"int8"`` (default), ``"w4a8"``, ``"int8-dynamic"``, ``"w8a32"``, ``"w4a32"``, ``"w3a32"``,
-        ``"fp16"``, ``"bf16"``, ``"fp32"``, ``"codebook4"``, ``"codebook2"``,
+        ``"fp16"``, ``"bf16"``, ``"fp32"``, ``"codebook4"``, ``"codebook2"``, ``"codebook4a8"``,
         ``"deep-compression"``, ``"rate-distortion"`` (as many bits as a budget of size leaves),
         ``"keep"``, or a Recipe.
     calibration : array, path, mapping of arrays, or iterable of batches
-        Unlabeled samples: needed for "int8" and "w4a8", used by every recipe that changes values,
-        to round weights of few bits and to say what is lost. Bytes (uint8) are raw samples and go
-        through `preprocess`; floats are what the network takes.
+        Unlabeled samples: needed for "int8", "w4a8" and "codebook4a8", used by every recipe that
+        changes values, to round weights of few bits and to say what is lost. Bytes (uint8) are raw
+        samples and go through `preprocess`; floats are what the network takes.
     evaluate : (x, y), Dataset or callable, optional
         Labeled samples for top-1 accuracy, or a function of a session that returns a score (higher
         is better). Measured before and after.

@@ -212,7 +212,7 @@ def _with_inputs(
     grids = dict(plan.grids)
     for node, quantized in zip(graph.nodes, placement.quantized, strict=True):
         grid = grids.get(node.name)
-        if isinstance(grid, WeightGrid) and quantized:
+        if grid is not None and quantized:
             step = float(qparams[placement.group_of[node.inputs[0]]].scale[0])
             grids[node.name] = replace(grid, bias_step=step)
     return grids

@@ -68,7 +68,8 @@ class Recipe:
         - "w8a32", "w4a32", "w3a32" quantize weights to 8, 4 and 3 bits and leave activations in
           float (4 and 3 bits in groups of 32 weights that share a scale);
         - "codebook4", "codebook2" make each weight one of 16 or 4 values of its layer (one table a
-          layer; a scale per output where that pays), activations stay in float;
+          layer; a scale per output where that pays), activations stay in float; "codebook4a8" has
+          tables of int8 values, a scale per output, and int8 activations: 4-bit weights in C;
         - "rate-distortion" rounds weights so that error and code length together are small: steps
           and bits of each layer follow from one price of a bit; activations stay in float;
         - "int8-dynamic" quantizes the weights of dense layers to int8, and their input in each
@@ -91,7 +92,7 @@ class Recipe:
         Weights of float activations get zero points, as floats: half a bit more for groups of 32,
         less error.
     activations : RangeSearch
-        For activations that are quantized once for all (int8, w4a8).
+        For activations that are quantized once for all (int8, w4a8, codebook4a8).
     weights : RangeSearch
         For quantized weights: "minmax" (default) or "mse".
     dense_per_channel : bool, default False
@@ -205,8 +206,9 @@ class Recipe:
             object.__setattr__(self, key, float(value))
         if self.bits_per_weight is not None and self.price is not None:
             raise ValueError("recipe: bits_per_weight or price must be given, got both")
-        if self.rounding == "nearest" and self.is_rated:
-            raise ValueError("recipe: rounding of 'rate-distortion' must be gptq, got 'nearest'")
+        solved = [f.values for f in self._formats() if f.is_rated or f.is_int8_codebook]
+        if self.rounding == "nearest" and solved:
+            raise ValueError(f"recipe: rounding of {solved[0]!r} must be gptq, got 'nearest'")
 
     def _check_types(self) -> None:
         for key, kind, what in _TYPES:
@@ -219,9 +221,10 @@ class Recipe:
     def _check_meaning(self) -> None:
         """Refuse what was asked for and would change nothing."""
         formats = self._formats()
+        plain = [f for f in formats if not f.is_codebook]
         kinds = {
             _INT8: any(f.activations == "int8" for f in formats),
-            _INT8_WEIGHTS: any(f.activations == "int8" and f.bits == 8 for f in formats),
+            _INT8_WEIGHTS: any(f.activations == "int8" and f.bits == 8 for f in plain),
             _QUANTIZED: any(f.bits is not None for f in formats),
             _EQUALIZED: any(f.activations == "int8" for f in formats) and self.equalize,
             _GROUPED: any(f.weight_only for f in formats),

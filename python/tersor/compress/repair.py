@@ -213,13 +213,13 @@ def _repair_layer(
     moments = Moments(columns, groups=groups, outputs=outputs, threads=threads)
     for x, targets in _samples(graph, index, exact, rounded, threads):
         observe_layer(moments, node, w, x, targets)
-    if isinstance(grid, LevelGrid):
-        return _level_layer(node, w, moments, grid, bias is not None, threads)
-    if not _fits_half(rows, grid.bits):
-        grid = replace(grid, half_scales=False)
     # A bias that other nodes use too has to fit as well.
     whole = graph.edges[node.inputs[2]] if len(node.inputs) > 2 and node.inputs[2] >= 0 else None
-    least = _least_scale(grid, whole, groups, outputs, columns)
+    least = _least_scale(grid.bias_step, whole, groups, outputs, columns)
+    if isinstance(grid, LevelGrid):
+        return _level_layer(node, w, moments, grid, least, bias is not None, threads)
+    if not _fits_half(rows, grid.bits):
+        grid = replace(grid, half_scales=False)
     done, shift = [], []
     for g in range(groups):
         problem = normal_equations(moments, rows[g], group=g, centred=bias is not None)
@@ -251,7 +251,13 @@ def _repair_layer(
 
 
 def _level_layer(
-    node: Any, w: NDArray[Any], moments: Moments, grid: LevelGrid, centred: bool, threads: int
+    node: Any,
+    w: NDArray[Any],
+    moments: Moments,
+    grid: LevelGrid,
+    least: NDArray[np.float64],
+    centred: bool,
+    threads: int,
 ) -> RepairedLayer:
     """Weights on levels; pruned ones stay 0."""
     rows = to_rows(node, w)
@@ -265,6 +271,7 @@ def _level_layer(
         grid,
         power,
         kept=rows != 0,
+        least=least,
         threads=threads,
     )
     shift = [p.best_bias(v) for p, v in zip(problems, done.values, strict=True)]
@@ -333,17 +340,17 @@ def _nearest_layer(
 
 
 def _least_scale(
-    grid: WeightGrid, bias: Any, groups: int, outputs: int, columns: int
+    bias_step: float, bias: Any, groups: int, outputs: int, columns: int
 ) -> NDArray[np.float64]:
     """Scales that a 32-bit bias needs, shape (groups, outputs)."""
-    if bias is None or grid.bias_step == 0:
+    if bias is None or bias_step == 0:
         return np.zeros((groups, outputs))
     # The repaired bias differs by at most the products that the layer sums, which fill the rest of
     # the 32 bits: columns * 255 * 127 codes beside 2^30.
     room = 1 + columns * 2.0**-15
-    least = np.abs(np.asarray(bias.constant, np.float64)) * room / (grid.bias_step * _MOST_BIAS)
+    least = np.abs(np.asarray(bias.constant, np.float64)) * room / (bias_step * _MOST_BIAS)
     # The bias's own scale must be a normal float (quantize_weights.cpp).
-    return np.maximum(least, 2.0**-125 / grid.bias_step).reshape(groups, outputs)
+    return np.maximum(least, 2.0**-125 / bias_step).reshape(groups, outputs)
 
 
 def _fits_half(w: NDArray[np.float32], bits: int) -> bool:
@@ -454,7 +461,7 @@ def set_int8_codes(graph: Any, layers: Mapping[str, RepairedLayer]) -> None:
     graph : Graph
         Of ``apply_quantization``.
     layers : mapping of str to RepairedLayer
-        By node, of narrow grids without groups.
+        By node, of narrow grids without groups, or of codebooks of int8 codes.
     """
     edges = graph.edges
     for node in graph.nodes:
@@ -478,8 +485,7 @@ def set_int8_codes(graph: Any, layers: Mapping[str, RepairedLayer]) -> None:
                     axis=None if found.qparams.axis is None else 0,
                 ),
             )
-        graph.set_constant(node.inputs[1], found.codes)
-        graph.set_qparams(node.inputs[1], found.qparams)
+        graph.set_weight_codes(node.name, found.codes, found.qparams)
 
 
 def _set_bias(graph: Any, node: Any, bias: NDArray[np.float32] | None) -> None:

@@ -96,7 +96,8 @@ def plan_rounding(graph: Any, formats: Mapping[str, LayerFormat], recipe: Recipe
 def _grid(layer: LayerFormat, op: str, recipe: Recipe) -> WeightGrid | LevelGrid:
     assert layer.bits is not None
     if layer.is_leveled:
-        return LevelGrid(1 << layer.bits if layer.is_codebook else 0)
+        values = 1 << layer.bits if layer.is_codebook else 0
+        return LevelGrid(values, integer=layer.is_int8_codebook)
     int8 = layer.activations == "int8"
     per_channel = recipe.dense_per_channel if op == "dense" else recipe.conv_per_channel
     return WeightGrid(

@@ -105,7 +105,9 @@ def low_weight_bits(formats: dict[str, LayerFormat]) -> dict[str, int]:
     return {
         name: layer.bits
         for name, layer in formats.items()
-        if layer.activations == "int8" and layer.bits is not None and layer.bits != 8
+        if layer.activations == "int8"
+        and layer.bits not in (None, 8)
+        and not layer.is_codebook  # 8 bits where there can be none
     }
 
 

@@ -18,7 +18,7 @@ from ..targets.target import Target
 from .c_lower import Lowering, Program
 from .c_plan import Memory, plan
 from .c_text import example, header, identifier, source
-from .decode import without_codebooks
+from .decode import with_widened, without_codebooks
 
 # Flash that the code of a network takes at most, and the stack of its deepest call
 # (docs/benchmarks.md, generated C).
@@ -54,7 +54,7 @@ def write(
     Returns
     -------
     dict of str to str
-        Layers whose weight had a codebook.
+        Layers whose weights are stored with more bits, or more zeros, than in the graph.
 
     Raises
     ------
@@ -68,6 +68,7 @@ def write(
     place = Path(check_path(path, what="export c: path"))
     profile = None if target is None else Target.load(target)
     text_name = _name(name)
+    given = graph
     graph, decoded = without_codebooks(graph)
     program, memory = lower(graph, _kernels(kernels, profile))
     if profile is not None:
@@ -79,7 +80,37 @@ def write(
         "main.c": example(text_name),
     }
     _write_folder(place, files)
-    return decoded
+    packed, sparse = (_layers_with(graph, program, table) for table in ("codebook", "blocks"))
+    unpacked = {name: why for name, why in decoded.items() if name not in packed}
+    return with_widened(given, unpacked, packed=packed, sparse=sparse)
+
+
+def _layers_with(graph: Any, program: Program, table: str) -> set[str]:
+    """Names of the nodes whose kernel reads a table of that name."""
+    outer = [x.name for x in program.layers if any(c.name == table for c in x.constants)]
+    # A layer that adds its residual is named after both nodes.
+    return {
+        node.name
+        for node in graph.nodes
+        if any(name == node.name or name.startswith(f"{node.name} + ") for name in outer)
+    }
+
+
+def describe(path: Path) -> str:
+    """Return the memory that a written network takes on a device.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+    """
+    text = next(path.glob("*.h")).read_text("utf-8")
+    found = dict(re.findall(r"^#define \w+_(WEIGHT|ARENA)_BYTES (\d+)$", text, re.M))
+    weights, arena = int(found["WEIGHT"]), int(found["ARENA"])
+    return f"source text; on the device {weights:,} bytes of weights, {arena:,} of activations"
 
 
 def lower(graph: Any, kernels: str) -> tuple[Program, Memory]:
@@ -208,4 +239,4 @@ def _umask() -> int:
     return mask
 
 
-__all__ = ["check_fit", "lower", "write"]
+__all__ = ["check_fit", "describe", "lower", "write"]

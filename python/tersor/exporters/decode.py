@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
+
+import numpy as np
+
 from ..graph.graph import Graph
+from ..quantization import dequantize
+
+_WEIGHTED = ("conv", "conv_transpose", "dense", "matmul")
+# Share of zeros from which on a weight counts as pruned: coarse codes have many zeros too.
+_PRUNED = 0.45
 
 
 def without_codebooks(graph: Graph) -> tuple[Graph, dict[str, str]]:
@@ -33,4 +42,43 @@ def without_codebooks(graph: Graph) -> tuple[Graph, dict[str, str]]:
     return plain, decoded
 
 
-__all__ = ["without_codebooks"]
+def with_widened(
+    graph: Graph,
+    decoded: Mapping[str, str],
+    *,
+    packed: Container[str] = (),
+    sparse: Container[str] = (),
+) -> dict[str, str]:
+    """Add the layers whose weights a file holds with more bits or more zeros than ours.
+
+    Parameters
+    ----------
+    graph : Graph
+    decoded : mapping of str to str
+        What is known already, by layer.
+    packed, sparse : container of str
+        Layers whose codes of few bits, and whose pruned weights, the file holds as they are.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    edges, found = graph.edges, dict(decoded)
+    for node in graph.nodes:
+        if node.op not in _WEIGHTED or not edges[node.inputs[1]].is_constant:
+            continue
+        edge, reasons = edges[node.inputs[1]], []
+        q = edge.qparams
+        narrow = q is not None and q.bits < 8 and q.codebook is None
+        if narrow and node.name not in packed and node.name not in found:
+            reasons.append(f"int8 weights instead of {q.bits}-bit codes")
+        codes = np.asarray(edge.constant)
+        values = codes if q is None else dequantize(codes, q)
+        if node.name not in sparse and np.count_nonzero(values == 0) >= _PRUNED * values.size > 0:
+            reasons.append("zeros of pruned weights are stored")
+        if reasons:
+            found[node.name] = "; ".join([*filter(None, [found.get(node.name, "")]), *reasons])
+    return found
+
+
+__all__ = ["with_widened", "without_codebooks"]

@@ -41,6 +41,8 @@ class Exported:
         Its key in `FORMATS`.
     nbytes : int
         Bytes on disk.
+    details : str
+        What counts besides, such as the RAM and flash of generated C.
     decoded : mapping of str to str
         Layers whose weights the format cannot hold as they are, and what was written instead.
     """
@@ -49,9 +51,11 @@ class Exported:
     format: str
     nbytes: int
     decoded: Mapping[str, str] = field(default_factory=dict)
+    details: str = ""
 
     def __str__(self) -> str:
         text = f"{self.path}: {self.format}, {self.nbytes:,} bytes"
+        text += f" ({self.details})" if self.details else ""
         if not self.decoded:
             return text
         reasons: dict[str, list[str]] = {}
@@ -140,7 +144,8 @@ def export(
     graph.verify()
     writer = import_module(f".{FORMATS[name].module}", __package__)
     decoded: dict[str, str] = writer.write(graph, file, **options)
-    return Exported(file, name, _size_of(file), decoded)
+    details = writer.describe(file) if hasattr(writer, "describe") else ""
+    return Exported(file, name, _size_of(file), decoded, details)
 
 
 def _format_of(path: Path) -> str:

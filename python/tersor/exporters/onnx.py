@@ -11,7 +11,7 @@ from .. import __version__
 from ..base.error import UnsupportedError
 from ..graph.graph import Graph
 from ..importers.onnx_notes import NARROW_WEIGHTS, PREPROCESS, ROUNDING
-from .decode import without_codebooks
+from .decode import with_widened, without_codebooks
 from .files import write_file
 from .onnx_operators import EMITTERS, ON_CODES, activated
 from .onnx_rounding import add_rounding, rounds_twice, unsigned_edges
@@ -88,6 +88,7 @@ def to_onnx(
     onnx = require_onnx()
     if rounding not in ("session", "runtime"):
         raise ValueError(f"export: rounding must be session or runtime, got {rounding!r}")
+    given = graph
     graph, decoded = without_codebooks(graph)
     graph = with_float_type(graph, dtype)
     w = OnnxWriter(graph)
@@ -110,7 +111,9 @@ def to_onnx(
     if narrow := _narrow_weights(graph):
         notes[NARROW_WEIGHTS] = json.dumps(narrow, sort_keys=True)
     onnx.helper.set_model_props(model, notes)
-    return model, w.decoded
+    # int4 weights stay so; those of int8 layers are uint8 where activations are.
+    packed = {n.name for n in graph.nodes if len(n.inputs) > 1 and n.inputs[1] not in w.unsigned}
+    return model, with_widened(given, w.decoded, packed=packed)
 
 
 def with_float_type(graph: Graph, dtype: str | None) -> Graph:

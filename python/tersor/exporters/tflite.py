@@ -10,7 +10,7 @@ import numpy as np
 from .. import __version__
 from ..base.error import UnsupportedError
 from ..graph.graph import Graph
-from .decode import without_codebooks
+from .decode import with_widened, without_codebooks
 from .files import write_file
 from .onnx import with_float_type
 from .physical import Order, Physical, channels_last
@@ -93,6 +93,7 @@ def to_tflite(
     ):
         if value not in known:
             raise ValueError(f"export: {name} must be {' or '.join(known)}, got {value!r}")
+    given = graph
     graph, decoded = without_codebooks(graph)
     graph = with_float_type(graph, dtype)
     if sum(e.constant.nbytes for e in graph.edges if e.is_constant) > _MOST_BYTES:
@@ -108,7 +109,7 @@ def to_tflite(
         _EMITTERS[node.op](p, node)
     _outputs(p, ends, layout)
     p.model.remove_unused()
-    return p.model.encode(f"tersor {__version__}"), p.decoded
+    return p.model.encode(f"tersor {__version__}"), with_widened(given, p.decoded)
 
 
 def _inputs(p: Physical, ends: str, layout: str) -> set[int]:
