@@ -70,7 +70,7 @@ def with_widened(
         edge, reasons = edges[node.inputs[1]], []
         q = edge.qparams
         narrow = q is not None and q.bits < 8 and q.codebook is None
-        if narrow and node.name not in packed and node.name not in found:
+        if q is not None and narrow and node.name not in packed and node.name not in found:
             reasons.append(f"int8 weights instead of {q.bits}-bit codes")
         codes = np.asarray(edge.constant)
         values = codes if q is None else dequantize(codes, q)
