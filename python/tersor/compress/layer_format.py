@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from ..base.schema import check_keys, did_you_mean
@@ -39,6 +40,9 @@ class LayerFormat:
         "w4a32" and "w3a32" only; by default 0, 32 and 32.
     float_zero_point : bool, default False
         Give the scales zero points, as floats; of the same values.
+    price : float, optional
+        Of "rate-distortion": of one bit, as a share of the variance of the layer's output, instead
+        of what follows from the price for the network.
 
     Raises
     ------
@@ -57,6 +61,7 @@ class LayerFormat:
     bits: int | None = None
     group_size: int | None = None
     float_zero_point: bool = False
+    price: float | None = None
 
     def __post_init__(self) -> None:
         check_choice(self.values, _LAYER_VALUES, "recipe values")
@@ -76,9 +81,21 @@ class LayerFormat:
                 f"recipe: {what} is for weights of float activations ({', '.join(_WEIGHT_ONLY)}), "
                 f"got {self.values!r}"
             )
+        self._check_price()
         object.__setattr__(self, "bits", _BITS.get(self.values) if bits is None else bits)
         default = _GROUPS.get(self.values, 0)
         object.__setattr__(self, "group_size", default if group is None else group)
+
+    def _check_price(self) -> None:
+        if self.price is None:
+            return
+        if isinstance(self.price, bool) or not isinstance(self.price, Real):
+            raise TypeError(f"recipe: price must be a number, got {self.price!r}")
+        if not 0 < float(self.price) < math.inf:
+            raise ValueError(f"recipe: price must be in (0, inf), got {self.price}")
+        if not self.is_rated:
+            raise ValueError(f"recipe: price is for 'rate-distortion', got {self.values!r}")
+        object.__setattr__(self, "price", float(self.price))
 
     @property
     def activations(self) -> str:
@@ -152,6 +169,8 @@ class LayerFormat:
             words.append(f"group {self.group_size}")
         if self.float_zero_point:
             words.append("float zero points")
+        if self.price is not None:
+            words.append(f"price {self.price:.3g}")
         return " ".join(words)
 
 

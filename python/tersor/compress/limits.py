@@ -66,14 +66,43 @@ def check_limits(
     BudgetError
         If a line does not hold; the message says by how much.
     """
-    drop = None
-    if "accuracy" in figures:
-        drop = figures["accuracy_before"] - figures["accuracy"]
     limits = budget if target is None else target.constraints.merge(budget)
-    known: dict[str, float | None] = {"size": model.nbytes, "accuracy_drop": drop}
+    known, sources = known_figures(model, target, limits)
+    known["accuracy_drop"] = None
+    if "accuracy" in figures:
+        known["accuracy_drop"] = figures["accuracy_before"] - figures["accuracy"]
+    elif "accuracy_drop" in figures:
+        known["accuracy_drop"] = figures["accuracy_drop"]
+        sources["accuracy_drop"] = "estimated"
+    if target is not None:
+        listed = [vars(miss) for miss in limits.misses(known, sources)]
+        model.provenance["on_target"] |= {"budget": limits.to_dict(), "misses": listed}
+    limits.check(known, sources)
+
+
+def known_figures(
+    model: CompressedModel, target: Target | None, limits: Budget
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """Return what is known of a model without labels: its file, and what the limits ask for.
+
+    Parameters
+    ----------
+    model : CompressedModel
+        Notes what it costs on the target.
+    target : Target or None
+    limits : Budget
+        What must hold.
+
+    Returns
+    -------
+    figures : dict of str to float or None
+        By line.
+    sources : dict of str to str
+        "measured" or "modelled".
+    """
+    known: dict[str, float | None] = {"size": model.nbytes}
     if target is None and not any(line in limits.to_dict() for line in _MEASURED):
-        limits.check(known)
-        return
+        return known, {}
     session = Session(model, precision=model.precision)
     batch = {
         name: np.zeros([1 if d is None else d for d in edge.shape], edge.dtype)
@@ -82,16 +111,14 @@ def check_limits(
     latency = measure_latency(lambda: session(batch))
     if target is None:
         known |= {"ram": session.peak_memory_bytes, "latency": latency.median_s}
-        limits.check(known)
-        return
+        return known, {}
     costs = target_figures(
         model,
         target,
-        budget,
+        None,
         size_bytes=model.nbytes,
         latency=latency,
         peak_memory_bytes=session.peak_memory_bytes,
-        accuracy_drop=drop,
     )
     known |= {"ram": costs.ram_bytes, "latency": costs.latency_s, "energy": costs.energy_j}
     sources = {
@@ -100,7 +127,7 @@ def check_limits(
         "energy": costs.energy_source,
     }
     model.provenance["on_target"] = costs.to_dict()
-    limits.check(known, sources)
+    return known, sources
 
 
-__all__ = ["check_askable", "check_limits"]
+__all__ = ["check_askable", "check_limits", "known_figures"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from numbers import Real
@@ -29,6 +30,7 @@ from .prune import prune
 from .pruning_recipe import Pruning
 from .rate_size import asks_for_bits, fit_size
 from .recipe import Recipe
+from .search.search import SearchTask, search
 from .weight_noise import weight_agreement
 from .weight_only import quantize_weights
 
@@ -45,6 +47,7 @@ def compress(
     seed: int = 0,
     time_budget: float | None = None,
     progress: bool | Progress = False,
+    cache: str | Path | None = None,
 ) -> CompressedModel:
     """Compress a network.
 
@@ -117,26 +120,43 @@ def compress(
     chosen = Recipe.parse(recipe)
     limits = Budget.parse(budget)
     device = None if target is None else Target.load(target)
-    check_askable(device, limits, evaluated=evaluate is not None)
+    all_limits = limits if device is None else device.constraints.merge(limits)
+    searched = recipe is None and bool(all_limits) and calibration is not None
+    check_askable(device, limits, evaluated=evaluate is not None or searched)
     if evaluate is not None:
         evaluate = check_evaluate(evaluate)
     prepare = Preprocess.parse(preprocess if preprocess is not None else graph.preprocess or None)
     with reporter(progress) as report:
-        size = (limits if device is None else device.constraints.merge(limits)).size
+        size = all_limits.size
         several = asks_for_bits(chosen) and size is not None
-        again = chosen.pruning is not None or several
+        again = chosen.pruning is not None or several or searched
         if again and calibration is not None and not hasattr(calibration, "__len__"):
             calibration = list(calibration)  # every step must see the same samples
         memo: dict[str, Any] = {}
 
         def finished(wanted: Recipe) -> CompressedModel:
+            known = memo if not searched else {}
             done = apply_recipe(
-                graph, wanted, calibration, prepare, seed, report, memo, time_budget
+                graph, wanted, calibration, prepare, seed, report, known, time_budget
             )
             done.lineage["target"] = None if device is None else device.name
             return done
 
-        if several and size is not None:
+        if searched:
+            task = SearchTask(
+                graph,
+                device,
+                all_limits,
+                calibration,
+                prepare,
+                seed,
+                report,
+                finished,
+                cache=None if cache is None else Path(cache),
+                deadline=math.inf if time_budget is None else time.monotonic() + time_budget,
+            )
+            model = search(task)
+        elif several and size is not None:
             model = fit_size(chosen, float(size), finished)
         else:
             model = finished(chosen)
@@ -219,6 +239,7 @@ def _pruned(
         method=pruning.method,
         reestimate=pruning.reestimate,
         samples=pruning.samples,
+        layers=pruning.layers or None,
         preprocess=preprocess,
         seed=seed,
         progress=report,

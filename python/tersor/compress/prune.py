@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,6 +87,7 @@ def prune(
     method: str = "second-order",
     reestimate: str = "improves",
     samples: int = 1024,
+    layers: Mapping[str, float] | None = None,
     preprocess: Preprocess | None = None,
     seed: int = 0,
     progress: bool | Progress = False,
@@ -123,6 +124,9 @@ def prune(
         lowers the error on the samples (after a refit it rarely does), everywhere, or nowhere.
     samples : int, default 1024
         Used at most.
+    layers : mapping of str to float, optional
+        Sparsities of nodes by name, in [0, 1), instead of one for all together; others lose
+        nothing. For "second-order".
     preprocess : Preprocess, optional
         For raw samples (uint8); by default what the graph carries.
     seed : int, default 0
@@ -167,7 +171,7 @@ def prune(
             "array of about 1,000 unlabeled samples, got None"
         )
     plain = float_twin(graph)
-    todo = _layers(plain, exclude)
+    todo = _named(plain, _layers(plain, exclude), layers) if layers else _layers(plain, exclude)
     batches: list[list[NDArray[Any]]] = []
     if data is not None:
         prepare = preprocess or Preprocess.parse(graph.preprocess or None)
@@ -177,15 +181,18 @@ def prune(
         )
     with reporter(progress) as report:
         if method == "second-order":
-            cuts = _shares(plain, todo, batches, cut, report)
-            layers, rescaled = _prune_in_order(plain, todo, batches, cuts, None, reestimate, report)
+            if layers:
+                cuts = {name: replace(cut, sparsity=share) for name, share in layers.items()}
+            else:
+                cuts = _shares(plain, todo, batches, cut, report)
+            done, rescaled = _prune_in_order(plain, todo, batches, cuts, None, reestimate, report)
         else:
             kept = _magnitude_masks(plain, todo, sparsity, structure, method)
-            layers, rescaled = _prune_in_order(plain, todo, batches, {}, kept, reestimate, report)
+            done, rescaled = _prune_in_order(plain, todo, batches, {}, kept, reestimate, report)
     out: Any = plain
     for node in plain.nodes:
-        if node.name in layers:
-            layer = layers[node.name]
+        if node.name in done:
+            layer = done[node.name]
             out.set_constant(node.inputs[1], layer.values)
             if layer.bias is not None:
                 out.set_constant(node.inputs[2], layer.bias)
@@ -193,8 +200,8 @@ def prune(
     result.preprocess = dict(graph.preprocess)
     return PrunedGraph(
         result,
-        {name: layer.mask for name, layer in layers.items()},
-        {name: layer.error for name, layer in layers.items()} if batches else {},
+        {name: layer.mask for name, layer in done.items()},
+        {name: layer.error for name, layer in done.items()} if batches else {},
         rescaled,
         sum(len(batch[0]) for batch in batches),
     )
@@ -243,6 +250,17 @@ def _layers(graph: Any, exclude: Sequence[str]) -> list[int]:
     if not kept:
         raise ValueError("prune: graph must have layers with weights to prune, got none")
     return kept
+
+
+def _named(graph: Any, todo: list[int], layers: Mapping[str, float]) -> list[int]:
+    """Those of the nodes that have a sparsity of their own."""
+    unknown = set(layers) - {graph.nodes[i].name for i in todo}
+    if unknown:
+        raise ValueError(f"prune: layers must be ones with weights to prune, got {min(unknown)!r}")
+    for name, share in layers.items():
+        if not 0 <= share < 1:
+            raise ValueError(f"prune: layers must be in [0, 1), got {name}: {share}")
+    return [i for i in todo if layers.get(graph.nodes[i].name)]
 
 
 def _shares(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ..base.schema import check_keys
@@ -29,6 +29,9 @@ class Pruning:
     reestimate : {"improves", "always", "never"}
     samples : int, default 1024
         Used at most.
+    layers : mapping of str to float
+        Sparsities of layers by name, instead of one for all together; layers without one lose
+        nothing. `sparsity` does not count then.
 
     Examples
     --------
@@ -42,6 +45,7 @@ class Pruning:
     method: str = "second-order"
     reestimate: str = "improves"
     samples: int = 1024
+    layers: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.sparsity, bool) or not isinstance(self.sparsity, (int, float)):
@@ -61,6 +65,14 @@ class Pruning:
             raise ValueError(
                 f"recipe pruning: samples must be an integer >= 1, got {self.samples!r}"
             )
+        if not isinstance(self.layers, Mapping):
+            raise TypeError(f"recipe pruning: layers must be a mapping, got {self.layers!r}")
+        if self.layers and self.method != "second-order":
+            raise ValueError("recipe pruning: layers need method 'second-order'")
+        for name, share in self.layers.items():
+            if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
+                raise ValueError(f"recipe pruning: layers must be in [0, 1), got {name}: {share!r}")
+        object.__setattr__(self, "layers", dict(self.layers))
 
     @classmethod
     def parse(cls, value: Pruning | Mapping[str, Any] | None) -> Pruning | None:

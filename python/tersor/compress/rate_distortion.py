@@ -93,7 +93,7 @@ class RateAllocation:
             if progress is not None:
                 progress("allocate", count, len(wanted))
             walk.advance(index)
-            self.layers[graph.nodes[index].name] = _observed(graph, index, walk, threads)
+            self.layers[graph.nodes[index].name] = rated_layer(graph, index, walk, threads)
         self._weigh(graph, batches)
 
     @property
@@ -175,7 +175,7 @@ class RateAllocation:
             weight = graph.edges[nodes[name].inputs[1]]
             values = from_rows(nodes[name], codes.values, weight.constant.shape)
             session.update_weights(weight.name, np.ascontiguousarray(values, np.float32))
-            effect = _divergence(wanted, _first(session(*head)))
+            effect = output_divergence(wanted, _first(session(*head)))
             session.update_weights(weight.name, weight.constant)
             noise = max(codes.error / layer.power, 1e-12)
             self.layers[name] = replace(layer, importance=math.sqrt(max(effect, 1e-9) / noise))
@@ -208,7 +208,23 @@ def _next_price(points: list[tuple[float, float]], wanted: float) -> float:
     return near[0][1] + min(-1.0, max(-9.0, slope)) * (wanted - near[0][0])
 
 
-def _observed(graph: Graph, index: int, walk: Walk, threads: int) -> RatedLayer:
+def rated_layer(graph: Graph, index: int, walk: Walk, threads: int) -> RatedLayer:
+    """Return what a layer sees and gives, of importance 1.
+
+    Parameters
+    ----------
+    graph : Graph
+        Float, canonical.
+    index : int
+        Of the layer's node.
+    walk : Walk
+        In front of it.
+    threads : int
+
+    Returns
+    -------
+    RatedLayer
+    """
     node = graph.nodes[index]
     weight, bias = own_parameters(graph, node)
     w = np.asarray(weight.constant)
@@ -230,8 +246,19 @@ def _observed(graph: Graph, index: int, walk: Walk, threads: int) -> RatedLayer:
     return RatedLayer(target, hessian, max(float(f"{power:.6g}"), 1e-30), rows != 0)
 
 
-def _divergence(wanted: NDArray[Any], got: NDArray[Any]) -> float:
-    """Of classes' probabilities; of other outputs half of the noise, as a share of the variance."""
+def output_divergence(wanted: NDArray[Any], got: NDArray[Any]) -> float:
+    """Return how far outputs are from others.
+
+    Parameters
+    ----------
+    wanted, got : ndarray
+
+    Returns
+    -------
+    float
+        Divergence of classes' probabilities in nats; of other outputs half of the noise, as a share
+        of the variance.
+    """
     if wanted.ndim == 2 and wanted.shape[1] > 1:
         return kl_divergence(wanted, got)
     exact = np.asarray(wanted, np.float64)
@@ -242,4 +269,10 @@ def _first(output: Any) -> NDArray[Any]:
     return np.asarray(output[0] if isinstance(output, tuple) else output)
 
 
-__all__ = ["RateAllocation", "RatedLayer", "corrected_price"]
+__all__ = [
+    "RateAllocation",
+    "RatedLayer",
+    "corrected_price",
+    "output_divergence",
+    "rated_layer",
+]

@@ -24,7 +24,7 @@ def asks_for_bits(recipe: Recipe) -> bool:
     -------
     bool
     """
-    return recipe.is_rated and recipe.bits_per_weight is None and recipe.price is None
+    return recipe.is_unpriced and recipe.bits_per_weight is None and recipe.price is None
 
 
 def fit_size(

@@ -252,6 +252,11 @@ class Recipe:
         return any(f.is_rated for f in self._formats())
 
     @property
+    def is_unpriced(self) -> bool:
+        """Whether layers are chosen so whose price of a bit follows from that of the network."""
+        return any(f.is_rated and f.price is None for f in self._formats())
+
+    @property
     def needs_calibration(self) -> bool:
         """Whether samples must be given: some activations are quantized once for all."""
         return any(f.activations == "int8" for f in self._formats())

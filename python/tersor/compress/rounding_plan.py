@@ -87,7 +87,9 @@ def plan_rounding(graph: Any, formats: Mapping[str, LayerFormat], recipe: Recipe
             )
     return replace(
         plan,
-        rated=tuple(name for name in plan.grids if formats[name].is_rated),
+        rated=tuple(
+            name for name in plan.grids if formats[name].is_rated and formats[name].price is None
+        ),
         bits_per_weight=recipe.bits_per_weight or plan.bits_per_weight,
         price=recipe.price,
     )
@@ -97,7 +99,7 @@ def _grid(layer: LayerFormat, op: str, recipe: Recipe) -> WeightGrid | LevelGrid
     assert layer.bits is not None
     if layer.is_leveled:
         values = 1 << layer.bits if layer.is_codebook else 0
-        return LevelGrid(values, integer=layer.is_int8_codebook)
+        return LevelGrid(values, layer.price or 0.0, integer=layer.is_int8_codebook)
     int8 = layer.activations == "int8"
     per_channel = recipe.dense_per_channel if op == "dense" else recipe.conv_per_channel
     return WeightGrid(
