@@ -1,5 +1,6 @@
 """``tersor compress``: the file, the report, budgets, refusals."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -67,17 +68,20 @@ def test_calibration_from_a_file(run, tmp_path):
 
 def test_budget_missed_is_code_3_and_writes_nothing(run, tmp_path):
     path = tmp_path / "d.tersor"
-    result = run("compress", "digits", "-o", path, *CALIBRATE, "--budget", "size=10KB")
+    result = run("compress", "digits", "-o", path, *CALIBRATE, "--budget", "size=1KB")
     assert result.code == 3
     assert "size is" in result.err
-    assert "limit 10.0 KB" in result.err
+    assert "limit 1.00 KB" in result.err
+    lines = result.err.splitlines()
+    assert re.fullmatch(r"  size: layer \S+ binds: .* of the file are no weights", lines[-2])
+    assert re.match(r"  what would fit: size=\d\.\dKB \(about", lines[-1])
     assert not path.exists()
 
 
 def test_budget_of_accuracy(run, tmp_path):
     path = tmp_path / "d.tersor"
     arguments = ("compress", "digits", "-o", path, *CALIBRATE, "--budget", "accuracy_drop=1%")
-    without = run(*arguments)
+    without = run(*arguments, "--recipe", "int8")
     assert without.code == 2
     assert "asks for accuracy_drop" in without.err
     assert not path.exists()

@@ -244,7 +244,7 @@ def test_budget_needs_its_figures(graph):
         raise AssertionError("refused before anything begins")
 
     cases = {
-        "asks for accuracy_drop": {"budget": {"accuracy_drop": 0.01}},
+        "asks for accuracy_drop": {"budget": {"accuracy_drop": 0.01}, "recipe": "int8"},
         "asks for energy": {"budget": {"energy": "1 J"}},
         "must have labels": {"evaluate": images(4)},
         "need as many labels, got 3": {"evaluate": (images(4), np.zeros(3, int))},

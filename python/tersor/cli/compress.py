@@ -21,6 +21,7 @@ from .options import (
     new_command,
     note,
     note_raw_bytes,
+    seconds,
     whole,
 )
 from .output import print_json, print_rich
@@ -48,8 +49,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help=".tersor to write")
     parser.add_argument(
         "--recipe",
-        help="int8 (default), int8-dynamic, w4a8, w8a32, w4a32, w3a32, fp16, bf16, fp32, "
-        "codebook4, codebook2, codebook4a8, deep-compression, "
+        help="default: searched under the budget, int8 without one; or int8, int8-dynamic, w4a8, "
+        "w8a32, w4a32, w3a32, fp16, bf16, fp32, codebook4, codebook2, codebook4a8, "
+        "deep-compression, "
         "rate-distortion (fills --budget size=...), keep, or a .yaml recipe",
     )
     add_limit_options(parser)
@@ -57,6 +59,20 @@ def add_parser(commands: Any) -> None:
     add_data_options(parser, "evaluate", "labeled samples for accuracy before and after")
     add_preprocess_option(parser)
     parser.add_argument("--seed", type=whole(0), default=0, help="draws calibration samples")
+    parser.add_argument(
+        "--time-budget",
+        type=seconds,
+        metavar="SECONDS",
+        help="a search takes the best that it found by then",
+    )
+    parser.add_argument(
+        "--cache", metavar="FOLDER", help="where a search keeps what it measured of layers"
+    )
+    parser.add_argument(
+        "--c",
+        metavar="FOLDER",
+        help="write C for the target too, where the network is int8 (a folder that is not there)",
+    )
     parser.add_argument(
         "--provenance",
         action="store_true",
@@ -85,9 +101,11 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"compress: --output must end in .tersor, got {options.output!r}")
     check_folder("compress", "--output", options.output)
     check_folder("compress", "--html", options.html)
+    if options.c and Path(options.c).exists():
+        raise ValueError(f"compress: --c must be a folder that does not exist, got {options.c!r}")
     # What can be wrong is read before anything long begins.
     target, budget = load_limits(options)
-    recipe = Recipe.parse(options.recipe)
+    recipe = None if options.recipe is None else Recipe.parse(options.recipe)
     preprocess = load_preprocess(options)
     graph = load_model(options.model, preprocess)
     if hasattr(graph, "recipe"):
@@ -103,8 +121,13 @@ def run(options: argparse.Namespace) -> None:
         calibration=calibration,
         evaluate=evaluate,
         seed=options.seed,
+        time_budget=options.time_budget,
+        cache=options.cache,
         progress=sys.stderr.isatty() and not options.json,
     )
+    if options.c:
+        compressed.export(options.c, format="c", target=target)
+        note(f"wrote {options.c}")
     compressed.save(output, provenance=options.provenance)
     try:
         report = _report(options, graph, compressed, target, budget)

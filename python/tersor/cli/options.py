@@ -142,6 +142,26 @@ def whole(least: int) -> Any:
     return number
 
 
+def seconds(text: str) -> float:
+    """Read a positive number of seconds; a type for argparse.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    float
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be seconds > 0, got {text!r}")
+    return value
+
+
 def load_model(path: str, preprocess: Preprocess | None = None) -> Any:
     """Load a network and give it the preprocessing that the user named.
 
@@ -282,5 +302,6 @@ __all__ = [
     "new_command",
     "note",
     "note_raw_bytes",
+    "seconds",
     "whole",
 ]

@@ -198,7 +198,7 @@ def prune_channels(
         mask = choose_units(graph, channels, orders, budget, multiple, threads)
         small = remove_channels(graph, channels, mask)
         if refit:
-            kept = _kept_places(graph, channels, mask)
+            kept = kept_places(graph, channels, mask)
             refit_network(graph, small, kept, batches, threads=threads, progress=report)
     return _result(graph, small, channels, mask, budget[0] == "latency", threads)
 
@@ -306,7 +306,7 @@ def _fit(
         if call is None:
             return small.macs / whole.macs
         # Where a session's memory lies changes its speed, at times by a fifth: the slower of two.
-        *now, before = _latencies([_call(small, threads), _call(small, threads), call])
+        *now, before = least_seconds([_call(small, threads), _call(small, threads), call])
         return max(now) / before
 
     least = size(plan.keep(range(len(plan))))
@@ -334,8 +334,18 @@ def _call(graph: Graph, threads: int) -> Callable[[], Any]:
     return lambda: session(*x)
 
 
-def _latencies(calls: Sequence[Callable[[], Any]]) -> list[float]:
-    """Least milliseconds of each, measured in turn: other work on the machine only adds."""
+def least_seconds(calls: Sequence[Callable[[], Any]]) -> list[float]:
+    """Measure calls in turn: other work on the machine only adds.
+
+    Parameters
+    ----------
+    calls : sequence of callable
+
+    Returns
+    -------
+    list of float
+        Least seconds of each.
+    """
     for _ in range(3):
         for call in calls:
             call()
@@ -345,7 +355,7 @@ def _latencies(calls: Sequence[Callable[[], Any]]) -> list[float]:
         for call, taken in zip(calls, times, strict=True):
             start = time.perf_counter()
             call()
-            taken.append(1e3 * (time.perf_counter() - start))
+            taken.append(time.perf_counter() - start)
     return [min(taken) for taken in times]
 
 
@@ -353,10 +363,23 @@ def _zeros(edge: Any) -> NDArray[Any]:
     return np.zeros([1 if d is None else d for d in edge.shape], edge.dtype)
 
 
-def _kept_places(
+def kept_places(
     graph: Graph, channels: Any, mask: NDArray[np.bool_]
 ) -> dict[str, tuple[int, NDArray[np.int64]]]:
-    """By edge that shrinks: its axis and the places that stay."""
+    """Return what stays of the edges that shrink.
+
+    Parameters
+    ----------
+    graph : Graph
+    channels : Channels
+    mask : ndarray of bool, shape (units,)
+        Units that stay.
+
+    Returns
+    -------
+    dict of str to (int, ndarray)
+        By edge, its axis and the places that stay.
+    """
     out = {}
     for edge, axis, units in zip(graph.edges, channels.axes, channels.units_of, strict=True):
         index = np.asarray(units, np.int64)
@@ -378,7 +401,7 @@ def _result(
     for out in outputs if isinstance(outputs, (list, tuple)) else [outputs]:
         if not np.isfinite(np.asarray(out)).all():
             raise ValueError("prune_channels: graph must give finite values, got others")
-    kept = _kept_places(graph, channels, mask)
+    kept = kept_places(graph, channels, mask)
     layers = {}
     for node in graph.nodes:
         edge = graph.edges[node.outputs[0]]
@@ -387,8 +410,8 @@ def _result(
             layers[node.name] = (len(places), int(edge.shape[axis]))
     latency = None
     if timed:
-        now, before = _latencies([_call(float_twin(each), threads) for each in (small, graph)])
-        latency = (now, before)
+        now, before = least_seconds([_call(float_twin(each), threads) for each in (small, graph)])
+        latency = (1e3 * now, 1e3 * before)
     return ShrunkNetwork(
         small,
         layers,
@@ -399,4 +422,12 @@ def _result(
     )
 
 
-__all__ = ["CRITERIA", "ShrunkNetwork", "budget_of", "choose_units", "prune_channels"]
+__all__ = [
+    "CRITERIA",
+    "ShrunkNetwork",
+    "budget_of",
+    "choose_units",
+    "kept_places",
+    "least_seconds",
+    "prune_channels",
+]

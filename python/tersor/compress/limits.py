@@ -13,7 +13,7 @@ from ..targets.budget import Budget
 from ..targets.target import Target
 from .model import CompressedModel
 
-_MEASURED = ("ram", "latency", "energy")
+_MEASURED = ("ram", "flash", "latency", "energy")
 
 
 def check_askable(target: Target | None, budget: Budget, *, evaluated: bool) -> None:
@@ -110,7 +110,8 @@ def known_figures(
     }
     latency = measure_latency(lambda: session(batch))
     if target is None:
-        known |= {"ram": session.peak_memory_bytes, "latency": latency.median_s}
+        ram = session.peak_memory_bytes
+        known |= {"ram": ram, "flash": model.nbytes, "latency": latency.median_s}
         return known, {}
     costs = target_figures(
         model,
@@ -121,8 +122,10 @@ def known_figures(
         peak_memory_bytes=session.peak_memory_bytes,
     )
     known |= {"ram": costs.ram_bytes, "latency": costs.latency_s, "energy": costs.energy_j}
+    known["flash"] = costs.flash_bytes
     sources = {
         "ram": costs.ram_source,
+        "flash": costs.ram_source,
         "latency": costs.latency_source,
         "energy": costs.energy_source,
     }

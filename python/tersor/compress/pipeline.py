@@ -30,6 +30,7 @@ from .prune import prune
 from .pruning_recipe import Pruning
 from .rate_size import asks_for_bits, fit_size
 from .recipe import Recipe
+from .removed_channels import without_units
 from .search.search import SearchTask, search
 from .weight_noise import weight_agreement
 from .weight_only import quantize_weights
@@ -51,6 +52,11 @@ def compress(
 ) -> CompressedModel:
     """Compress a network.
 
+    Without a recipe and under a budget, the network is searched for: what keeps every line and
+    stays nearest to the float network on the calibration samples. A network that int8 brings under
+    the budget becomes int8; else bits of every layer, channels and number formats are chosen
+    (:mod:`tersor.compress.search`).
+
     Parameters
     ----------
     graph : Graph
@@ -63,10 +69,10 @@ def compress(
         What must hold, such as ``{"size": "128 KB", "accuracy_drop": 0.01}``; size is that of the
         saved file. Goes before the target's constraints.
     recipe : str, mapping, Path or Recipe, optional
-        ``"int8"`` (default), ``"w4a8"``, ``"int8-dynamic"``, ``"w8a32"``, ``"w4a32"``, ``"w3a32"``,
-        ``"fp16"``, ``"bf16"``, ``"fp32"``, ``"codebook4"``, ``"codebook2"``, ``"codebook4a8"``,
-        ``"deep-compression"``, ``"rate-distortion"`` (as many bits as a budget of size leaves),
-        ``"keep"``, or a Recipe.
+        By default searched under the budget, and ``"int8"`` without one. Or ``"int8"``, ``"w4a8"``,
+        ``"int8-dynamic"``, ``"w8a32"``, ``"w4a32"``, ``"w3a32"``, ``"fp16"``, ``"bf16"``,
+        ``"fp32"``, ``"codebook4"``, ``"codebook2"``, ``"codebook4a8"``, ``"deep-compression"``,
+        ``"rate-distortion"`` (as many bits as a budget of size leaves), ``"keep"``, or a Recipe.
     calibration : array, path, mapping of arrays, or iterable of batches
         Unlabeled samples: needed for "int8", "w4a8" and "codebook4a8", used by every recipe that
         changes values, to round weights of few bits and to say what is lost. Bytes (uint8) are raw
@@ -80,9 +86,13 @@ def compress(
     seed : int, default 0
         Draws the calibration samples. The same input, seed and version give the same content.
     time_budget : float, optional
-        Seconds; calibration stops early where they run out.
+        Seconds; calibration stops early where they run out, and a search takes the best that it
+        found by then. Ctrl-C does so too.
     progress : bool or callable, default False
         True shows a progress bar; a callable gets ``(stage, done, total or None)``.
+    cache : str or Path, optional
+        Folder where a search keeps what it measures of each layer, by the hash of network and
+        samples: the next search begins there, an interrupted one goes on.
 
     Returns
     -------
@@ -91,7 +101,8 @@ def compress(
     Raises
     ------
     BudgetError
-        If the budget is not met; the message says by how much.
+        If the budget is not met; the message says by how much, and after a search what binds and
+        what would fit.
     ValueError
         If an argument is out of range, calibration samples are missing, empty or not finite
         (DataError), or the network is quantized already.
@@ -135,7 +146,8 @@ def compress(
         memo: dict[str, Any] = {}
 
         def finished(wanted: Recipe) -> CompressedModel:
-            known = memo if not searched else {}
+            # Every trial of a search is another network; what channels leave is shared.
+            known = {"channels": memo.setdefault("channels", {})} if searched else memo
             done = apply_recipe(
                 graph, wanted, calibration, prepare, seed, report, known, time_budget
             )
@@ -168,6 +180,8 @@ def compress(
             report("evaluate", 1, 2)
             figures["accuracy"] = accuracy_of(model, evaluate, prepare)
             report("evaluate", 2, 2)
+        elif searched and all_limits.accuracy_drop is not None:
+            figures["accuracy_drop"] = model.provenance["search"]["expected_drop"]
         model.provenance["figures"] = figures
         check_limits(model, device, limits, figures)
     return model
@@ -199,9 +213,16 @@ def apply_recipe(
     CompressedModel
     """
     plain, dropped = graph, dict[str, Any]()
+    if recipe.channels is not None:
+        known = memo.setdefault("channels", {})
+        if recipe.channels not in known:
+            known[recipe.channels] = without_units(
+                graph, recipe.channels, calibration, preprocess, seed, report
+            )
+        plain = known[recipe.channels]
     if recipe.pruning is not None:
         if "pruned" not in memo:
-            memo["pruned"] = _pruned(graph, recipe.pruning, calibration, preprocess, seed, report)
+            memo["pruned"] = _pruned(plain, recipe.pruning, calibration, preprocess, seed, report)
         plain, dropped = memo["pruned"]
     model = _apply(plain, recipe, calibration, preprocess, seed, time_budget, report, memo)
     model.notes |= dropped

@@ -126,6 +126,9 @@ class Recipe:
     pruning : Pruning or mapping, optional
         Weights that are dropped first, such as ``{"sparsity": 0.75, "structure": "1x4"}``
         (:class:`Pruning`); they stay 0 in all `values`.
+    channels : str, optional
+        Channels that stay, as a search under a budget wrote them: hexadecimal digits, a bit for
+        each unit of :func:`tersor.graph.channels.find_channels`.
 
     Raises
     ------
@@ -160,12 +163,14 @@ class Recipe:
     bits_per_weight: float | None = None
     price: float | None = None
     pruning: Pruning | None = None
+    channels: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pruning", Pruning.parse(self.pruning))
         if self.pruning is not None and self.values == "keep":
             raise ValueError("recipe: pruning needs other values than 'keep'")
         check_choice(self.values, VALUES, "recipe values")
+        self._check_channels()
         self._check_types()
         if not self.name:
             object.__setattr__(self, "name", self.values)
@@ -193,6 +198,17 @@ class Recipe:
             raise ValueError(f"recipe: samples must be an integer >= 1, got {self.samples!r}")
         self._check_rate()
         self._check_meaning()
+
+    def _check_channels(self) -> None:
+        text = self.channels
+        if text is None:
+            return
+        if not isinstance(text, str):
+            raise TypeError(f"recipe: channels must be hexadecimal digits, got {text!r}")
+        if not text or set(text) - set("0123456789abcdef"):
+            raise ValueError(f"recipe: channels must be hexadecimal digits, got {text!r}")
+        if self.values == "keep":
+            raise ValueError("recipe: channels need other values than 'keep'")
 
     def _check_rate(self) -> None:
         for key, most in (("bits_per_weight", 8.0), ("price", math.inf)):

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from .decode import with_widened, without_codebooks
 
 # Flash that the code of a network takes at most, and the stack of its deepest call
 # (docs/benchmarks.md, generated C).
-_CODE_BYTES = 12 * 1024
+CODE_BYTES = 12 * 1024
 _STACK_BYTES = 512
 
 
@@ -135,6 +136,58 @@ def lower(graph: Any, kernels: str) -> tuple[Program, Memory]:
     return program, memory
 
 
+@dataclass(frozen=True)
+class Footprint:
+    """What generated C takes of a device.
+
+    Attributes
+    ----------
+    ram_bytes : int
+        Of activations, scratch memory and stack.
+    flash_bytes : int
+        Of weights and tables, and at most of code.
+    ram_layer, flash_layer : (str, int)
+        The layer with the most memory, and the one with the most weights, and their bytes.
+    """
+
+    ram_bytes: int
+    flash_bytes: int
+    ram_layer: tuple[str, int]
+    flash_layer: tuple[str, int]
+
+
+def footprint(graph: Any, target: Target) -> Footprint:
+    """Return what the C code of a network takes of a device, without writing it.
+
+    Parameters
+    ----------
+    graph : Graph
+        Int8 throughout.
+    target : Target
+        Chooses the kernels.
+
+    Returns
+    -------
+    Footprint
+
+    Raises
+    ------
+    UnsupportedError
+        If an operator has no C kernel; the message names the layer.
+    """
+    graph, _ = without_codebooks(graph)
+    program, memory = lower(graph, _kernels(None, target))
+    weights = [layer.flash_bytes for layer in program.layers]
+    names = [layer.name for layer in program.layers]
+    live, stored = int(np.argmax(memory.live)), int(np.argmax(weights))
+    return Footprint(
+        memory.total + _STACK_BYTES,
+        sum(weights) + CODE_BYTES,
+        (names[live], memory.live[live]),
+        (names[stored], weights[stored]),
+    )
+
+
 def check_fit(program: Program, memory: Memory, target: Target) -> None:
     """Raise where a network does not fit into a target.
 
@@ -159,12 +212,12 @@ def check_fit(program: Program, memory: Memory, target: Target) -> None:
         )
     _check_time(program, target)
     weights = [layer.flash_bytes for layer in program.layers]
-    flash = sum(weights) + _CODE_BYTES
+    flash = sum(weights) + CODE_BYTES
     if target.flash_bytes is not None and flash > target.flash_bytes:
         worst = int(np.argmax(weights))
         raise ValueError(
             f"export c: flash of target {target.name} must hold {flash:,} bytes "
-            f"({sum(weights):,} of weights and tables, up to {_CODE_BYTES:,} of code), got "
+            f"({sum(weights):,} of weights and tables, up to {CODE_BYTES:,} of code), got "
             f"{target.flash_bytes:,}; layer {program.layers[worst].name} has "
             f"{weights[worst]:,} bytes of weights"
         )
@@ -239,4 +292,4 @@ def _umask() -> int:
     return mask
 
 
-__all__ = ["check_fit", "describe", "lower", "write"]
+__all__ = ["CODE_BYTES", "Footprint", "check_fit", "describe", "footprint", "lower", "write"]

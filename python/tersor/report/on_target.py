@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..base.error import UnsupportedError
+from ..exporters.c import CODE_BYTES, footprint
 from ..targets.budget import Budget
 from ..targets.cost_model import model_energy, model_latency
 from ..targets.energy_meter import Energy
@@ -65,6 +67,7 @@ def target_figures(
     seconds, ram, ram_source = latency.median_s, peak_memory_bytes, source
     formula, sources = "", []
     cycles = target.latency_model.cycles_per_instruction
+    flash = size_bytes
     if source == "modelled":
         layers = layer_costs(graph, precision=precision_of(model))
         estimate = model_latency(target, layers, threads=threads)
@@ -72,8 +75,11 @@ def target_figures(
         sources.append(estimate.source)
         ram = activation_peak_bytes(graph)
         ram += int(graph.constant_bytes) if target.weights_in_ram else 0
+        if target.is_microcontroller:
+            ram, flash = _generated(graph, target, ram)
     if emulated is not None and emulated.instructions is not None:
         ram, ram_source = emulated.ram_bytes, "emulated"
+        flash = emulated.code_bytes + emulated.weight_bytes
         if cycles is not None:
             seconds = emulated.instructions * cycles / target.clock_hz
             formula = (
@@ -91,11 +97,12 @@ def target_figures(
     figures = {
         "size": size_bytes,
         "ram": ram,
+        "flash": flash,
         "latency": seconds,
         "energy": joules,
         "accuracy_drop": accuracy_drop,
     }
-    found = {"ram": ram_source, "latency": source, "energy": energy_source}
+    found = {"ram": ram_source, "flash": ram_source, "latency": source, "energy": energy_source}
     return TargetFigures(
         target=target.name,
         latency_s=seconds,
@@ -110,7 +117,17 @@ def target_figures(
         budget=limits,
         misses=limits.misses(figures, found),
         emulated=emulated,
+        flash_bytes=flash,
     )
+
+
+def _generated(graph: Any, target: Target, ram: int) -> tuple[int, int]:
+    """RAM and flash of the network's C code; of float networks, which have none, an estimate."""
+    try:
+        found = footprint(graph, target)
+    except (UnsupportedError, ValueError):
+        return ram, int(graph.constant_bytes) + CODE_BYTES
+    return found.ram_bytes, found.flash_bytes
 
 
 __all__ = ["target_figures"]

@@ -40,6 +40,8 @@ class TargetFigures:
         What did not.
     emulated : EmulatedRun or None
         What generated C did on the target's core; None where it was not asked for.
+    flash_bytes : int or None
+        Bytes of generated C on a microcontroller: weights, tables and code; elsewhere of the file.
     """
 
     target: str
@@ -60,6 +62,8 @@ class TargetFigures:
     def power_w(self) -> float | None:
         """Watts while the network runs: energy over latency."""
         return self.energy_j / self.latency_s if self.latency_s > 0 else None
+
+    flash_bytes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data as in the JSON schema of reports.

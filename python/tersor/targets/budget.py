@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,11 @@ from .units import (
     parse_share,
 )
 
-LINES = ("size", "ram", "latency", "energy", "accuracy_drop")
+LINES = ("size", "ram", "flash", "latency", "energy", "accuracy_drop")
 _FORMAT = {
     "size": format_bytes,
     "ram": format_bytes,
+    "flash": format_bytes,
     "latency": format_seconds,
     "energy": format_joules,
     "accuracy_drop": format_share,
@@ -40,6 +42,9 @@ class Budget:
         Bytes of the saved file (``"128 KB"``; KB = 1024, kB = 1000 bytes).
     ram : int or str, optional
         Peak bytes of activations, and of weights where the target loads them to memory.
+    flash : int or str, optional
+        Bytes of generated C on a microcontroller: weights, tables and code; elsewhere those of the
+        saved file.
     latency : float or str, optional
         Seconds of one inference at batch size 1 (``"5 ms"``).
     energy : float or str, optional
@@ -61,6 +66,7 @@ class Budget:
 
     size: int | None
     ram: int | None
+    flash: int | None
     latency: float | None
     energy: float | None
     accuracy_drop: float | None
@@ -72,10 +78,12 @@ class Budget:
         latency: float | str | None = None,
         energy: float | str | None = None,
         accuracy_drop: float | str | None = None,
+        flash: float | str | None = None,
     ) -> None:
         values = {
             "size": None if size is None else parse_bytes(size, what="budget size"),
             "ram": None if ram is None else parse_bytes(ram, what="budget ram"),
+            "flash": None if flash is None else parse_bytes(flash, what="budget flash"),
             "latency": None
             if latency is None
             else parse_quantity(latency, "s", what="budget latency"),
@@ -248,6 +256,45 @@ class Miss:
         return f"{actual}, limit {show(self.limit)}: {over} too much"
 
 
+def format_line(line: str, value: float, *, up: bool = False) -> str:
+    """Return a line's quantity as text.
+
+    Parameters
+    ----------
+    line : str
+        One of `LINES`.
+    value : float
+        In base units: bytes, seconds, joules, share.
+    up : bool, default False
+        In a form that `Budget.parse` reads, rounded up.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> format_line("size", 2000, up=True), format_line("latency", 1.2345e-3, up=True)
+    ('2KB', '1.24ms')
+    """
+    if not up:
+        return _FORMAT[line](value)
+    if line == "accuracy_drop":
+        return f"{math.ceil(1000 * value - 1e-9) / 10:g}%"
+    if line in ("latency", "energy"):
+        unit = "s" if line == "latency" else "J"
+        exponent = 0
+        for exponent, prefix in ((0, ""), (-3, "m"), (-6, "u")):  # noqa: B007
+            if value >= 10.0**exponent:
+                break
+        scaled = value / 10.0**exponent
+        digits = max(0, 2 - math.floor(math.log10(max(scaled, 1e-3))))
+        return f"{math.ceil(scaled * 10**digits - 1e-9) / 10**digits:g}{prefix}{unit}"
+    if value >= 1 << 20:
+        return f"{math.ceil(100 * value / (1 << 20)) / 100:g}MB"
+    return f"{math.ceil(10 * value / 1024) / 10:g}KB"
+
+
 def _split_lines(text: str) -> dict[str, str]:
     """Read ``"size=128KB,accuracy_drop=1%"``."""
     lines: dict[str, str] = {}
@@ -263,4 +310,4 @@ def _split_lines(text: str) -> dict[str, str]:
     return lines
 
 
-__all__ = ["LINES", "Budget", "Miss"]
+__all__ = ["LINES", "Budget", "Miss", "format_line"]

@@ -249,6 +249,11 @@ class Target:
         # The mappings are read-only views, which pickle refuses.
         return _rebuild_target, ({**vars(self), "bandwidth": dict(self.bandwidth)},)
 
+    @property
+    def is_microcontroller(self) -> bool:
+        """Whether networks run there as generated C."""
+        return not _MACHINES[self.isa]
+
     def runs_here(self) -> bool:
         """Return whether this machine has the target's instruction set.
 

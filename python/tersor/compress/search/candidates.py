@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,11 +62,13 @@ class Candidate:
     @classmethod
     def from_plain(cls, row: list[Any]) -> Candidate:
         """Read what `to_plain` gave."""
-        return cls(LayerFormat.parse(row[0], "candidate"), float(row[1]), int(row[2]), float(row[3]))
+        return cls(
+            LayerFormat.parse(row[0], "candidate"), float(row[1]), int(row[2]), float(row[3])
+        )
 
 
 def float_candidates(
-    node: Any, shape: tuple[int, ...], layer: RatedLayer, threads: int
+    node: Any, shape: tuple[int, ...], layer: RatedLayer, threads: int, *, quick: bool = False
 ) -> Iterator[Candidate]:
     """Measure what a layer of float activations may become.
 
@@ -76,6 +79,8 @@ def float_candidates(
         Of its weight.
     layer : RatedLayer
     threads : int
+    quick : bool, default False
+        A third of the prices, and nothing else.
 
     Yields
     ------
@@ -84,7 +89,9 @@ def float_candidates(
     size, outputs = layer.target.size, len(layer.target) * layer.target.shape[1]
     yield Candidate(LayerFormat("fp32"), 0.0, 4 * size)
     yield Candidate(LayerFormat("fp16"), 4.0**-11 / 3, 2 * size)
-    yield from _rated(node, shape, layer, threads)
+    yield from _rated(node, shape, layer, RATES[1::3] if quick else RATES, threads)
+    if quick:
+        return
     for values in ("codebook4", "codebook2"):
         format = LayerFormat(values)
         grid = LevelGrid(1 << (format.bits or 4))
@@ -140,16 +147,19 @@ def int8_candidates(
         kept = replace(layer, kept=mask)
         error, codes = _rounded(kept, 8, None, True, threads)
         yield Candidate(
-            LayerFormat("int8"), error + noise, _coded(node, shape, codes, 8) + 4 * outputs, sparsity
+            LayerFormat("int8"),
+            error + noise,
+            _coded(node, shape, codes, 8) + 4 * outputs,
+            sparsity,
         )
 
 
 def _rated(
-    node: Any, shape: tuple[int, ...], layer: RatedLayer, threads: int
+    node: Any, shape: tuple[int, ...], layer: RatedLayer, rates: Sequence[float], threads: int
 ) -> Iterator[Candidate]:
     """Priced rounding at several prices, and what stands between them."""
     known: list[tuple[float, float, int]] = []
-    for rate in RATES:
+    for rate in rates:
         price = _NOISE_AT_3_BITS * 2 * math.log(2) / layer.target.size * 4 ** (3 - rate)
         done = round_to_levels(
             layer.target,
@@ -164,9 +174,10 @@ def _rated(
         coded = _coded(node, shape, done.codes, done.qparams["bits"])
         coded += 4 if scales == 1 else 2 * scales
         known.append((price, max(done.error / layer.power, 1e-12), coded))
-    for (p, e, b), (q, f, c) in zip(known, known[1:], strict=False):
-        for step in range(_BETWEEN):
-            t = step / _BETWEEN
+    for (p, e, b), (q, f, c) in itertools.pairwise(known):
+        between = _BETWEEN * len(RATES) // len(rates)
+        for step in range(between):
+            t = step / between
             yield _priced(p ** (1 - t) * q**t, e ** (1 - t) * f**t, (1 - t) * b + t * c)
     yield _priced(*known[-1])
 

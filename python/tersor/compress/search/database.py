@@ -81,7 +81,7 @@ def measure_layers(
     cache: Path | None = None,
     threads: int = 0,
     progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    late: Callable[[], bool] | None = None,
 ) -> list[LayerEntry]:
     """Measure what every layer with a weight may become, in one pass over the samples.
 
@@ -100,8 +100,8 @@ def measure_layers(
         0 follows :func:`tersor.set_threads`. Results do not depend on it.
     progress : callable, optional
         Called as ``progress("measure", layers done, layers)``.
-    stop : callable, optional
-        True once there is no time for more: layers behind get no entry.
+    late : callable, optional
+        True once there is little time: layers behind get a few candidates only.
 
     Returns
     -------
@@ -122,12 +122,12 @@ def measure_layers(
         if progress is not None:
             progress("measure", count, len(todo))
         if index not in known:
-            if stop is not None and entries and stop():
-                break
-            assert walk is not None and probe is not None
+            quick = late is not None and late()
+            assert walk is not None
+            assert probe is not None
             walk.advance(index)
-            known[index] = _measured(graph, index, walk, probe, kind, threads)
-            if folder is not None:
+            known[index] = _measured(graph, index, walk, probe, kind, threads, quick)
+            if folder is not None and not quick:
                 _write(folder, index, known[index])
         entries.append(known[index])
     if progress is not None:
@@ -144,7 +144,7 @@ def _can_change(graph: Any, node: Any) -> bool:
 
 
 def _measured(
-    graph: Graph, index: int, walk: Walk, probe: _Probe, kind: str, threads: int
+    graph: Graph, index: int, walk: Walk, probe: _Probe, kind: str, threads: int, quick: bool
 ) -> LayerEntry:
     node = graph.nodes[index]
     layer = rated_layer(graph, index, walk, threads)
@@ -166,9 +166,8 @@ def _measured(
         x = np.concatenate([v[graph.edges[node.inputs[0]].name] for v in walk.values[:2]])
         found = tuple(int8_candidates(node, shape, layer, _noise(x), threads))
         return LayerEntry(node.name, importance, (), found)
-    return LayerEntry(
-        node.name, importance, tuple(float_candidates(node, shape, layer, threads))
-    )
+    found = tuple(float_candidates(node, shape, layer, threads, quick=quick))
+    return LayerEntry(node.name, importance, found)
 
 
 def _noise(x: NDArray[Any]) -> float:

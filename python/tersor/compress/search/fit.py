@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ... import artifact
 from ...graph import Graph
-from ...targets.budget import Budget
 from ..model import stored_bytes
 from ..pruning_recipe import Pruning
 from ..recipe import Recipe
@@ -22,6 +22,9 @@ from .task import SearchTask, Trial, Verifier
 # A file is full from this share of its budget on; how often what codes come to is corrected.
 _FULL = 0.985
 _MOST_TRIALS = 5
+# Where the search for the smallest file begins, and which share of the accuracy is near enough.
+_FIRST_LOSS = 0.05
+_NEAR = 0.8
 
 Choice = dict[str, Candidate]
 
@@ -59,6 +62,8 @@ class Allocator:
             None where nothing fits.
         """
         columns = [self._column(name) for name in limits]
+        if not columns:  # nothing to keep
+            columns, limits = [[np.zeros(len(x)) for x in self._losses]], {"": 0.0}
         costs = [np.stack(rows, axis=1) for rows in zip(*columns, strict=True)]
         found = allocate_budgets(self._losses, costs, list(limits.values()))
         if found is None:
@@ -81,9 +86,7 @@ class Allocator:
         dict of str to Candidate
             Of least loss, where that is more.
         """
-        found = allocate_budgets(
-            self._column("nbytes"), [x[:, None] for x in self._losses], [loss]
-        )
+        found = allocate_budgets(self._column("nbytes"), [x[:, None] for x in self._losses], [loss])
         picks = [int(x.argmin()) for x in self._losses] if found is None else found.choices
         return {
             e.name: self._candidates[e.name][j] for e, j in zip(self._entries, picks, strict=True)
@@ -106,13 +109,13 @@ class Allocator:
         ]
 
 
-def recipe_of(choice: Choice, values: str) -> Recipe:
+def recipe_of(choice: Choice, base: Recipe) -> Recipe:
     """Return the recipe that makes a choice.
 
     Parameters
     ----------
     choice : dict of str to Candidate
-    values : str
+    base : Recipe
         Of layers that are not among them.
 
     Returns
@@ -120,14 +123,13 @@ def recipe_of(choice: Choice, values: str) -> Recipe:
     Recipe
     """
     shares = {name: c.sparsity for name, c in choice.items() if c.sparsity}
-    layers = {name: c.format for name, c in choice.items() if c.format.values != values}
+    layers = {name: c.format for name, c in choice.items() if c.format != base.format}
     int8 = any(c.format.activations == "int8" for c in choice.values())
     pruning = None
     if shares:
-        pruning = Pruning(
-            max(shares.values()), structure="1x4" if int8 else "unstructured", layers=shares
-        )
-    return Recipe(values, "searched", layers=layers, pruning=pruning)
+        structure = "1x4" if int8 else "unstructured"
+        pruning = Pruning(max(shares.values()), structure, layers=shares)
+    return replace(base, name="searched", layers=layers, pruning=pruning)
 
 
 def float_file(graph: Graph) -> tuple[int, dict[str, int]]:
@@ -149,17 +151,33 @@ def float_file(graph: Graph) -> tuple[int, dict[str, int]]:
     return len(artifact.encode(graph)), weights
 
 
-def fit_file(
+@dataclass(frozen=True)
+class Column:
+    """A line of a budget that is a sum over layers.
+
+    Attributes
+    ----------
+    name : str
+        Of a candidate's attribute.
+    fixed : float
+        What no choice changes, about.
+    """
+
+    name: str
+    fixed: float
+
+
+def fit(
     task: SearchTask,
     allocator: Allocator,
     verifier: Verifier,
-    fixed: float,
-    values: str,
-    limits: dict[str, float] | None = None,
-) -> list[Trial]:
-    """Make networks until one fills the file that is asked for.
+    columns: Mapping[str, Column],
+    found: list[Trial],
+    base: Recipe,
+) -> None:
+    """Make networks until one keeps the lines and leaves little of them.
 
-    What weights take in the file is known before they are rounded together to some percent; each
+    What layers take together is known before they are rounded together to some percent; each
     network corrects what the next one is asked for.
 
     Parameters
@@ -167,59 +185,68 @@ def fit_file(
     task : SearchTask
     allocator : Allocator
     verifier : Verifier
-    fixed : float
-        Bytes of the file that no choice changes, about.
-    values : str
-        Of layers without a choice.
-    limits : dict of str to float, optional
-        Further ones, by column.
-
-    Returns
-    -------
-    list of Trial
-        The best of what fits first; empty where no choice fits.
+    columns : mapping of str to Column
+        By line of the budget.
+    found : list of Trial
+        Networks are added to it as they are made.
+    base : Recipe
+        Values of layers without a choice; channels.
     """
-    assert task.limits.size is not None
-    size = float(task.limits.size)
-    room, trials, seen = size - fixed, list[Trial](), set[str]()
-    try:
-        for _ in range(_MOST_TRIALS):
-            found = allocator.choose({"nbytes": room, **(limits or {})})
-            choice = allocator.smallest() if found is None else found[0]
-            recipe = recipe_of(choice, values)
-            if recipe.to_yaml() in seen:
-                break
-            seen.add(recipe.to_yaml())
-            trial = verifier.try_recipe(recipe)
-            trials.append(trial)
-            actual = float(trial.figures["size"] or 0)
-            if _FULL * size <= actual <= size or found is None or task.late:
-                break
-            planned = float(sum(c.nbytes for c in choice.values()))
-            most = allocator.choose({"nbytes": math.inf, **(limits or {})})
-            if actual <= size and most is not None and choice == most[0]:
-                break  # nothing is better
-            grows = min(1.5, max(0.5, planned / max(1.0, actual - fixed)))
-            room = planned + ((1 + _FULL) / 2 * size - actual) * grows
-    except KeyboardInterrupt:
-        if not any(not t.misses for t in trials):
-            raise
-    return sorted(trials, key=lambda t: (len(t.misses), t.divergence if not t.misses else 0.0))
+    limits = {line: float(task.limits.to_dict()[line]) for line in columns}
+    rooms = {line: limits[line] - column.fixed for line, column in columns.items()}
+    free = allocator.choose({})
+    seen = set[str]()
+    for _ in range(_MOST_TRIALS):
+        chosen = allocator.choose({columns[line].name: room for line, room in rooms.items()})
+        choice = allocator.smallest() if chosen is None else chosen[0]
+        recipe = recipe_of(choice, base)
+        if recipe.to_yaml() in seen:
+            break
+        seen.add(recipe.to_yaml())
+        trial = verifier.try_recipe(recipe)
+        found.append(trial)
+        over = [line for line in columns if trial.miss(line) is not None]
+        full = [line for line in columns if (trial.figures[line] or 0) >= _FULL * limits[line]]
+        if not over and (full or choice == free[0]):  # type: ignore[index]
+            break
+        if chosen is None or (task.late and not over):
+            break
+        for line, column in columns.items():
+            actual = float(trial.figures[line] or 0)
+            planned = sum(float(getattr(c, column.name)) for c in choice.values())
+            grows = min(1.5, max(0.5, planned / max(1e-30, actual - column.fixed)))
+            aim = (1 + _FULL) / 2 * limits[line]
+            if line in over or actual < _FULL * limits[line]:
+                rooms[line] = planned + (aim - actual) * grows
 
 
-def without(limits: Budget, *lines: str) -> Budget:
-    """Return a budget without some of its lines.
+def fit_accuracy(
+    task: SearchTask, allocator: Allocator, verifier: Verifier, found: list[Trial], base: Recipe
+) -> None:
+    """Make networks until one is about as small as the accuracy allows.
 
     Parameters
     ----------
-    limits : Budget
-    *lines : str
-
-    Returns
-    -------
-    Budget
+    task, allocator, verifier, found, base
+        As for `fit`.
     """
-    return Budget(**{k: v for k, v in limits.to_dict().items() if k not in lines})  # type: ignore[arg-type]
+    limit = task.limits.accuracy_drop
+    assert limit is not None
+    low, high = 1e-4, 1.0  # sums of losses: one that holds, one that does not
+    loss = _FIRST_LOSS
+    for _ in range(_MOST_TRIALS):
+        trial = verifier.try_recipe(recipe_of(allocator.cheapest(loss), base))
+        found.append(trial)
+        drop = trial.figures["accuracy_drop"]
+        if drop is None or task.late:
+            break
+        if drop <= limit:
+            low = loss
+            if drop >= _NEAR * limit:
+                break
+        else:
+            high = loss
+        loss = math.sqrt(low * high)
 
 
-__all__ = ["Allocator", "Choice", "fit_file", "float_file", "recipe_of", "without"]
+__all__ = ["Allocator", "Choice", "Column", "fit", "fit_accuracy", "float_file", "recipe_of"]

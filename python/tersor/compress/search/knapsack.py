@@ -76,9 +76,10 @@ def allocate_budgets(
     ([0, 1], 1.0)
     """
     limit = np.asarray(budgets, np.float64).ravel()
+    tables = [np.asarray(x, np.float64).ravel() for x in losses]
     layers = [
-        (np.asarray(x, np.float64), np.asarray(c, np.float64).reshape(len(x), len(limit)))
-        for x, c in zip(losses, costs, strict=True)  # type: ignore[arg-type]
+        (x, np.asarray(c, np.float64).reshape(len(x), len(limit)))
+        for x, c in zip(tables, costs, strict=True)
     ]
     if not layers:
         return Allocation([], 0.0, np.zeros(len(limit)), 0.0, np.zeros(len(limit)), True)

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
-from ...base.error import BudgetError
 from ...base.threads import get_threads
+from ...graph import Graph
 from ..calibrate import network_batches
 from ..float_twin import float_twin
 from ..model import CompressedModel
 from ..recipe import Recipe
+from ..removed_channels import units_text
 from ..repair import most_samples
+from .candidates import Candidate
+from .costs import layer_seconds
 from .database import LayerEntry, measure_layers
-from .fit import Allocator, fit_file, float_file
+from .explain import explain
+from .fit import Allocator, Column, fit, fit_accuracy, float_file
+from .shrink import Shrinker
 from .task import SearchTask, Trial, Verifier
 
 _SAMPLES = 512
 _BATCH = 64
-# Points of top-1 that int8 may be expected to lose where nothing is said about accuracy.
-_MOST_LOSS = 1.0
+# Bytes of a file that a recipe's line about a layer takes.
+_LINE_BYTES = 40
+# Lines that bits of weights change; others need fewer channels or other activations.
+_BY_BITS = {"size", "flash", "accuracy_drop"}
+# Vector kernels like whole vectors.
+_MULTIPLES = (8, 4)
+_TIGHTER = (1.0, 0.93, 0.86)
 
 
 class Search:
@@ -36,7 +47,8 @@ class Search:
         self.notes: dict[str, Any] = {}
         self._verifier = Verifier(task)
         self._plain = float_twin(task.graph)
-        self._entries: dict[str, list[LayerEntry]] = {}
+        self._entries: dict[tuple[str, str], list[LayerEntry]] = {}
+        self._allocator: Allocator | None = None
 
     def run(self) -> CompressedModel:
         """Search.
@@ -44,7 +56,8 @@ class Search:
         Returns
         -------
         CompressedModel
-            The one that keeps the budget and diverges least from the float network.
+            The one that keeps the budget and diverges least from the float network; the smallest
+            where the budget is of accuracy alone.
 
         Raises
         ------
@@ -57,68 +70,169 @@ class Search:
             if self.best is None:
                 raise
             self.notes["interrupted"] = True
+        if self.task.late:
+            self.notes["time_budget"] = "used up"
         best = self.best
         if best is None:
-            raise self._failure()
+            raise explain(self.task, self.trials, self._allocator)
         for warned in best.warned:
             warnings.warn(str(warned.message), warned.category, stacklevel=5)
         model = best.model
         model.provenance["search"] = {
             "tried": [_described(trial) for trial in self.trials],
+            "expected_drop": best.drop,
             **self.notes,
         }
         return model
 
     @property
     def best(self) -> Trial | None:
-        """Of those that keep the budget, the one nearest to the float network."""
+        """Of those that keep the budget, the one that is to be had."""
         kept = [trial for trial in self.trials if not trial.misses]
-        return min(kept, key=lambda trial: trial.divergence) if kept else None
+        if not kept:
+            return None
+        if set(self.task.limits.to_dict()) == {"accuracy_drop"}:
+            return min(kept, key=lambda trial: trial.model.nbytes)
+        return min(kept, key=lambda trial: trial.divergence)
 
-    def entries(self, kind: str) -> list[LayerEntry]:
+    def _search(self) -> None:
+        task = self.task
+        usual = self._try(Recipe())
+        small_is_asked = set(task.limits.to_dict()) == {"accuracy_drop"}
+        if not usual.misses and not small_is_asked:
+            return
+        only_int8 = task.target is not None and task.target.formats == ("int8",)
+        if not only_int8:
+            exact = self._verifier.judge(task.apply(Recipe("fp32")))
+            if {miss.line for miss in exact.misses} <= {"size"}:
+                self.trials.append(exact)
+                self._fit_float()
+                return
+        if {miss.line for miss in usual.misses} <= _BY_BITS:
+            self._fit_codes(usual, only_int8)
+            return
+        self._shrink(usual)
+
+    def _try(self, recipe: Recipe) -> Trial:
+        trial = self._verifier.try_recipe(recipe)
+        self.trials.append(trial)
+        return trial
+
+    def _fit_float(self) -> None:
+        """Float activations: what bits the file has room for, layer by layer."""
+        entries = self._measured("float")
+        allocator = Allocator(entries, {e.name: list(e.candidates) for e in entries})
+        self._allocator = allocator
+        base = Recipe("fp32")
+        if "size" in self.task.limits.to_dict():
+            columns = {"size": Column("nbytes", self._fixed(self._plain, entries))}
+            fit(self.task, allocator, self._verifier, columns, self.trials, base)
+        elif self.task.limits.accuracy_drop is not None:
+            fit_accuracy(self.task, allocator, self._verifier, self.trials, base)
+
+    def _fit_codes(
+        self, usual: Trial, only_int8: bool, channels: str | None = None, graph: Graph | None = None
+    ) -> None:
+        """Int8 activations with fewer bits, beside layers that stay in float where that is kept."""
+        task, plain = self.task, self._plain if graph is None else graph
+        coded = self._measured("int8", plain)
+        candidates = {e.name: list(e.int8) for e in coded}
+        lines = task.limits.to_dict()
+        columns: dict[str, Column] = {}
+        if "size" in lines:
+            columns["size"] = Column("nbytes", self._fixed(plain, coded))
+        if "flash" in lines and task.target is not None and task.target.is_microcontroller:
+            whole = {e.name: _weight_count(plain, e.name) for e in coded}
+            candidates = {
+                name: [_on_device(c, whole[name]) for c in found]
+                for name, found in candidates.items()
+            }
+            planned = sum(whole.values())
+            columns["flash"] = Column("flash_bytes", (usual.figures["flash"] or 0) - planned)
+        elif "flash" in lines:
+            columns["flash"] = Column("nbytes", self._fixed(plain, coded))
+        if not only_int8 and "latency" in lines:
+            columns["latency"] = self._with_float(usual, plain, candidates)
+        if not columns:
+            return
+        self._allocator = allocator = Allocator(coded, candidates)
+        base = replace(Recipe(), channels=channels)
+        fit(task, allocator, self._verifier, columns, self.trials, base)
+
+    def _with_float(
+        self, usual: Trial, plain: Graph, candidates: dict[str, list[Candidate]]
+    ) -> Column:
+        """Add candidates of float activations, and the time of all of them."""
+        task = self.task
+        slow, fast = (layer_seconds(g, task.target) for g in (plain, usual.model.graph))
+        for entry in self._measured("float", plain):
+            name = entry.name
+            candidates[name] = [replace(c, seconds=fast.get(name, 0.0)) for c in candidates[name]]
+            candidates[name] += [
+                replace(c, seconds=slow.get(name, 0.0)) for c in entry.candidates if not c.sparsity
+            ]
+        known = sum(fast.get(name, 0.0) for name in candidates)
+        return Column("seconds", max(0.0, (usual.figures["latency"] or 0.0) - known))
+
+    def _shrink(self, usual: Trial) -> None:
+        """Fewer channels, then int8; fewer bits where the file is still too large."""
+        shrinker = Shrinker(self.task)
+        tried = set[str]()
+        for tighter in _TIGHTER:
+            for multiple in _MULTIPLES:
+                mask = shrinker.keep(multiple, tighter)
+                text = None if mask is None else units_text(mask)
+                if text is None or text in tried:
+                    continue
+                tried.add(text)
+                trial = self._try(replace(Recipe(name="searched"), channels=text))
+                if trial.misses and {miss.line for miss in trial.misses} <= _BY_BITS:
+                    small = self._shrunk(text)
+                    self._fit_codes(trial, True, text, small)
+                if self.task.late and self.best is not None:
+                    return
+            if self.best is not None:
+                return
+        if not tried:
+            text = units_text(shrinker.fewest())
+            self._try(replace(Recipe(name="searched"), channels=text))
+
+    def _shrunk(self, text: str) -> Graph:
+        """The float network of a recipe with fewer channels."""
+        model = self.task.apply(Recipe("fp32", channels=text))
+        return float_twin(model.graph)
+
+    def _measured(self, kind: str, graph: Graph | None = None) -> list[LayerEntry]:
         """What layers may become, measured at the first call."""
-        if kind not in self._entries:
+        plain = self._plain if graph is None else graph
+        key = (kind, str(id(plain)))
+        if key not in self._entries:
             task = self.task
-            limit = min(_SAMPLES, most_samples(self._plain))
             batches = list(
                 network_batches(
-                    self._plain,
+                    plain,
                     task.calibration,
                     task.preprocess,
-                    limit=limit,
+                    limit=min(_SAMPLES, most_samples(plain)),
                     seed=task.seed,
                     batch_size=_BATCH,
                 )
             )
-            self._entries[kind] = measure_layers(
-                self._plain,
+            self._entries[key] = measure_layers(
+                plain,
                 batches,
                 kind=kind,
                 cache=task.cache,
                 threads=get_threads(),
                 progress=task.report,
+                late=lambda: task.late,
             )
-        return self._entries[kind]
+        return self._entries[key]
 
-    def _search(self) -> None:
-        usual = self._verifier.try_recipe(Recipe())
-        self.trials.append(usual)
-        if not usual.misses:
-            return
-        if usual.miss("size") is not None:
-            self._fit_float()
-
-    def _fit_float(self) -> None:
-        entries = self.entries("float")
-        allocator = Allocator(entries, {e.name: list(e.candidates) for e in entries})
-        whole, weights = float_file(self._plain)
-        fixed = whole - sum(weights[e.name] for e in entries) + 40 * len(entries)
-        self.trials += fit_file(self.task, allocator, self._verifier, fixed, "fp32")
-
-    def _failure(self) -> BudgetError:
-        nearest = min(self.trials, key=lambda t: (len(t.misses), _excess(t)))
-        listed = "; ".join(str(miss) for miss in nearest.misses)
-        return BudgetError(f"budget not met: {listed}", nearest.misses)
+    def _fixed(self, plain: Graph, entries: list[LayerEntry]) -> float:
+        """Bytes of a file that bits of weights do not change."""
+        whole, weights = float_file(plain)
+        return whole - sum(weights[e.name] for e in entries) + _LINE_BYTES * len(entries)
 
 
 def search(task: SearchTask) -> CompressedModel:
@@ -140,8 +254,19 @@ def search(task: SearchTask) -> CompressedModel:
     return Search(task).run()
 
 
-def _excess(trial: Trial) -> float:
-    return sum(m.actual / m.limit if m.limit else m.actual for m in trial.misses)
+def _weight_count(graph: Any, name: str) -> int:
+    node = next(n for n in graph.nodes if n.name == name)
+    return int(graph.edges[node.inputs[1]].constant.size)
+
+
+def _on_device(candidate: Candidate, weights: int) -> Candidate:
+    """Bytes in flash: one a weight, half of it for 16 values, kept blocks alone where few are."""
+    nbytes = weights
+    if (candidate.format.bits or 8) <= 4:
+        nbytes = weights // 2
+    elif candidate.sparsity > 0.5:
+        nbytes = round(weights * (1 - candidate.sparsity) * 1.5)
+    return replace(candidate, flash_bytes=nbytes)
 
 
 def _described(trial: Trial) -> dict[str, Any]:

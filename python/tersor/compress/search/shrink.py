@@ -1,0 +1,172 @@
+"""Channels that go until int8 keeps a budget of time or memory: measured here, else modelled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...base.error import UnsupportedError
+from ...base.threads import get_threads
+from ...exporters.c import footprint
+from ...graph import Graph
+from ...graph.channels import remove_channels
+from ...report.inputs import random_inputs
+from ...report.layers import activation_peak_bytes, layer_costs
+from ...runtime import Session
+from ...targets.cost_model import model_energy, model_latency
+from ...targets.target import Target
+from ..calibrate import network_batches
+from ..channel_budget import RemovalPlan
+from ..channel_criteria import find_units, rank_units
+from ..channels import least_seconds
+from ..float_twin import float_twin
+from ..post_training import quantize_post_training
+from ..recipe import Recipe
+from .costs import layer_seconds
+from .task import SearchTask
+
+_SAMPLES = 1024
+_FEW = 32
+# Of a latency: the next session may lie elsewhere in memory, which costs up to some percent.
+_AIM = 0.95
+# Without what does not change how long int8 takes.
+_QUICK = Recipe(equalize=False, correct_bias=False, samples=_FEW)
+
+
+class Shrinker:
+    """Networks with fewer channels whose int8 form keeps limits.
+
+    Parameters
+    ----------
+    task : SearchTask
+    """
+
+    def __init__(self, task: SearchTask) -> None:
+        self._task = task
+        self._graph = float_twin(task.graph)
+        self._channels = find_units(self._graph, ())
+        self._batches = list(
+            network_batches(
+                self._graph, task.calibration, task.preprocess, limit=_SAMPLES, seed=task.seed
+            )
+        )
+        self._few = [x[:_FEW] for x in self._batches[0]]
+        self._orders = rank_units(
+            self._graph,
+            self._channels,
+            "activation",
+            scores=None,
+            batches=self._batches,
+            threads=get_threads(),
+            progress=task.report,
+        )
+        self._seconds = layer_seconds(self._int8(self._graph), task.target)
+
+    def keep(self, multiple: int, tighter: float = 1.0) -> NDArray[np.bool_] | None:
+        """Choose the units that stay.
+
+        Parameters
+        ----------
+        multiple : int
+            Of which widths are kept.
+        tighter : float, default 1
+            Share of the limits to aim for.
+
+        Returns
+        -------
+        ndarray of bool or None
+            None where not even the fewest channels keep the limits.
+        """
+        plan = RemovalPlan(self._graph, self._channels, self._orders, multiple, self._seconds)
+
+        def meets(mask: NDArray[np.bool_]) -> bool:
+            return self.excess(mask) <= tighter
+
+        return plan.fit(meets) if meets(plan.keep(range(len(plan)))) else None
+
+    def fewest(self) -> NDArray[np.bool_]:
+        """The fewest channels that a network can have."""
+        plan = RemovalPlan(self._graph, self._channels, self._orders, 1, self._seconds)
+        return plan.keep(range(len(plan)))
+
+    def excess(self, mask: NDArray[np.bool_]) -> float:
+        """Return the largest share of its limit that a figure of the int8 network takes."""
+        figures = self.figures(mask)
+        limits = self._task.limits.to_dict()
+        return max(figures[line] / limits[line] for line in figures)
+
+    def figures(self, mask: NDArray[np.bool_]) -> dict[str, float]:
+        """Return the figures of the int8 network that limits ask for, but its file's size."""
+        native: Any = remove_channels(self._graph, self._channels, mask)
+        return figures_of(self._int8(native), self._task)
+
+    def _int8(self, graph: Any) -> Graph:
+        names = [edge.name for edge in graph.inputs]
+        few = dict(zip(names, self._few, strict=True)) if len(names) > 1 else self._few[0]
+        return quantize_post_training(Graph(graph), few, _QUICK).graph
+
+
+def figures_of(graph: Graph, task: SearchTask) -> dict[str, float]:
+    """Return the figures of an int8 network that limits ask for, but its file's size.
+
+    Parameters
+    ----------
+    graph : Graph
+    task : SearchTask
+
+    Returns
+    -------
+    dict of str to float
+        Latency and energy divided by what is aimed for.
+    """
+    wanted, target = task.limits.to_dict(), task.target
+    found: dict[str, float] = {}
+    here = target is None or target.runs_here()
+    if "latency" in wanted or "energy" in wanted:
+        seconds = _measured(graph) / _AIM if here else _modelled(graph, target)
+        found["latency"] = seconds
+        if target is not None:
+            found["energy"] = model_energy(target, seconds).value
+    if "ram" in wanted or "flash" in wanted:
+        if here:
+            session = Session(graph)
+            session(*random_inputs(graph, 1))
+            found["ram"] = session.peak_memory_bytes
+        else:
+            found |= _memory(graph, target)
+    return {line: value for line, value in found.items() if line in wanted}
+
+
+def _measured(graph: Graph) -> float:
+    """Seconds of one sample: the slower of two sessions, the least of many calls of each."""
+    x = random_inputs(graph, 1)
+
+    def call() -> Callable[[], Any]:
+        session = Session(graph)
+        return lambda: session(*x)
+
+    return max(least_seconds([call(), call()]))
+
+
+def _modelled(graph: Graph, target: Any) -> float:
+    return float(model_latency(target, layer_costs(graph)).value)
+
+
+def _memory(graph: Graph, target: Target | None) -> dict[str, float]:
+    assert target is not None
+    ram = activation_peak_bytes(graph)
+    if target.weights_in_ram:
+        ram += int(graph.constant_bytes)
+    if target.is_microcontroller:
+        try:
+            found = footprint(graph, target)
+            return {"ram": found.ram_bytes, "flash": found.flash_bytes}
+        except (UnsupportedError, ValueError):
+            return {"ram": ram}
+    return {"ram": ram}
+
+
+__all__ = ["Shrinker", "figures_of"]
