@@ -2,7 +2,7 @@
 //
 // What begins like a .tersor file is read as one, once as it is and once with its checksums put
 // right, which a fuzzer would not guess. Anything else is a stream of symbols: row, taps, count
-// (two bytes), stream.
+// (two bytes, modulo 4096), stream.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t kHeader = 64, kEntry = 24, kSections = 5;
 constexpr size_t kLargest = 1 << 16;  // larger inputs find nothing new and are slow
+constexpr size_t kMostSymbols = 4096;  // more than one stream and 32 states need
 
 uint64_t get(const std::vector<uint8_t>& b, size_t at, size_t bytes) {
   uint64_t v = 0;
@@ -84,7 +85,7 @@ void read_file(const std::vector<uint8_t>& b) {
 void read_symbols(const uint8_t* data, size_t size) {
   if (size < 4) return;
   const tersor::coding::Geometry geometry{data[0], data[1]};
-  std::vector<uint8_t> out(static_cast<size_t>(data[2] | data[3] << 8));
+  std::vector<uint8_t> out(static_cast<size_t>(data[2] | data[3] << 8) % kMostSymbols);
   try {
     tersor::coding::decode_symbols(data + 4, size - 4, geometry, out.data(), out.size());
   } catch (const tersor::ArtifactError&) {

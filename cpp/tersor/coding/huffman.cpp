@@ -5,8 +5,7 @@
 #include <cstring>
 #include <numeric>
 
-#include "tersor/coding/bit_stream.h"
-#include "tersor/coding/histogram.h"
+#include "tersor/coding/symbol_range.h"
 
 namespace tersor::coding {
 namespace {
@@ -125,28 +124,27 @@ std::array<size_t, 5> stream_starts(size_t count, bool four) {
   return {0, quarter, 2 * quarter, 3 * quarter, count};
 }
 
-// What the next kMostBits bits begin with: one symbol, or two where both fit.
-struct Entry {
-  uint8_t symbols[2];
-  uint8_t bits;   // of what it holds
-  uint8_t first;  // of the first symbol
-};
-using Table = std::array<Entry, size_t{1} << kMostBits>;
+// What the next kMostBits bits begin with, one symbol, or two where both fit: bits of what it
+// holds, how many symbols, the symbols, from the lowest byte on. Entries of a few steps add up in
+// their low bytes without a carry.
+using Table = std::array<uint32_t, size_t{1} << kMostBits>;
+
+constexpr uint32_t entry(size_t bits, size_t count, uint32_t symbols) {
+  return static_cast<uint32_t>(bits | count << 8) | symbols << 16;
+}
 
 void fill_table(const Lengths& lengths, const Codes& codes, Table& table) {
   for (size_t s = 0; s < 256; ++s) {
     if (!lengths[s]) continue;
-    const Entry e{{static_cast<uint8_t>(s), 0}, lengths[s], lengths[s]};
+    const uint32_t e = entry(lengths[s], 1, static_cast<uint32_t>(s));
     for (size_t i = codes[s]; i < table.size(); i += size_t{1} << lengths[s]) table[i] = e;
   }
   // Descending: the entry of what follows has a smaller index, or is the same one, and is not yet a
   // pair.
   for (size_t i = table.size(); i-- > 0;) {
-    Entry& e = table[i];
-    const Entry& next = table[i >> e.first];
-    if (e.first + next.first > kMostBits) continue;
-    e.symbols[1] = next.symbols[0];
-    e.bits = static_cast<uint8_t>(e.first + next.first);
+    const uint32_t first = table[i], bits = first & 255, next = table[i >> bits];
+    const uint32_t all = bits + (next & 255);
+    if (all <= kMostBits) table[i] = entry(all, 2, (first >> 16 & 255) | (next >> 16 & 255) << 8);
   }
 }
 
@@ -157,35 +155,32 @@ struct Stream {
   uint8_t* to;
   uint8_t* end;
 
-  uint64_t next_bits() const {
-    uint64_t word;
-    std::memcpy(&word, bytes + at / 8, 8);
-    return word >> (at % 8);
-  }
   bool fast() const { return at / 8 + 8 <= size && end - to >= 10; }
 
   // Five steps of at most 11 bits, of the 57 or more that one load has.
-  void five(const Table& table) {
-    uint64_t word = next_bits();
-    size_t used = 0;
+  [[gnu::always_inline]] void five(const Table& table) {
+    uint64_t word;
+    std::memcpy(&word, bytes + at / 8, 8);
+    word >>= at % 8;
+    uint32_t sum = 0;
     for (int i = 0; i < 5; ++i) {
-      const Entry e = table[word & (table.size() - 1)];
-      std::memcpy(to, e.symbols, 2);
-      to += e.bits == e.first ? 1 : 2;
-      word >>= e.bits;
-      used += e.bits;
+      const uint32_t e = table[word & (table.size() - 1)];
+      const auto symbols = static_cast<uint16_t>(e >> 16);
+      std::memcpy(to + (sum >> 8), &symbols, 2);
+      word >>= e & 63;
+      sum += e & 0xFFFF;
     }
-    at += used;
+    to += sum >> 8;
+    at += sum & 255;
   }
 
-  void finish(const Table& table) {
+  void finish(const Table& table, const Lengths& lengths) {
     while (to < end) {
       uint64_t word = 0;
       const size_t first = at / 8, n = std::min<size_t>(4, first < size ? size - first : 0);
       if (n) std::memcpy(&word, bytes + first, n);
-      const Entry e = table[(word >> (at % 8)) & (table.size() - 1)];
-      *to++ = e.symbols[0];
-      at += e.first;
+      *to = static_cast<uint8_t>(table[(word >> (at % 8)) & (table.size() - 1)] >> 16);
+      at += lengths[*to++];
       if (at > 8 * size) throw ArtifactError("coding: a Huffman stream ends early");
     }
     if (8 * size - at >= 8) throw ArtifactError("coding: a Huffman stream ends late");
@@ -193,17 +188,27 @@ struct Stream {
   }
 };
 
+// Copies, which the bytes that are written cannot alias.
+void decode_side_by_side(std::array<Stream, 4>& streams, const Table& table) {
+  Stream a = streams[0], b = streams[1], c = streams[2], d = streams[3];
+  while (a.fast() && b.fast() && c.fast() && d.fast()) {
+    a.five(table);
+    b.five(table);
+    c.five(table);
+    d.five(table);
+  }
+  streams = {a, b, c, d};
+}
+
 }  // namespace
 
 std::vector<uint8_t> huffman_encode(const uint8_t* symbols, size_t count) {
   const Histogram counts = histogram(symbols, count);
-  size_t low = 0, high = 255;
-  while (low < high && !counts[low]) ++low;
-  while (low < high && !counts[high]) --high;
+  const SymbolRange range = SymbolRange::of(counts);
   BitWriter head;
-  head.put(low, 8);
-  head.put(high, 8);
-  if (low == high) return head.finish();
+  range.put(head);
+  if (range.single()) return head.finish();
+  const auto [low, high] = range;
   const Lengths lengths = code_lengths(counts);
   const Codes codes = canonical_codes(lengths);
   const int k = best_order(lengths, low, high);
@@ -229,8 +234,7 @@ std::vector<uint8_t> huffman_encode(const uint8_t* symbols, size_t count) {
 
 void huffman_decode(const uint8_t* data, size_t size, uint8_t* symbols, size_t count) {
   BitReader head(data, size);
-  const size_t low = head.get(8), high = head.get(8);
-  if (low > high) throw ArtifactError("coding: the symbols of a block must ascend");
+  const auto [low, high] = SymbolRange::get(head);
   if (low == high) {
     head.finish();
     std::memset(symbols, static_cast<int>(low), count);
@@ -253,16 +257,10 @@ void huffman_decode(const uint8_t* data, size_t size, uint8_t* symbols, size_t c
     streams[i] = {data + at, bytes, 0, symbols + start[i], symbols + start[i + 1]};
     at += bytes;
   }
-  auto& [a, b, c, d] = streams;
-  while (a.fast() && b.fast() && c.fast() && d.fast()) {
-    a.five(table);
-    b.five(table);
-    c.five(table);
-    d.five(table);
-  }
+  decode_side_by_side(streams, table);
   for (Stream& s : streams) {
     while (s.fast()) s.five(table);
-    s.finish(table);
+    s.finish(table, lengths);
   }
 }
 

@@ -7,14 +7,16 @@
 
 #include "tersor/coding/frequencies.h"
 #include "tersor/coding/kernels.h"
+#include "tersor/coding/symbol_range.h"
 
 namespace tersor::coding {
 namespace {
 
 constexpr int kLeastPrecision = 8, kMostPrecision = 12;
 constexpr int kMostLogStates = 5;
-// A state costs 16 bits: at most 1/256 of the block.
-constexpr double kBlockBitsPerState = 16 * 256;
+// A state more costs 16 bits: at most 1/256 of the block, and with the frequencies 1/80 of what the
+// symbols need, which leaves small blocks of skewed symbols with one.
+constexpr double kStateBits = 16, kStateShare = 256, kHeadShare = 80;
 
 struct Plan {
   int precision = kMostPrecision;
@@ -24,7 +26,7 @@ struct Plan {
 
 Plan plan_of(const Histogram& counts, size_t low, size_t high) {
   Plan best;
-  double least = 0;
+  double least = 0, head = 0;
   for (int p = kLeastPrecision; p <= kMostPrecision; ++p) {
     const Frequencies f = scaled_frequencies(counts, p);
     BitWriter table;
@@ -32,11 +34,15 @@ Plan plan_of(const Histogram& counts, size_t low, size_t high) {
     const double bits = coded_bits(counts, f, p) + static_cast<double>(table.bits());
     if (p > kLeastPrecision && bits >= least) continue;
     least = bits;
+    head = static_cast<double>(table.bits());
     best.precision = p;
     best.frequencies = f;
   }
-  while (best.log_states < kMostLogStates && least >= kBlockBitsPerState * (2 << best.log_states))
-    ++best.log_states;
+  const auto fits = [&](double states) {
+    return states * kStateBits * kStateShare <= least &&
+           (head + states * kStateBits) * kHeadShare <= least;
+  };
+  while (best.log_states < kMostLogStates && fits(2 << best.log_states)) ++best.log_states;
   return best;
 }
 
@@ -48,13 +54,11 @@ void put_u32(uint32_t v, std::vector<uint8_t>& out) {
 
 std::vector<uint8_t> rans_encode(const uint8_t* symbols, size_t count) {
   const Histogram counts = histogram(symbols, count);
-  size_t low = 0, high = 255;
-  while (low < high && !counts[low]) ++low;
-  while (low < high && !counts[high]) --high;
+  const SymbolRange range = SymbolRange::of(counts);
   BitWriter head;
-  head.put(low, 8);
-  head.put(high, 8);
-  if (low == high) return head.finish();
+  range.put(head);
+  if (range.single()) return head.finish();
+  const auto [low, high] = range;
   const Plan plan = plan_of(counts, low, high);
   const int p = plan.precision;
   head.put(static_cast<uint64_t>(p), 4);
@@ -90,8 +94,7 @@ std::vector<uint8_t> rans_encode(const uint8_t* symbols, size_t count) {
 
 void rans_decode(const uint8_t* data, size_t size, uint8_t* symbols, size_t count) {
   BitReader head(data, size);
-  const size_t low = head.get(8), high = head.get(8);
-  if (low > high) throw ArtifactError("coding: the symbols of a block must ascend");
+  const auto [low, high] = SymbolRange::get(head);
   if (low == high) {
     head.finish();
     std::memset(symbols, static_cast<int>(low), count);

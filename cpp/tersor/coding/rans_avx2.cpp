@@ -21,26 +21,39 @@ static constexpr SpreadTable make_spread() {
 }
 alignas(64) static constexpr SpreadTable kSpread = make_spread();
 
-// Eight states: a gather, a multiplication, and words for the lanes that fell below 2^16.
-static inline __m256i step(__m256i& x, const uint32_t* table, __m256i mask, __m128i precision,
-                           const uint8_t*& words) {
-  const __m256i e =
-      _mm256_i32gather_epi32(reinterpret_cast<const int*>(table), _mm256_and_si256(x, mask), 4);
+// One step of the states of every vector: a gather, a multiplication, and words for the lanes that
+// fell below 2^16. Stage by stage, because a gather is 39 operations: one vector after the other,
+// the next one's chain would begin beyond what a core looks ahead.
+template <size_t Vectors>
+static inline void step(__m256i* x, const uint32_t* table, __m256i mask, __m128i precision,
+                        const uint8_t*& words, __m256i* symbols) {
   const __m256i low12 = _mm256_set1_epi32(0xFFF);
-  const __m256i frequency = _mm256_and_si256(_mm256_srli_epi32(e, 12), low12);
-  x = _mm256_add_epi32(_mm256_mullo_epi32(frequency, _mm256_srl_epi32(x, precision)),
-                       _mm256_and_si256(e, low12));
-  const __m256i low = _mm256_cmpeq_epi32(_mm256_srli_epi32(x, 16), _mm256_setzero_si256());
-  const auto m = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(low)));
-  const __m256i next =
-      _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(words)));
-  const __m256i lanes =
-      _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(&kSpread.rows[m])));
-  const __m256i refilled =
-      _mm256_or_si256(_mm256_slli_epi32(x, 16), _mm256_permutevar8x32_epi32(next, lanes));
-  x = _mm256_blendv_epi8(x, refilled, low);
-  words += 2 * static_cast<unsigned>(__builtin_popcount(m));
-  return _mm256_srli_epi32(e, 24);
+  __m256i e[Vectors], low[Vectors];
+  unsigned m[Vectors];
+  for (size_t j = 0; j < Vectors; ++j) {
+    e[j] = _mm256_i32gather_epi32(reinterpret_cast<const int*>(table), _mm256_and_si256(x[j], mask),
+                                  4);
+  }
+  for (size_t j = 0; j < Vectors; ++j) {
+    const __m256i frequency = _mm256_and_si256(_mm256_srli_epi32(e[j], 12), low12);
+    x[j] = _mm256_add_epi32(_mm256_mullo_epi32(frequency, _mm256_srl_epi32(x[j], precision)),
+                            _mm256_and_si256(e[j], low12));
+    symbols[j] = _mm256_srli_epi32(e[j], 24);
+  }
+  for (size_t j = 0; j < Vectors; ++j) {
+    low[j] = _mm256_cmpeq_epi32(_mm256_srli_epi32(x[j], 16), _mm256_setzero_si256());
+    m[j] = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(low[j])));
+  }
+  for (size_t j = 0; j < Vectors; ++j) {
+    const __m256i next =
+        _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(words)));
+    const __m256i lanes = _mm256_cvtepu8_epi32(
+        _mm_loadl_epi64(reinterpret_cast<const __m128i*>(&kSpread.rows[m[j]])));
+    const __m256i refilled =
+        _mm256_or_si256(_mm256_slli_epi32(x[j], 16), _mm256_permutevar8x32_epi32(next, lanes));
+    x[j] = _mm256_blendv_epi8(x[j], refilled, low[j]);
+    words += 2 * static_cast<unsigned>(__builtin_popcount(m[j]));
+  }
 }
 
 static inline void store8(__m256i symbols, uint8_t* to) {
@@ -66,7 +79,7 @@ static inline size_t decode(const uint8_t* words, size_t word_count, const uint3
   for (; i + kStates <= count && end - at >= static_cast<ptrdiff_t>(2 * kStates + 16);
        i += kStates) {
     __m256i s[Vectors];
-    for (size_t j = 0; j < Vectors; ++j) s[j] = step(v[j], table, mask, shift, at);
+    step<Vectors>(v, table, mask, shift, at, s);
     if (Vectors == 4) {
       const __m256i a = _mm256_packus_epi32(s[0], s[1 % Vectors]);
       const __m256i b = _mm256_packus_epi32(s[2 % Vectors], s[3 % Vectors]);
