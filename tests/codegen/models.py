@@ -24,6 +24,13 @@ MACS = {
     "mobilenet_v1": 7.49e6,
     "autoencoder": 0.264e6,
 }
+# Instructions on a Cortex-M4 (docs/benchmarks.md, generated C).
+COUNTED = {
+    "resnet8": 15.77e6,
+    "ds_cnn": 4.36e6,
+    "mobilenet_v1": 13.90e6,
+    "autoencoder": 0.366e6,
+}
 _WIDTHS = {"autoencoder": 128, "narrow_autoencoder": 64}
 _FOLDER = tempfile.TemporaryDirectory(prefix="tersor-c-")
 

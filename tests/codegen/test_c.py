@@ -12,6 +12,8 @@ import pytest
 
 import tersor
 from tersor.exporters import HostModel, c
+from tersor.report.layers import layer_costs
+from tersor.targets import model_latency
 from tests import datasets
 from tests.codegen import graphs, models
 from tests.networks import Builder, Int8Builder, qparams
@@ -194,6 +196,16 @@ def test_too_big_for_the_target_names_layer_and_numbers(tmp_path):
     with pytest.raises(ValueError, match=message):
         c.write(graph, tmp_path / "out", target=target)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_modelled_time_is_near_that_of_counted_instructions():
+    """The table of instructions by kind of layer holds for whole networks within 12 %."""
+    target = tersor.Target.load("stm32l4r5")
+    cycles = target.latency_model.cycles_per_instruction
+    for name, instructions in models.COUNTED.items():
+        costs = layer_costs(models.compressed(name).graph)
+        counted = instructions * cycles / target.clock_hz
+        assert model_latency(target, costs).value == pytest.approx(counted, rel=0.12)
 
 
 def test_options_are_checked(tmp_path):

@@ -1,6 +1,7 @@
 """The model against published results, hand-worked values and its own monotony."""
 
 import dataclasses
+import pickle
 
 import pytest
 from hypothesis import given
@@ -52,6 +53,25 @@ def test_a_hand_worked_layer():
     assert model_latency(edge, [moving]).value == pytest.approx(8e6 / (8 * 2**30) + 5e-6, rel=1e-12)
     both = model_latency(edge, [computing, moving]).value
     assert both == pytest.approx(1e-3 + 8e6 / (8 * 2**30) + 10e-6, rel=1e-12)
+
+
+def test_instructions_by_kind_go_before_the_rate():
+    target = Target.load("stm32l4r5")
+    model = target.latency_model
+    for kind, count in model.instructions_per_mac.items():
+        layer = LayerCost("a", 10**7, 0, 0, "int8", kind)
+        wanted = 10**7 * count * model.cycles_per_instruction / target.clock_hz
+        assert model_latency(target, [layer]).value == pytest.approx(
+            wanted + model.overhead_per_layer_s
+        )
+        assert kind in model_latency(target, [layer]).formula
+    other = LayerCost("a", 10**7, 0, 0, "int8")
+    wanted = 10**7 / (model.macs_per_cycle["int8"] * target.clock_hz)
+    assert model_latency(target, [other]).value == pytest.approx(wanted + 10e-6)
+    again = pickle.loads(pickle.dumps(target))
+    assert again == target
+    with pytest.raises(ValueError, match="kind must be one of conv, pointwise, depthwise, dense"):
+        LayerCost("a", 1, 1, 1, "int8", "attention")
 
 
 def test_estimates_say_what_they_are():

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ import numpy as np
 
 from .. import __version__
 from ..base.schema import check_path
-from ..targets.cost_model import LayerCost, model_latency
+from ..targets.cost_model import LayerCost, layer_kind, model_latency
 from ..targets.target import Target
 from .c_lower import Lowering, Program
 from .c_plan import Memory, plan
@@ -73,7 +74,7 @@ def write(
     graph, decoded = without_codebooks(graph)
     program, memory = lower(graph, _kernels(kernels, profile))
     if profile is not None:
-        check_fit(program, memory, profile)
+        check_fit(program, memory, profile, {n.name: layer_kind(graph, n) for n in graph.nodes})
     head = _head(graph, program)
     files = {
         f"{text_name}.h": header(program, memory, text_name, head),
@@ -188,7 +189,9 @@ def footprint(graph: Any, target: Target) -> Footprint:
     )
 
 
-def check_fit(program: Program, memory: Memory, target: Target) -> None:
+def check_fit(
+    program: Program, memory: Memory, target: Target, kinds: Mapping[str, str] | None = None
+) -> None:
     """Raise where a network does not fit into a target.
 
     Parameters
@@ -196,6 +199,8 @@ def check_fit(program: Program, memory: Memory, target: Target) -> None:
     program : Program
     memory : Memory
     target : Target
+    kinds : mapping of str to str, optional
+        Kinds of the nodes (:func:`tersor.targets.cost_model.layer_kind`), for the time.
 
     Raises
     ------
@@ -210,7 +215,7 @@ def check_fit(program: Program, memory: Memory, target: Target) -> None:
             f"activations and {_STACK_BYTES} of stack), got {target.ram_bytes:,}; layer "
             f"{program.layers[worst].name} needs {memory.live[worst]:,} bytes"
         )
-    _check_time(program, target)
+    _check_time(program, target, kinds or {})
     weights = [layer.flash_bytes for layer in program.layers]
     flash = sum(weights) + CODE_BYTES
     if target.flash_bytes is not None and flash > target.flash_bytes:
@@ -223,11 +228,18 @@ def check_fit(program: Program, memory: Memory, target: Target) -> None:
         )
 
 
-def _check_time(program: Program, target: Target) -> None:
+def _check_time(program: Program, target: Target, kinds: Mapping[str, str]) -> None:
     limit = target.constraints.latency
     if limit is None:
         return
-    costs = [LayerCost(x.name, x.macs, x.weight_bytes, 0, "int8") for x in program.layers]
+    # A layer that adds its residual is named after both nodes.
+    costs = [
+        LayerCost(
+            x.name, x.macs, x.weight_bytes, 0, "int8",
+            kinds.get(x.name, kinds.get(x.name.split(" + ")[0], "")),
+        )
+        for x in program.layers
+    ]  # fmt: skip
     total = model_latency(target, costs).value
     if total > limit:
         times = [model_latency(target, [cost]).value for cost in costs]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..targets.cost_model import LayerCost
+from ..targets.cost_model import LayerCost, layer_kind
 
 _ITEM_BYTES = {"float32": 4, "int32": 4, "int64": 8, "bfloat16": 2, "float16": 2}
 
@@ -58,6 +58,7 @@ def layer_costs(graph: Any, *, precision: str = "fp32") -> list[LayerCost]:
                 ),
                 activation_bytes=sum(edge_bytes(edge) for edge in data + outputs),
                 format="int8" if quantized or dynamic else precision,
+                kind=layer_kind(graph, node),
             )
         )
     return costs

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from .target import FORMATS, Target
+from .target import FORMATS, KINDS, LatencyModel, Target
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class LayerCost:
         Bytes of weights read, and of activations read and written.
     format : str
         ``"fp32"``, ``"bf16"`` or ``"int8"``.
+    kind : str
+        ``"conv"``, ``"pointwise"``, ``"depthwise"``, ``"dense"``, or empty where it is not known.
     """
 
     name: str
@@ -29,11 +33,16 @@ class LayerCost:
     weight_bytes: int
     activation_bytes: int
     format: str = "fp32"
+    kind: str = ""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise ValueError(
                 f"LayerCost: format must be one of {', '.join(FORMATS)}, got {self.format!r}"
+            )
+        if self.kind and self.kind not in KINDS:
+            raise ValueError(
+                f"LayerCost: kind must be one of {', '.join(KINDS)} or empty, got {self.kind!r}"
             )
         if min(self.macs, self.weight_bytes, self.activation_bytes) < 0:
             raise ValueError(f"LayerCost: counts must not be negative, got {self!r}")
@@ -66,7 +75,8 @@ def model_latency(target: Target, layers: Iterable[LayerCost], *, threads: int =
 
     Per layer: the longer of computing (MACs / (MACs per cycle x efficiency x clock x cores in use))
     and of moving its weights and activations, plus a fixed overhead; layers follow one another. A
-    roofline (Williams et al. 2009) per layer.
+    roofline (Williams et al. 2009) per layer. Where the profile knows the instructions that a
+    product of this kind of layer takes in int8, computing is MACs x these x cycles per instruction.
 
     Parameters
     ----------
@@ -109,16 +119,19 @@ def model_latency(target: Target, layers: Iterable[LayerCost], *, threads: int =
     )
     seconds = 0.0
     for layer in layers:
-        rate = model.macs_per_cycle.get(layer.format, model.macs_per_cycle.get("fp32"))
+        rate = _macs_per_cycle(model, layer)
         if rate is None and layer.macs:
             raise ValueError(
                 f"target {target.name}: latency.macs_per_cycle has no figure for {layer.format}"
             )
         # Without multiply-accumulates, as in conversions at the ends, no rate is asked for.
-        compute = layer.macs / ((rate or 1.0) * model.efficiency * target.clock_hz * cores)
+        compute = layer.macs / ((rate or 1.0) * target.clock_hz * cores)
         move = layer.weight_bytes / far + layer.activation_bytes / near
         seconds += max(compute, move) + model.overhead_per_layer_s
     rates = ", ".join(f"{rate:g} {name}" for name, rate in model.macs_per_cycle.items())
+    if model.cycles_per_instruction and model.instructions_per_mac:
+        kinds = ", ".join(f"{n:g} {kind}" for kind, n in model.instructions_per_mac.items())
+        rates += f"; int8: 1 / ({kinds} instructions x {model.cycles_per_instruction:g} cycles)"
     clock = f"{target.clock_hz / 1e6:g} MHz"
     formula = (
         f"sum over layers of max(MACs / ({rates} MACs/cycle x {model.efficiency:g} x {clock} x "
@@ -126,6 +139,47 @@ def model_latency(target: Target, layers: Iterable[LayerCost], *, threads: int =
         f"{near / 1e9:.3g} GB/s) + {model.overhead_per_layer_s * 1e6:g} us"
     )
     return Estimate(seconds, formula, model.source)
+
+
+def _macs_per_cycle(model: LatencyModel, layer: LayerCost) -> float | None:
+    """Of whole networks, where the profile says how far they stay below the rate."""
+    count = model.instructions_per_mac.get(layer.kind) if layer.format == "int8" else None
+    if count is not None and model.cycles_per_instruction is not None:
+        return 1 / (count * model.cycles_per_instruction)
+    rate = model.macs_per_cycle.get(layer.format, model.macs_per_cycle.get("fp32"))
+    return None if rate is None else rate * model.efficiency
+
+
+def layer_kind(graph: Any, node: Any) -> str:
+    """Return the kind of a node for :class:`LayerCost`; empty for those without products.
+
+    Parameters
+    ----------
+    graph : Graph
+    node : Node
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> import numpy as np, tersor
+    >>> graph = tersor.Graph()
+    >>> x = graph.add_input("x", "float32", (None, 4))
+    >>> w = graph.add_constant("w", np.eye(4, dtype=np.float32))
+    >>> graph.set_outputs([graph.add_node("dense", [x, w], {}, "dense")])
+    >>> layer_kind(graph, graph.nodes[0])
+    'dense'
+    """
+    if node.op in ("dense", "matmul"):
+        return "dense"
+    if node.op not in ("conv", "conv_transpose"):
+        return ""
+    shape, groups = graph.edges[node.inputs[1]].shape, int(node.attributes.get("groups", 1))
+    if groups > 1 and groups == graph.edges[node.inputs[0]].shape[1]:
+        return "depthwise"
+    return "pointwise" if math.prod(shape[2:]) == 1 else "conv"
 
 
 def model_energy(target: Target, latency_s: float, *, threads: int = 1) -> Estimate:
@@ -171,4 +225,4 @@ def model_energy(target: Target, latency_s: float, *, threads: int = 1) -> Estim
     return Estimate(power.active_w * cores * latency_s, formula, power.source)
 
 
-__all__ = ["Estimate", "LayerCost", "model_energy", "model_latency"]
+__all__ = ["Estimate", "LayerCost", "layer_kind", "model_energy", "model_latency"]

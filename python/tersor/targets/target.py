@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +21,8 @@ from .units import (
 )
 
 FORMATS = ("fp32", "bf16", "int8")
+# Layers that differ in instructions a product: over all channels, 1 x 1, one channel each, dense.
+KINDS = ("conv", "pointwise", "depthwise", "dense")
 # What platform.machine() says, by the instruction set of a profile.
 _MACHINES = {
     "x86-64": ("x86_64", "amd64"),
@@ -85,6 +87,9 @@ class LatencyModel:
         Such as ``"cortex-m4"``, for generated C on an emulator; empty where there is none.
     cycles_per_instruction : float or None
         Of generated C on that core: turns counted instructions into time.
+    instructions_per_mac : mapping of str to float
+        Of generated C on that core, in int8, by kind of layer (`KINDS`); with
+        `cycles_per_instruction` they go before `macs_per_cycle`.
     """
 
     macs_per_cycle: Mapping[str, float]
@@ -93,10 +98,12 @@ class LatencyModel:
     source: str
     core: str = ""
     cycles_per_instruction: float | None = None
+    instructions_per_mac: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = vars(self).copy()
-        return _rebuild_latency, (dict(values.pop("macs_per_cycle")), *values.values())
+        tables = (values.pop("macs_per_cycle"), values.pop("instructions_per_mac"))
+        return _rebuild_latency, (*map(dict, tables), *values.values())
 
 
 @dataclass(frozen=True)
@@ -326,17 +333,30 @@ def _read_bandwidth(document: object) -> Mapping[str, float]:
     return MappingProxyType(rates)
 
 
-def _rebuild_latency(rates: dict[str, float], *rest: Any) -> LatencyModel:
-    return LatencyModel(MappingProxyType(rates), *rest)
+def _rebuild_latency(
+    rates: dict[str, float], instructions: dict[str, float], *rest: Any
+) -> LatencyModel:
+    return LatencyModel(MappingProxyType(rates), *rest, MappingProxyType(instructions))
 
 
 def _read_latency(document: object) -> LatencyModel:
-    optional = ("efficiency", "overhead_per_layer", "core", "cycles_per_instruction")
+    optional = (
+        "efficiency",
+        "overhead_per_layer",
+        "core",
+        "cycles_per_instruction",
+        "instructions_per_mac",
+    )
     allowed = ("macs_per_cycle", *optional, "source")
     required = ("macs_per_cycle", "source")
     fields = check_keys(document, allowed=allowed, required=required, what="latency")
     where = "latency.macs_per_cycle"
     rates = check_keys(fields["macs_per_cycle"], allowed=FORMATS, what=where)
+    cycles = _cycles(fields.get("cycles_per_instruction"))
+    what = "latency.instructions_per_mac"
+    counts = check_keys(fields.get("instructions_per_mac", {}), allowed=KINDS, what=what)
+    if counts and cycles is None:
+        raise ValueError(f"{what} needs latency.cycles_per_instruction, got none")
     efficiency = parse_share(fields.get("efficiency", 1.0), what="latency.efficiency")
     overhead = parse_quantity(
         fields.get("overhead_per_layer", 0.0), "s", what="latency.overhead_per_layer"
@@ -352,7 +372,10 @@ def _read_latency(document: object) -> LatencyModel:
         overhead_per_layer_s=overhead,
         source=_text(fields["source"], "latency.source"),
         core=_text(fields.get("core", ""), "latency.core"),
-        cycles_per_instruction=_cycles(fields.get("cycles_per_instruction")),
+        cycles_per_instruction=cycles,
+        instructions_per_mac=MappingProxyType(
+            {k: _positive(_number(n, f"{what}.{k}"), f"{what}.{k}") for k, n in counts.items()}
+        ),
     )
 
 
@@ -412,4 +435,12 @@ def _positive(value: float, key: str) -> float:
     return value
 
 
-__all__ = ["FORMATS", "LatencyModel", "PowerModel", "Target", "TargetError", "target_names"]
+__all__ = [
+    "FORMATS",
+    "KINDS",
+    "LatencyModel",
+    "PowerModel",
+    "Target",
+    "TargetError",
+    "target_names",
+]
