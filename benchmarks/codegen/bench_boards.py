@@ -17,6 +17,7 @@ from tests.codegen import boards, models
 DSP = ("m4", "m7", "m33", "m55")
 ROWS = (("m4", models.NAMES), ("m7", models.NAMES), ("m33", models.NAMES), ("m55", models.NAMES),
         ("m0", models.NAMES), ("rv32", models.NAMES))  # fmt: skip
+STREAMED = ("resnet8", "ds_cnn", "mobilenet_v1")
 # TFLite Micro + CMSIS-NN, -O2, QEMU Cortex-M4: instructions, RAM, code (measured beforehand).
 PEER = {
     "resnet8": (29.86e6, 54_996, 94 * 1024),
@@ -26,17 +27,17 @@ PEER = {
 }
 
 
-def measure(board: str, name: str) -> str:
+def measure(board: str, name: str, **options: bool) -> str:
     """One row of the table."""
     kernels = "dsp" if board in DSP else "portable"
-    folder = models.folder(name, kernels)
+    folder = models.folder(name, kernels, **options)
     emulated = EmulatedModel(folder, boards.CORES[board])
     codes = emulated.inputs[0].codes(models.inputs(name, 1, seed=11))
     got = emulated.emulate(codes)
     want = HostModel(folder, flags=("-std=c99", "-O2")).run(codes)[0]
     assert np.array_equal(got.outputs[0], want)
     cells = [
-        name, board, kernels, f"{got.instructions / 1e6:.3f} M",
+        name, board, " ".join([kernels, *options]), f"{got.instructions / 1e6:.3f} M",
         f"{got.instructions / models.MACS[name]:.2f}", f"{got.ram_bytes:,}",
         f"{got.code_bytes:,}",
     ]  # fmt: skip
@@ -68,6 +69,10 @@ def main() -> None:
     for board, names in ROWS:
         for name in names:
             print(measure(board, name))
+            sys.stdout.flush()
+    for option in ("streaming", "rows_in"):
+        for name in STREAMED:
+            print(measure("m4", name, **{option: True}))
             sys.stdout.flush()
     for name in models.NAMES:
         print(f"{name}: {host_milliseconds(name):.3f} ms here, portable C, -O3 -march=native")

@@ -179,3 +179,23 @@ def codes(graph: tersor.Graph, count: int, seed: int = 0) -> np.ndarray:
     """Random int8 codes for the only input of a graph."""
     shape = graph.inputs[0].shape[1:]
     return np.random.default_rng(seed).integers(-128, 128, size=(count, *shape)).astype(np.int8)
+
+
+def inverted_residuals(height: int, width: int, seed: int = 0) -> tersor.Graph:
+    """MobileNetV2 in small: expand, depthwise, project, with and without a residual."""
+    b = RandomGraph(seed)
+    x = b.start((3, height, width))
+    x = b.affine("conv", x, (8, 3, 3, 3), pads=[1, 1, 1, 1], strides=[2, 2])
+    for stride, outputs in ((1, 8), (2, 12), (1, 12), (1, 12), (2, 20), (1, 20)):
+        channels = b.shape(x)[1]
+        y = b.affine("conv", x, (4 * channels, channels, 1, 1))
+        y = b.affine(
+            "conv", y, (4 * channels, 1, 3, 3), groups=4 * channels, pads=[1, 1, 1, 1],
+            strides=[stride, stride],
+        )  # fmt: skip
+        y = b.affine("conv", y, (outputs, 4 * channels, 1, 1))
+        if stride == 1 and channels == outputs:
+            y = b.make("add", x, y, q=b.fresh(), activation="none")
+        x = y
+    x = b.make("reduce_mean", x, axes=[2, 3], keepdims=0, q=b.fresh())
+    return b.done(b.affine("dense", x, (10, b.shape(x)[1])))

@@ -114,9 +114,9 @@ GRAPHS = {"clustered": clustered, "pruned": pruned}
 
 
 @functools.cache
-def folder(name: str, kernels: str) -> Path:
+def folder(name: str, kernels: str, **options: bool) -> Path:
     """Where the C of a network lies."""
-    path = Path(_FOLDER.name) / f"{name}_{kernels}"
+    path = Path(_FOLDER.name) / "_".join([name, kernels, *options])
     graph = GRAPHS[name]() if name in GRAPHS else compressed(name).graph
-    c.write(graph, path, kernels=kernels)
+    c.write(graph, path, kernels=kernels, **options)
     return path

@@ -19,11 +19,17 @@ LIMITS = {
     "mobilenet_v1": (14.5, 37 * 1024, 4.5 * 1024),
     "autoencoder": (0.38, 1024, 1.5 * 1024),
 }
+# Row by row: million instructions, bytes of RAM with the input inside, and with it brought by rows.
+STREAMED = {
+    "resnet8": (16.5, 17 * 1024, 16 * 1024),
+    "ds_cnn": (5.2, 6 * 1024, 6 * 1024),
+    "mobilenet_v1": (14.5, 28 * 1024, 15 * 1024),
+}
 
 
-def run(board, name, samples):
+def run(board, name, samples, **options):
     """Outputs on the host, and what was measured on the board."""
-    folder = models.folder(name, "dsp" if board in DSP else "portable")
+    folder = models.folder(name, "dsp" if board in DSP else "portable", **options)
     emulated = EmulatedModel(folder, boards.require(board))
     codes = emulated.inputs[0].codes(models.inputs(name, samples, seed=11))
     (want,) = HostModel(folder, flags=FLAGS).run(codes)
@@ -38,6 +44,23 @@ def test_cortex_m4_keeps_its_limits(name):
     assert got.instructions < instructions * 1e6
     assert got.ram_bytes <= ram
     assert got.code_bytes <= code
+
+
+@pytest.mark.parametrize("option", ["streaming", "rows_in"])
+@pytest.mark.parametrize("name", STREAMED)
+def test_row_by_row_keeps_its_limits(name, option):
+    want, got = run("m4", name, 2, **{option: True})
+    np.testing.assert_array_equal(got.outputs[0], want)
+    instructions, *ram = STREAMED[name]
+    assert got.instructions < instructions * 1e6
+    assert got.ram_bytes <= ram[option == "rows_in"]
+    assert got.code_bytes <= 6 * 1024
+
+
+@pytest.mark.parametrize("board", ["microbit", "m3", "rv32"])
+def test_row_by_row_on_other_boards(board):
+    want, got = run(board, "ds_cnn", 2, streaming=True)
+    np.testing.assert_array_equal(got.outputs[0], want)
 
 
 def test_four_bit_weights_are_decoded_inside_the_loop():

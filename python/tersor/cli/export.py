@@ -36,6 +36,14 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--target", help="C: device profile or YAML file that it must fit into")
     parser.add_argument("--name", help="C: name of the files, and prefix of all names in them")
+    parser.add_argument(
+        "--streaming", action="store_true", default=None,
+        help="C: row by row where activations are largest: less RAM",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rows-in", action="store_true", default=None,
+        help="C: streaming, and the input is brought row by row",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -46,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
     ----------
     options : argparse.Namespace
     """
-    names = ("dtype", "target", "name")
+    names = ("dtype", "target", "name", "streaming", "rows_in")
     wanted = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     written = export(
         load_model(options.model),

@@ -14,11 +14,14 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import __version__
+from ..base.error import UnsupportedError
 from ..base.schema import check_path
 from ..targets.cost_model import LayerCost, layer_kind, model_latency
 from ..targets.target import Target
 from .c_lower import Lowering, Program
-from .c_plan import Memory, plan
+from .c_plan import Layer, Memory, plan
+from .c_rows import Read, Rowwise
+from .c_stream import Planner
 from .c_text import example, header, identifier, source
 from .decode import with_widened, without_codebooks
 
@@ -35,6 +38,8 @@ def write(
     target: str | Path | Target | None = None,
     kernels: Literal["portable", "dsp"] | None = None,
     name: str | None = None,
+    streaming: bool = False,
+    rows_in: bool = False,
 ) -> dict[str, str]:
     """Write a network as C into a new folder, which appears completely or not at all.
 
@@ -52,6 +57,12 @@ def write(
         and runs everywhere. By default what the target has, else "portable".
     name : str, optional
         Of the files, and prefix of all names; by default "network".
+    streaming : bool, default False
+        Run the layers that need the most memory row by row, holding only the rows of each
+        activation that are still needed. Nothing is computed twice, the bits are the same.
+    rows_in : bool, default False
+        Streaming, with the input as well: the caller brings it row by row, and it is held no
+        longer than that.
 
     Returns
     -------
@@ -61,7 +72,7 @@ def write(
     Raises
     ------
     UnsupportedError
-        If an operator has no C kernel; the message names the layer.
+        If an operator has no C kernel, or no layer can run row by row; the message names the layer.
     ValueError
         If the network does not fit into the target; the message names the layer and the numbers.
     FileExistsError
@@ -72,14 +83,14 @@ def write(
     text_name = _name(name)
     given = graph
     graph, decoded = without_codebooks(graph)
-    program, memory = lower(graph, _kernels(kernels, profile))
+    program, memory = lower(graph, _kernels(kernels, profile), streaming=streaming, rows_in=rows_in)
     if profile is not None:
         check_fit(program, memory, profile, {n.name: layer_kind(graph, n) for n in graph.nodes})
     head = _head(graph, program)
     files = {
         f"{text_name}.h": header(program, memory, text_name, head),
         f"{text_name}.c": source(program, memory, text_name, head),
-        "main.c": example(text_name),
+        "main.c": example(text_name, program.fed),
     }
     _write_folder(place, files)
     packed, sparse = (_layers_with(graph, program, table) for table in ("codebook", "blocks"))
@@ -115,25 +126,37 @@ def describe(path: Path) -> str:
     return f"source text; on the device {weights:,} bytes of weights, {arena:,} of activations"
 
 
-def lower(graph: Any, kernels: str) -> tuple[Program, Memory]:
+def lower(
+    graph: Any, kernels: str, *, streaming: bool = False, rows_in: bool = False
+) -> tuple[Program, Memory]:
     """Lower a network and place its memory.
 
     Parameters
     ----------
     graph : Graph
     kernels : {"portable", "dsp"}
+    streaming, rows_in : bool
 
     Returns
     -------
     tuple of Program and Memory
     """
+    for what, value in (("streaming", streaming), ("rows_in", rows_in)):
+        if not isinstance(value, bool):
+            raise TypeError(f"export c: {what} must be a bool, got {value!r}")
     program = Lowering(graph, kernels).run()
-    memory = plan(
-        program.layers,
-        program.sizes,
-        [end.activation.buffer for end in program.inputs],
-        [end.activation.buffer for end in program.outputs],
-    )
+    if rows_in:
+        _feed(program)
+    ends = [[end.activation.buffer for end in some] for some in (program.inputs, program.outputs)]
+    if not streaming and not rows_in:
+        return program, plan(program.layers, program.sizes, *ends)
+    if all(layer.rows is None for layer in program.layers):
+        layer = program.layers[0]
+        raise UnsupportedError(
+            "export c: streaming must find a layer that can run row by row, got none; layer "
+            f"{layer.name} ({layer.op}) needs its whole input"
+        )
+    memory, program.stream = Planner(program.layers, program.sizes, *ends, program.fed).run()
     return program, memory
 
 
@@ -187,6 +210,32 @@ def footprint(graph: Any, target: Target) -> Footprint:
         (names[live], memory.live[live]),
         (names[stored], weights[stored]),
     )
+
+
+def _feed(program: Program) -> None:
+    """Make the caller the first layer: the one that writes the rows of the input."""
+    if len(program.inputs) != 1:
+        raise UnsupportedError(
+            f"export c: rows_in must have a network with one input, got {len(program.inputs)}"
+        )
+    x = program.inputs[0].activation
+    reads = [
+        (layer, read) for layer in program.layers if x.buffer in layer.inputs
+        for read in (layer.rows.reads if layer.rows else [None])
+        if read is None or read.buffer == x.buffer
+    ]  # fmt: skip
+    shapes = {(read.rows, read.row_bytes) for _, read in reads if isinstance(read, Read)}
+    rows, row_bytes = shapes.pop() if shapes else (1, x.size)
+    if shapes or rows < 2 or any(read is None for _, read in reads):
+        layer = next((layer for layer, read in reads if read is None), program.layers[0])
+        raise UnsupportedError(
+            "export c: rows_in must have an input that is read row by row, got layer "
+            f"{layer.name} ({layer.op}), which needs it whole"
+        )
+    feed = Layer(f"{x.name} row", "input", (), x.buffer, lambda at, _: [])
+    feed.rows = Rowwise((), rows, row_bytes, lambda place: [])
+    program.layers.insert(0, feed)
+    program.fed = True
 
 
 def check_fit(

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import _core
 from .c_plan import Activation, Layer, Slide, window_ranges, window_slide
+from .c_rows import Place, windows
 from .c_values import has_row, multipliers, sum_struct
 from .c_weights import Steps, Window, choose, pack, scratch_bytes
 
@@ -131,7 +132,7 @@ def _emit(
     zero = int(inner.zero_point[0])
     steps = Steps(bias, mantissa, shift, x.zero_point, zero, low, high)
     fast = residual is None or has_row(inner, residual.qparams, y.qparams)
-    kernel = choose(window, steps, walk.program.kernels, fast)
+    kernel = choose(window, steps, walk.program.kernels, residual is not None, fast)
     constants, depth = pack(window, steps, kernel)
     names = {c.name for c in constants}
     tables = ", ".join(n if n in names else "0" for n in ("weights", "bias", "mantissa", "shift"))
@@ -142,25 +143,30 @@ def _emit(
     struct = f"{{{tables}, {', '.join(map(str, fields))}}}"
     sources = (x.buffer,) if residual is None else (x.buffer, residual.buffer)
 
-    def body(at: Callable[[int], str], backwards: bool) -> list[str]:
-        lines = [f"static const tersor_window p = {struct};"]
-        ends = f"{at(x.buffer)}, {at(y.buffer)}"
+    tables_of = [f"static const tersor_window p = {struct};"]
+    if residual is not None:
+        tables_of.append(f"static const tersor_sum s = {sums};")
+
+    def call(p: str, to: str, added: str, at: Callable[[int], str], backwards: bool) -> str:
         extra = {"conv_codes_dsp": "codebook, ", "conv_sparse_dsp": "blocks, "}.get(kernel, "")
-        ends = f"&p, {extra}{ends}"
+        ends = f"{p}, {extra}{at(x.buffer)}, {to}"
         if kernel.startswith("dense"):
-            return [*lines, f"tersor_{kernel}({ends});"]
+            return f"tersor_{kernel}({ends});"
         if kernel == "depthwise":
-            return [*lines, f"tersor_depthwise({ends}, {int(backwards)});"]
+            return f"tersor_depthwise({ends}, {int(backwards)});"
         if kernel == "depthwise_dsp":
-            return [*lines, f"tersor_depthwise_dsp({ends}, (int32_t*){at(-1)}, {int(backwards)});"]
+            return f"tersor_depthwise_dsp({ends}, (int32_t*){at(-1)}, {int(backwards)});"
         column = "uint8_t" if kernel == "conv" else "int16_t"
-        if residual is None:
-            added = "0, 0"
-        else:
-            lines.append(f"static const tersor_sum s = {sums};")
-            added = f"&s, {at(residual.buffer)}"
-        call = f"tersor_{kernel}({ends}, ({column}*){at(-1)}, {added}, {int(backwards)});"
-        return [*lines, call]
+        added = f"&s, {added}" if added else "0, 0"
+        return f"tersor_{kernel}({ends}, ({column}*){at(-1)}, {added}, {int(backwards)});"
+
+    def body(at: Callable[[int], str], backwards: bool) -> list[str]:
+        added = "" if residual is None else at(residual.buffer)
+        return [*tables_of, call("&p", at(y.buffer), added, at, backwards)]
+
+    def row(place: Place, first: str, added: str) -> list[str]:
+        one = f"const tersor_window row = tersor_window_row(&p, r, {first});"
+        return [*tables_of, one, call("&row", "y", added, place.at, False)]
 
     name = node.name if residual is None else f"{node.name} + {walk.nodes[walk.fused[index]].name}"
     walk.add(
@@ -169,18 +175,23 @@ def _emit(
             macs=int(walk.graph.macs_of(index)),
             scratch=scratch_bytes(window, kernel, depth, residual is not None),
             slides=_slides(window, x, residual, kernel),
+            rows=None
+            if kernel.startswith("dense")
+            else windows(x, y, _ranges(window, 0), residual, row),
         )
+    )  # fmt: skip
+
+
+def _ranges(window: Window, axis: int) -> Any:
+    """What each output row (axis 0) or column reads."""
+    return window_ranges(
+        window.y[axis], window.x[axis], window.kernel[axis], window.stride[axis],
+        window.pads[axis], window.dilation[axis],
     )  # fmt: skip
 
 
 def _slides(window: Window, x: Activation, residual: Activation | None, kernel: str) -> list[Slide]:
-    rows, columns = (
-        window_ranges(
-            window.y[i], window.x[i], window.kernel[i], window.stride[i], window.pads[i],
-            window.dilation[i],
-        )
-        for i in (0, 1)
-    )  # fmt: skip
+    rows, columns = _ranges(window, 0), _ranges(window, 1)
     multiple = window.depthwise and window.x[2] != window.y[2]
     if kernel.startswith("dense") or multiple or (window.groups > 1 and not window.depthwise):
         return []

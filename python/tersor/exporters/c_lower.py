@@ -11,6 +11,7 @@ import numpy as np
 
 from ..base.error import UnsupportedError
 from .c_plan import Activation, Layer, Slide
+from .c_stream import Stream
 
 # Float operators that may follow the last int8 edge: the caller applies them, or not.
 _TAIL = ("softmax", "log_softmax", "sigmoid", "tanh", "relu", "identity", "reshape")
@@ -44,6 +45,8 @@ class Program:
     sizes: list[int] = field(default_factory=list)
     inputs: list[End] = field(default_factory=list)
     outputs: list[End] = field(default_factory=list)
+    stream: Stream | None = None  # which layers run row by row
+    fed: bool = False  # whether the first layer is the caller, who brings the input row by row
 
 
 class Lowering:

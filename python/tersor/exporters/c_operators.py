@@ -13,6 +13,8 @@ from .. import _core
 from .c_affine import lower_affine
 from .c_lower import Lowering, channels_last
 from .c_plan import Activation, Constant, Layer, window_ranges, window_slide
+from .c_rows import Place, Read, Rowwise, all_of, each, elementwise, gathered, read, shape_of
+from .c_rows import windows as rows_of_windows
 from .c_values import sum_struct, table_of_requantize
 
 
@@ -92,11 +94,28 @@ def _binary(
             f"{function}(&s, {at(a.buffer)}, {second}, {at(y.buffer)}, {y.size}, {period});",
         ]
 
-    whole = [x.buffer for x in (a, b) if x.buffer >= 0 and x.size == y.size]
+    whole = [x for x in (a, b) if x.buffer >= 0 and x.size == y.size]
+
+    def row(place: Place) -> list[str]:
+        second = constants[0].name if b.buffer < 0 else place.at(b.buffer)
+        if b in whole:
+            second = place.row(b.buffer, "r", row_bytes)
+        first = place.row(a.buffer, "r", row_bytes)
+        return [
+            f"static const {struct};",
+            f"{function}(&s, {first}, {second}, y, {row_bytes}, {min(period, row_bytes)});",
+        ]
+
+    rows, row_bytes = shape_of(y)
+    reads = [read(x, each(rows)) for x in whole]
+    if b.buffer >= 0 and b not in whole:
+        reads.append(Read(b.buffer, 1, b.size, all_of(rows, 1)))
+    fits = rows > 1 and (period == y.size or row_bytes % period == 0)
     walk.add(
         Layer(
             walk.nodes[index].name, walk.nodes[index].op, tuple(sources), y.buffer, body, constants,
-            slides=walk.in_place(*whole),
+            slides=walk.in_place(*(x.buffer for x in whole)),
+            rows=Rowwise(tuple(reads), rows, row_bytes, row) if fits and a in whole else None,
         )
     )  # fmt: skip
 
@@ -169,6 +188,9 @@ def _lower_table(walk: Lowering, index: int) -> None:
                 f"tersor_map({table.name}, {at(x.buffer)}, {at(y.buffer)}, {y.size});"
             ],
             [table], slides=walk.in_place(x.buffer),
+            rows=elementwise(
+                [x], y, lambda xs, to, n: [f"tersor_map({table.name}, {xs[0]}, {to}, {n});"]
+            ),
         )
     )  # fmt: skip
 
@@ -211,7 +233,38 @@ def _lower_pool(walk: Lowering, index: int) -> None:
                 f"{function}(&p, {at(x.buffer)}, {at(y.buffer)}, {int(backwards)});",
             ],
             slides=[slide],
+            rows=_pool_rows(node, x, y, fields, rows, columns),
         )
+    )  # fmt: skip
+
+
+def _pool_rows(
+    node: Any, x: Activation, y: Activation, fields: list[int], rows: Any, columns: Any
+) -> Rowwise | None:
+    """Rows of a pool; an average over the whole input adds them up."""
+    height, width, channels, out_height, out_width, tall, wide = fields[:7]
+    top, left, bottom, right, zero, padded = fields[9:]
+    everything = rows.tolist() == [[0, height]] and columns.tolist() == [[0, width]]
+    if node.op == "avg_pool" and everything and (out_height, out_width) == (1, 1):
+        inside = height * width
+        count = min(tall, height + top + bottom) * min(wide, width + left + right)
+        count = count if padded else inside
+        values = [height, width, channels, count, zero * (count - inside)]
+        return gathered(
+            x, y, 4 * channels,
+            lambda row, to, state: [
+                f"static const tersor_plane p = {{{', '.join(map(str, values))}}};",
+                f"tersor_average_row(&p, r, {row}, {to}, (int32_t*){state});",
+            ],
+        )  # fmt: skip
+    function = "tersor_max_pool" if node.op == "max_pool" else "tersor_average_pool"
+    return rows_of_windows(
+        x, y, rows, None,
+        lambda place, first, _: [
+            f"static const tersor_pool p = {{{', '.join(map(str, fields))}}};",
+            f"const tersor_pool row = tersor_pool_row(&p, r, {first});",
+            f"{function}(&row, {place.at(x.buffer)}, y, 0);",
+        ],
     )  # fmt: skip
 
 
@@ -265,6 +318,7 @@ def _lower_reduce(walk: Lowering, index: int) -> None:
         kept = [a for a in x.order if a not in axes]
         x = reordered(walk, x, (*kept, *(a for a in x.order if a in axes)))
     outer, count, inner = _lines(x, axes)
+    rows = None
     if node.attributes["keepdims"]:
         order = x.order
     else:
@@ -280,10 +334,20 @@ def _lower_reduce(walk: Lowering, index: int) -> None:
             f"static const tersor_mean p = {{{{{', '.join(map(str, fields))}}}}};",
             "tersor_reduce_mean(&p, {x}, {y});",
         ]
+        if outer == 1 and x.order[0] in axes:
+            high = x.physical[0]
+            rows = gathered(
+                x, y, 4 * inner,
+                lambda row, to, state: [
+                    text[0].format(),
+                    f"tersor_mean_row(&p, r, {high}, {row}, {to}, (int32_t*){state});",
+                ],
+            )  # fmt: skip
     walk.add(
         Layer(
             node.name, node.op, (x.buffer,), y.buffer,
             lambda at, _: [t.format(x=at(x.buffer), y=at(y.buffer)) for t in text],
+            rows=rows,
         )
     )  # fmt: skip
 
@@ -388,19 +452,33 @@ def _lower_slice(walk: Lowering, index: int) -> None:
     x = walk.activation(node.inputs[0])
     y = walk.define(node.outputs[0], x.order)
     strides = dict(zip(x.order, _strides(x.physical), strict=True))
-    offset, steps = 0, dict.fromkeys(range(len(x.shape)), 1)
+    starts, steps = (dict.fromkeys(range(len(x.shape)), i) for i in (0, 1))
     a = node.attributes
     for axis, start, step in zip(_axes(node, len(x.shape)), a["starts"], a["steps"], strict=True):
         if axis < 0:
             raise walk.refusal(index, "cannot cut the batch")
         size = x.shape[axis]
         first = int(start) + size if int(start) < 0 else int(start)
-        first = min(max(first, 0), size if int(step) > 0 else size - 1)
-        offset += first * strides[axis]
+        starts[axis] = min(max(first, 0), size if int(step) > 0 else size - 1)
         steps[axis] = int(step)
+    offset = sum(starts[a] * strides[a] for a in x.order)
     source = [strides[i] * steps[i] for i in y.order]
     text = _copy_text("b", y.physical, source, _strides(y.physical))
-    _move(walk, index, [x], y, lambda at: _placed(text, f"{at(x.buffer)} + {offset}", at(y.buffer)))
+    high, row_bytes = shape_of(y)
+    start, step = starts[x.order[0]], steps[x.order[0]]
+    inside = offset - start * strides[x.order[0]]
+    row_text = _copy_text("b", y.physical[1:], source[1:], _strides(y.physical)[1:])
+    rows = Rowwise(
+        (read(x, each(high, start, step)),), high, row_bytes,
+        lambda place: _placed(
+            row_text,
+            f"{place.row(x.buffer, f'{start} + r * {step}', strides[x.order[0]])} + {inside}", "y",
+        ),
+    )  # fmt: skip
+    _move(
+        walk, index, [x], y,
+        lambda at: _placed(text, f"{at(x.buffer)} + {offset}", at(y.buffer)), rows,
+    )  # fmt: skip
 
 
 def _lower_pad(walk: Lowering, index: int) -> None:
@@ -425,7 +503,23 @@ def _lower_pad(walk: Lowering, index: int) -> None:
             f"memset({at(y.buffer)}, {code}, {y.size});",
             *_placed(text[1:], at(x.buffer), f"{at(y.buffer)} + {offset}"),
         ],
+        _pad_rows(x, y, code, before[x.order[0] + 1], offset),
     )  # fmt: skip
+
+
+def _pad_rows(x: Activation, y: Activation, code: int, above: int, offset: int) -> Rowwise:
+    """Rows of padding, and those of the input between what stands beside them."""
+    (rows, row_bytes), (held, held_bytes) = shape_of(y), shape_of(x)
+    ranges = np.clip(each(rows, -above), 0, held)
+    text = _copy_text("b", x.physical[1:], _strides(x.physical)[1:], _strides(y.physical)[1:])
+
+    def row(place: Place) -> list[str]:
+        source = place.row(x.buffer, f"r - {above}", held_bytes)
+        head, copy = _placed(text, source, f"y + {offset - above * row_bytes}")
+        inside = f"if (r >= {above} && r < {above + held}) {copy}"
+        return [head, f"memset(y, {code}, {row_bytes});", inside]
+
+    return Rowwise((read(x, ranges),), rows, row_bytes, row)
 
 
 def _lower_concat(walk: Lowering, index: int) -> None:
@@ -452,7 +546,24 @@ def _lower_concat(walk: Lowering, index: int) -> None:
         ]
         return heads + calls
 
-    _move(walk, index, parts, y, body)
+    high, row_bytes = shape_of(y)
+
+    def row(place: Place) -> list[str]:
+        heads, calls = [], []
+        for i, (part, (_, offset)) in enumerate(zip(parts, texts, strict=True)):
+            sources, targets = _strides(part.physical)[1:], [strides[a] for a in part.order[1:]]
+            head, call = _placed(
+                _copy_text(f"b{i}", part.physical[1:], sources, targets),
+                place.row(part.buffer, "r", shape_of(part)[1]), f"y + {offset}",
+            )  # fmt: skip
+            heads.append(head)
+            calls.append(call)
+        return heads + calls
+
+    rows = None
+    if axis != order[0]:
+        rows = Rowwise(tuple(read(part, each(high)) for part in parts), high, row_bytes, row)
+    _move(walk, index, parts, y, body, rows)
 
 
 def _placed(text: Sequence[str], x: str, y: str) -> list[str]:
@@ -465,10 +576,13 @@ def _move(
     parts: Sequence[Activation],
     y: Activation,
     body: Callable[[Callable[[int], str]], list[str]],
+    rows: Rowwise | None,
 ) -> None:
     node = walk.nodes[index]
     sources = tuple(part.buffer for part in parts)
-    walk.add(Layer(node.name, node.op, sources, y.buffer, lambda at, _: body(at)))
+    layer = Layer(node.name, node.op, sources, y.buffer, lambda at, _: body(at))
+    layer.rows = rows if rows is not None and rows.rows > 1 else None
+    walk.add(layer)
 
 
 OPERATORS: dict[str, Callable[[Lowering, int], None]] = {

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..graph.memory_planner import plan_memory
+
+if TYPE_CHECKING:
+    from .c_rows import Rowwise
 
 ALIGNMENT = 4  # wide loads of 16-bit scratch values need it
 _NODE_LIMIT = 200_000
@@ -102,6 +105,8 @@ class Layer:
     body : callable
         ``body(address, backwards)`` gives the statements; ``address(buffer)`` is the text of a
         pointer, ``address(-1)`` that of the layer's scratch memory.
+    rows : Rowwise, optional
+        How it computes row by row; None where it needs its inputs whole.
     """
 
     name: str
@@ -113,6 +118,7 @@ class Layer:
     macs: int = 0
     scratch: int = 0
     slides: list[Slide] = field(default_factory=list)
+    rows: Rowwise | None = None
 
     @property
     def flash_bytes(self) -> int:
@@ -136,6 +142,7 @@ class Memory:
     total: int
     lower_bound: int
     live: list[int]  # bytes alive in each layer, less what overlaps
+    state: dict[int, int] = field(default_factory=dict)  # what layers keep from row to row
 
 
 def plan(
@@ -197,7 +204,7 @@ def _attempt(
     offsets = list(found.offsets)
     backwards, conflict = [], None
     for step, layer in enumerate(layers):
-        ways = {_way(s, layer.output, offsets, sizes) for s in layer.slides} - {None}
+        ways = {way(s, layer.output, offsets, sizes) for s in layer.slides} - {None}
         if len(ways) > 1:
             conflict = step
         backwards.append(ways == {True})
@@ -220,7 +227,7 @@ def _attempt(
     return memory, conflict
 
 
-def _way(slide: Slide, output: int, offsets: list[int], sizes: Sequence[int]) -> bool | None:
+def way(slide: Slide, output: int, offsets: list[int], sizes: Sequence[int]) -> bool | None:
     """Return the direction that the placement asks for: True is backwards, None is either."""
     x, y = offsets[slide.source], offsets[output]
     if x + sizes[slide.source] <= y or y + sizes[output] <= x:
@@ -307,6 +314,7 @@ __all__ = [
     "Memory",
     "Slide",
     "plan",
+    "way",
     "window_ranges",
     "window_slide",
 ]

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from ..base.config import get_include
 from .c_lower import End, Program
 from .c_plan import Constant, Layer, Memory
+from .c_stream import Stream
+from .c_stream_text import feed_text, run_text, step_function, tables
 
 _FILES = (
     "quantization/requantize_c99.h",
     "codegen/conv_c99.h",
     "codegen/layers_c99.h",
     "codegen/conv_dsp.h",
+    "codegen/stream_c99.h",
 )
 _TYPES = {
     "int8": "int8_t",
@@ -135,13 +138,34 @@ def source(program: Program, memory: Memory, name: str, head: str) -> str:
     -------
     str
     """
-    tables, functions, calls = [], [], []
+    arrays, functions, calls = [], [], []
+    stream, streamed = program.stream, range(0)
+    if stream is not None:
+        streamed = range(stream.schedule.begin, stream.schedule.end)
     for i, layer in enumerate(program.layers):
         own = f"layer_{i}"
-        functions.append(_function(layer, own, i, memory))
-        tables += [array(c, f"{own}_{c.name}") for c in layer.constants]
         calls.append(f"  {own}();")
-    body = "\n\n".join(functions)
+        if program.fed and i == 0:
+            continue  # the caller
+        text = _function(layer, own, i, memory)
+        if stream is not None and i in streamed:
+            text = step_function(stream, i, own, memory)
+        functions.append(_named(text, layer, own))
+        arrays += [array(c, f"{own}_{c.name}") for c in layer.constants]
+    doors = [_door(f"const int8_t* {name}_output(int32_t index)", program.outputs, memory)]
+    if not program.fed:
+        doors.insert(0, _door(f"int8_t* {name}_input(int32_t index)", program.inputs, memory))
+    rings = []
+    run = f"void {name}_run(void) {{\n" + "\n".join(calls) + "\n}"
+    if stream is not None:
+        schedule, choice = tables(stream, program.fed)
+        arrays.append(array(schedule, schedule.name))
+        state, choice = choice.split("\n\n")
+        rings, functions = [state], [*functions, choice]
+        run = run_text(stream, name, calls)
+        if program.fed:
+            run = feed_text(stream, name, calls, memory)
+    body = "\n\n".join([*rings, *functions, run])
     arena = f"TERSOR_ALIGNED static int8_t arena[{name.upper()}_ARENA_BYTES];"
     parts = [
         head,
@@ -150,17 +174,15 @@ def source(program: Program, memory: Memory, name: str, head: str) -> str:
         "#if defined(__GNUC__)\n#define TERSOR_ALIGNED __attribute__((aligned(4)))\n"
         "#else\n#define TERSOR_ALIGNED\n#endif",
         kernels(body),
-        *tables,
+        *arrays,
         arena,
         body,
-        f"void {name}_run(void) {{\n" + "\n".join(calls) + "\n}",
-        _door(f"int8_t* {name}_input(int32_t index)", "", program.inputs, memory),
-        _door(f"const int8_t* {name}_output(int32_t index)", "", program.outputs, memory),
+        *doors,
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _door(signature: str, _: str, ends: list[End], memory: Memory) -> str:
+def _door(signature: str, ends: list[End], memory: Memory) -> str:
     offsets = ", ".join(str(memory.offsets[e.activation.buffer]) for e in ends)
     return (
         f"{signature} {{\n  static const int32_t offsets[{len(ends)}] = {{{offsets}}};\n"
@@ -174,10 +196,16 @@ def _function(layer: Layer, own: str, index: int, memory: Memory) -> str:
         return f"(arena + {offset})" if buffer < 0 else f"arena + {offset}"
 
     text = "\n".join("  " + line for line in layer.body(at, memory.backwards[index]))
-    for constant in layer.constants:
-        text = re.sub(rf"(?<![\w>.]){constant.name}\b(?!\()", f"{own}_{constant.name}", text)
     note = layer.name.replace("*/", "* /")
     return f"/* {note} */\nstatic void {own}(void) {{\n{text}\n}}"
+
+
+def _named(text: str, layer: Layer, own: str) -> str:
+    """Put the layer's name before those of its tables."""
+    note, code = text.split("\n", 1)
+    for constant in layer.constants:
+        code = re.sub(rf"(?<![\w>.]){constant.name}\b(?!\()", f"{own}_{constant.name}", code)
+    return f"{note}\n{code}"
 
 
 def header(program: Program, memory: Memory, name: str, head: str) -> str:
@@ -205,10 +233,11 @@ def header(program: Program, memory: Memory, name: str, head: str) -> str:
         "/* Memory for activations and scratch, and what lies in flash: weights, and tables of",
         "   biases and multipliers. Stack and code come on top. */",
         f"#define {big}_ARENA_BYTES {memory.total}",
+        *_stream_lines(big, program.stream),
         f"#define {big}_WEIGHT_BYTES {weights}",
         f"#define {big}_TABLE_BYTES {tables}",
         f"#define {big}_MACS {sum(layer.macs for layer in program.layers)}\n",
-        *_table(program, memory),
+        *_table(program, memory, program.stream),
         "",
         "/* value = scale * (code - zero point). SHAPE is as codes lie in memory, AXES are the",
         "   axes of the source network (without the batch) in that order. */",
@@ -217,21 +246,47 @@ def header(program: Program, memory: Memory, name: str, head: str) -> str:
         lines.append(f"#define {big}_{kind}S {len(ends)}")
         for i, end in enumerate(ends):
             lines += _end(f"{big}_{kind}_{i}", end)
+    if program.fed and program.stream is not None:
+        rows = program.stream.scheduler.rows[0]
+        lines += [
+            f"#define {big}_INPUT_0_ROWS {rows.rows}",
+            f"#define {big}_INPUT_0_ROW_BYTES {rows.row_bytes}",
+            "",
+            "/* Where to write the codes of the next row of the input. feed takes it, computes",
+            "   what it makes possible, and returns how many are missing: 0 when outputs can be",
+            "   read, until the next row. */",
+            f"int8_t* {name}_input_row(void);",
+            f"int32_t {name}_feed(void);",
+            f"const int8_t* {name}_output(int32_t index);\n",
+        ]
+    else:
+        lines += [
+            "",
+            "/* Where to write the codes of an input before a run, and to read those of an output",
+            "   behind it. Both lie in the arena: a run overwrites its inputs. Null where there is",
+            "   none of that index. */",
+            f"int8_t* {name}_input(int32_t index);",
+            f"const int8_t* {name}_output(int32_t index);",
+            f"void {name}_run(void);\n",
+        ]
     lines += [
-        "",
-        "/* Where to write the codes of an input before a run, and to read those of an output",
-        "   behind it. Both lie in the arena: a run overwrites its inputs. Null where there is",
-        "   none of that index. */",
-        f"int8_t* {name}_input(int32_t index);",
-        f"const int8_t* {name}_output(int32_t index);",
-        f"void {name}_run(void);\n",
         "#ifdef __cplusplus\n}\n#endif\n",
         "#endif",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _table(program: Program, memory: Memory) -> list[str]:
+def _stream_lines(big: str, stream: Stream | None) -> list[str]:
+    """Say what runs row by row, and what cannot."""
+    if stream is None:
+        return []
+    return [
+        f"#define {big}_RING_BYTES {stream.ring_bytes} /* which rows are held, beside the arena */",
+        f"/* {stream.summary()} */",
+    ]
+
+
+def _table(program: Program, memory: Memory, stream: Stream | None) -> list[str]:
     """Return the per-layer table, a comment."""
     rows = [("layer", "operator", "MACs", "weight bytes", "output offset", "arena bytes in use")]
     for layer, live in zip(program.layers, memory.live, strict=True):
@@ -241,6 +296,10 @@ def _table(program: Program, memory: Memory) -> list[str]:
                 f"{layer.weight_bytes:,}", f"{memory.offsets[layer.output]:,}", f"{live:,}",
             )
         )  # fmt: skip
+    if stream is not None:
+        rows = [
+            (*row, text) for row, text in zip(rows, ["rows held", *stream.held_rows()], strict=True)
+        ]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     text = []
     for row in rows:
@@ -280,18 +339,26 @@ def _quoted(text: str) -> str:
     return f'"{safe}"'
 
 
-def example(name: str) -> str:
+def example(name: str, fed: bool = False) -> str:
     """Return the text of main.c: one inference on zeros.
 
     Parameters
     ----------
     name : str
+    fed : bool
+        Whether the input comes row by row.
 
     Returns
     -------
     str
     """
     big = name.upper()
+    whole = f"""memset({name}_input(0), {big}_INPUT_0_ZERO_POINT, {big}_INPUT_0_BYTES);
+  {name}_run();"""
+    if fed:
+        whole = f"""do {{
+    memset({name}_input_row(), {big}_INPUT_0_ZERO_POINT, {big}_INPUT_0_ROW_BYTES);
+  }} while ({name}_feed() > 0);"""
     return f"""/* One inference: fill the inputs, run, read the outputs. */
 #include <stdio.h>
 #include <string.h>
@@ -300,8 +367,7 @@ def example(name: str) -> str:
 
 int main(void) {{
   int32_t i;
-  memset({name}_input(0), {big}_INPUT_0_ZERO_POINT, {big}_INPUT_0_BYTES);
-  {name}_run();
+  {whole}
   for (i = 0; i < {big}_OUTPUT_0_BYTES; ++i) {{
     printf("%d%s", (int){name}_output(0)[i], i + 1 < {big}_OUTPUT_0_BYTES ? " " : "\\n");
   }}

@@ -62,7 +62,7 @@ class Steps:
     high: int
 
 
-def choose(window: Window, steps: Steps, kernels: str, fast_sum: bool) -> str:
+def choose(window: Window, steps: Steps, kernels: str, adds: bool, fast_sum: bool) -> str:
     """Return the kernel of a layer.
 
     Parameters
@@ -70,8 +70,10 @@ def choose(window: Window, steps: Steps, kernels: str, fast_sum: bool) -> str:
     window : Window
     steps : Steps
     kernels : {"portable", "dsp"}
+    adds : bool
+        Whether there is a residual.
     fast_sum : bool
-        Whether tersor_add_row covers the residual addition.
+        Whether tersor_add_row covers that addition.
 
     Returns
     -------
@@ -89,7 +91,7 @@ def choose(window: Window, steps: Steps, kernels: str, fast_sum: bool) -> str:
         return "depthwise_dsp" if dsp and alike and plain and window.depth > 2 else "depthwise"
     if not dsp or window.groups > 1:
         return "conv"
-    if window.x[:2] == window.y[:2] == (1, 1) and window.kernel == (1, 1):
+    if window.x[:2] == window.y[:2] == (1, 1) and window.kernel == (1, 1) and not adds:
         return "dense_dsp" if plain and window.y[2] % 4 == 0 else "dense_dsp_any"
     if not (plain and fast_sum):
         return "conv_dsp_any"

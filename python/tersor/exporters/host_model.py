@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,16 @@ class HostModel:
         self._inputs = read_ends(macros, f"{big}_INPUT")
         self._outputs = read_ends(macros, f"{big}_OUTPUT")
         self._library = _compile(place / f"{self._name}.c", compiler, flags)
-        self._run = self._function("run", None)
-        self._input = [self._pointer("input", i) for i in range(len(self._inputs))]
+        self._run: Callable[[], None]
+        self._rows = int(macros.get(f"{big}_INPUT_0_ROWS", 0))
+        if self._rows:
+            self._feed = self._function("feed", ctypes.c_int32)
+            self._row = self._function("input_row", ctypes.POINTER(ctypes.c_int8))
+            self._image = np.empty(self._inputs[0].size, np.int8)
+            self._run, self._input = self._run_rows, [self._image]
+        else:
+            self._run = self._function("run", None)
+            self._input = [self._pointer("input", i) for i in range(len(self._inputs))]
         self._output = [self._pointer("output", i) for i in range(len(self._outputs))]
 
     def __call__(self, *inputs: ArrayLike) -> Any:
@@ -116,6 +124,12 @@ class HostModel:
             for y, view in zip(results, self._output, strict=True):
                 y[i] = view.reshape(y[i].shape)
         return tuple(end.from_memory(y) for y, end in zip(results, self._outputs, strict=True))
+
+    def _run_rows(self) -> None:
+        """Bring the input row by row."""
+        for row in self._image.reshape(self._rows, -1):
+            np.ctypeslib.as_array(self._row(), (row.size,))[:] = row
+            self._feed()
 
     def _function(self, name: str, result: Any) -> Any:
         function = getattr(self._library, f"{self._name}_{name}")

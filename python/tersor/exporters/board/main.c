@@ -32,13 +32,31 @@ static intptr_t transfer(intptr_t operation, intptr_t file, void* data, intptr_t
   return semihost(operation, block); /* bytes that were not transferred */
 }
 
+/* Where samples go, and one inference. */
+#if defined(NETWORK_INPUT_0_ROWS)
+static int8_t image[NETWORK_INPUT_0_BYTES];
+
+static int8_t* input_of(int32_t index) { return index == 0 ? image : 0; }
+
+static void infer(void) {
+  const int8_t* row = image;
+  do {
+    memcpy(network_input_row(), row, NETWORK_INPUT_0_ROW_BYTES);
+    row += NETWORK_INPUT_0_ROW_BYTES;
+  } while (network_feed() > 0);
+}
+#else
+#define input_of network_input
+#define infer network_run
+#endif
+
 /* Paints the free stack, runs, and looks how far down the paint is gone. */
 static uint32_t stack_bytes(void) {
   uint32_t* top;
   volatile uint32_t* at;
   __asm__ volatile(MOVE_STACK_POINTER : "=r"(top));
   for (at = stack_bottom; at < top; ++at) *at = 0xA5A5A5A5u;
-  network_run();
+  infer();
   for (at = stack_bottom; at < top && *at == 0xA5A5A5A5u; ++at) {
   }
   return (uint32_t)((uintptr_t)top - (uintptr_t)at);
@@ -53,22 +71,22 @@ int main(void) {
   for (;;) {
     for (i = 0; i < NETWORK_INPUTS; ++i) {
       static const int32_t bytes[] = {INPUT_BYTES};
-      if (transfer(6, in, network_input(i), bytes[i]) != 0) {
+      if (transfer(6, in, input_of(i), bytes[i]) != 0) {
         transfer(5, report, counts, sizeof counts);
         return 0;
       }
     }
     if (first) {
-      static int8_t saved[NETWORK_ARENA_BYTES];
-      memcpy(saved, network_input(0), NETWORK_INPUT_0_BYTES);
+      static int8_t saved[NETWORK_INPUT_0_BYTES];
+      memcpy(saved, input_of(0), NETWORK_INPUT_0_BYTES);
       counts[1] = stack_bytes();
-      memcpy(network_input(0), saved, NETWORK_INPUT_0_BYTES);
+      memcpy(input_of(0), saved, NETWORK_INPUT_0_BYTES);
       counts[0] = instructions();
-      network_run();
+      infer();
       counts[0] = instructions() - counts[0];
       first = 0;
     } else {
-      network_run();
+      infer();
     }
     for (i = 0; i < NETWORK_OUTPUTS; ++i) {
       static const int32_t bytes[] = {OUTPUT_BYTES};
