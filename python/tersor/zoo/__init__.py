@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .digits import digits_preprocess, load_digits_data, load_digits_network
 from .registry import ARCHITECTURES, build_function, create, names
+from .task import Task, load_task
 
 if TYPE_CHECKING:
     from .densenet import densenet121, densenet169, densenet201
@@ -36,6 +37,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Task",
     "create",
     "densenet121",
     "densenet169",
@@ -47,6 +49,7 @@ __all__ = [
     "efficientnet_b3",
     "load_digits_data",
     "load_digits_network",
+    "load_task",
     "mobilenet_v1",
     "mobilenet_v2",
     "mobilenet_v3_large",
