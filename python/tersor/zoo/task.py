@@ -120,6 +120,7 @@ def load_task(name: str | None = None, *, images: int | None = None, enlarge: bo
     if not archive.is_file():
         raise FileNotFoundError(f"load_task: TERSOR_DATA must have {archive}, which is missing")
     train, test = (load_data(archive, split=split) for split in ("train", "test"))
+    train.name, test.name = "cifar10 (train)", "cifar10 (test)"
     train = _some(train, images)
     return Task(name, train, _some(train, _CALIBRATION), test, _CIFAR, folder)
 
