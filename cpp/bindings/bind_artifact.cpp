@@ -74,6 +74,17 @@ void bind_artifact(py::module_& m) {
       },
       py::arg("path"), py::arg("verify") = true, "(graph, metadata, provenance)");
   m.def(
+      "read_tensors",
+      [](const std::string& path, const std::vector<std::string>& names, bool verify) {
+        const auto tensors = without_gil([&] { return ta::read_tensors(path, names, verify); });
+        py::list out;
+        for (const ta::StoredTensor& t : tensors)
+          out.append(py::make_tuple(tersor::bindings::array_from_tensor(t.values), t.qparams));
+        return out;
+      },
+      py::arg("path"), py::arg("names"), py::arg("verify") = true,
+      "(values, qparams or None) of each name");
+  m.def(
       "inspect",
       [](const py::bytes& data) {
         const std::string_view view(data);

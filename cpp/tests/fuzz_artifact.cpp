@@ -16,7 +16,7 @@
 namespace {
 
 constexpr size_t kHeader = 64, kEntry = 24, kSections = 5;
-constexpr size_t kLargest = 1 << 16;  // larger inputs find nothing new and are slow
+constexpr size_t kLargest = 1 << 16;   // larger inputs find nothing new and are slow
 constexpr size_t kMostSymbols = 4096;  // more than one stream and 32 states need
 
 uint64_t get(const std::vector<uint8_t>& b, size_t at, size_t bytes) {

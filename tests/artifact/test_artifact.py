@@ -475,3 +475,35 @@ def test_a_reader_that_lacks_a_feature_refuses_the_file(bit):
     struct.pack_into("<I", data, HEADER_BYTES - 4, crc32c(bytes(data[: HEADER_BYTES - 4])))
     with pytest.raises(ArtifactError, match="needs a feature that this tersor lacks: update"):
         artifact.decode(bytes(data))
+
+
+def test_some_tensors_of_a_file(tmp_path):
+    rng = np.random.default_rng(0)
+    graph = tersor.Graph()
+    x = graph.add_input("x", "float32", (None, 300))
+    kept = {n: rng.normal(size=(300, 300)).astype(np.float32) for n in "abc"}
+    for n, w in kept.items():
+        x = graph.add_node("dense", [x, graph.add_constant(n, w)], {}, f"fc_{n}")
+    graph.set_outputs([x])
+    graph.quantize_weights_only({"fc_b": _core.graph.WeightFormat(4, group_size=30)})
+    file = tmp_path / "network.tersor"
+    artifact.save(file, graph)
+    found = artifact.load_tensors(file, ["c", "b", "c"])
+    assert list(found) == ["c", "b"]
+    np.testing.assert_array_equal(found["c"][0], kept["c"])
+    assert found["c"][1] is None
+    np.testing.assert_array_equal(found["b"][0], graph.edge("b").constant)
+    assert found["b"][1] == graph.edge("b").qparams
+    assert artifact.load_tensors(file, []) == {}
+    for wrong in ("x", "nothing"):
+        with pytest.raises(ValueError, match=f"must be those of constants, got {wrong}"):
+            artifact.load_tensors(file, [wrong])
+    # Damage is found in what is read, and nowhere else.
+    stream = next(s for s in artifact.inspect(file)["streams"] if s["edge"] == "a")
+    damaged = bytearray(file.read_bytes())
+    damaged[stream["offset"] + stream["length"] // 2] ^= 16
+    file.write_bytes(damaged)
+    np.testing.assert_array_equal(artifact.load_tensors(file, ["c"])["c"][0], kept["c"])
+    for read in (lambda: artifact.load_tensors(file, ["a"]), lambda: artifact.load(file)):
+        with pytest.raises(ArtifactError, match="checksum of a stream"):
+            read()

@@ -14,18 +14,22 @@ const char* name_of_coding(Coding coding) {
   return kNames[static_cast<size_t>(coding)];
 }
 
-Artifact decode_frame(const uint8_t* data, size_t size, bool verify, ArtifactInfo* info) {
+using Checksums = StreamReader::Checksums;
+using Names = std::vector<std::string>;
+
+Artifact decode_frame(const uint8_t* data, size_t size, Checksums checksums, ArtifactInfo* info,
+                      const Names* only) {
   const Frame frame = read_sections(data, size);
   const Section& graph_section = frame.sections.at(SectionKind::graph);
   const Section& table_section = frame.sections.at(SectionKind::stream_table);
   const Section& data_section = frame.sections.at(SectionKind::stream_data);
   ByteReader table(table_section.data, table_section.size, "stream table");
-  StreamReader streams(table, data_section.data, data_section.size, frame.features, verify);
+  StreamReader streams(table, data_section.data, data_section.size, frame.features, checksums);
   table.expect_end();
   ByteReader graph_reader(graph_section.data, graph_section.size, "graph");
   std::vector<StreamName> names;
   Artifact artifact;
-  artifact.graph = read_graph(graph_reader, streams, frame.features, info ? &names : nullptr);
+  artifact.graph = read_graph(graph_reader, streams, frame.features, info ? &names : nullptr, only);
   const auto bytes_of = [&](SectionKind kind) {
     const Section& s = frame.sections.at(kind);
     return std::vector<uint8_t>(s.data, s.data + s.size);
@@ -50,9 +54,10 @@ Artifact decode_frame(const uint8_t* data, size_t size, bool verify, ArtifactInf
 }
 
 // Whatever goes wrong while reading is the file's fault: one error type for the caller.
-Artifact decode_checked(const uint8_t* data, size_t size, bool verify, ArtifactInfo* info) {
+Artifact decode_checked(const uint8_t* data, size_t size, Checksums checksums,
+                        ArtifactInfo* info = nullptr, const Names* only = nullptr) {
   try {
-    return decode_frame(data, size, verify, info);
+    return decode_frame(data, size, checksums, info, only);
   } catch (const ArtifactError&) {
     throw;
   } catch (const Error& error) {
@@ -79,12 +84,26 @@ std::vector<uint8_t> encode(const Artifact& artifact, Profile profile) {
 }
 
 Artifact decode(const uint8_t* data, size_t size, bool verify) {
-  return decode_checked(data, size, verify, nullptr);
+  return decode_checked(data, size, verify ? Checksums::all : Checksums::none);
+}
+
+std::vector<StoredTensor> decode_tensors(const uint8_t* data, size_t size,
+                                         const std::vector<std::string>& names, bool verify) {
+  const Artifact artifact =
+      decode_checked(data, size, verify ? Checksums::taken : Checksums::none, nullptr, &names);
+  std::vector<StoredTensor> tensors;
+  for (const std::string& name : names) {
+    const graph::EdgeId id = artifact.graph.find_edge(name);
+    TERSOR_CHECK(id != graph::kNoEdge && artifact.graph.edge(id).is_constant(),
+                 "read_tensors: names must be those of constants, got ", name);
+    tensors.push_back({artifact.graph.edge(id).constant, artifact.graph.edge(id).qparams});
+  }
+  return tensors;
 }
 
 ArtifactInfo inspect(const uint8_t* data, size_t size) {
   ArtifactInfo info;
-  decode_checked(data, size, true, &info);
+  decode_checked(data, size, Checksums::all, &info);
   return info;
 }
 

@@ -29,6 +29,12 @@ struct Artifact {
   std::vector<uint8_t> provenance;
 };
 
+// A constant; codes are what its QParams say.
+struct StoredTensor {
+  Tensor values;
+  std::optional<quantization::QParams> qparams;
+};
+
 struct SectionInfo {
   std::string name;
   uint64_t offset;
@@ -57,6 +63,11 @@ using Profile = std::optional<coding::Profile>;
 TERSOR_API std::vector<uint8_t> encode(const Artifact& artifact, Profile profile = {});
 // verify: compare the checksums of the tensors; everything else is checked in any case.
 TERSOR_API Artifact decode(const uint8_t* data, size_t size, bool verify = true);
+// The constants of these names alone: the values of the others are neither compared with their
+// checksums nor decoded. ValueError naming one that is not there.
+TERSOR_API std::vector<StoredTensor> decode_tensors(const uint8_t* data, size_t size,
+                                                    const std::vector<std::string>& names,
+                                                    bool verify = true);
 TERSOR_API ArtifactInfo inspect(const uint8_t* data, size_t size);  // checked like decode
 
 // Bytes of the values stream of a constant: codes of `bits` bits where below 8, zeros left out and
@@ -65,5 +76,10 @@ TERSOR_API uint64_t stored_bytes(const Tensor& tensor, int bits, Profile profile
 
 TERSOR_API void write_file(const std::string& path, const Artifact& artifact, Profile profile = {});
 TERSOR_API Artifact read_file(const std::string& path, bool verify = true);
+// The constants of these names alone: the values of the others are neither compared with their
+// checksums nor decoded. ValueError naming one that is not there.
+TERSOR_API std::vector<StoredTensor> read_tensors(const std::string& path,
+                                                  const std::vector<std::string>& names,
+                                                  bool verify = true);
 
 }  // namespace tersor::artifact

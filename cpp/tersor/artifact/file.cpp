@@ -86,4 +86,10 @@ Artifact read_file(const std::string& path, bool verify) {
   return decode(bytes.data(), bytes.size(), verify);
 }
 
+std::vector<StoredTensor> read_tensors(const std::string& path,
+                                       const std::vector<std::string>& names, bool verify) {
+  const std::vector<uint8_t> bytes = read_all(path);
+  return decode_tensors(bytes.data(), bytes.size(), names, verify);
+}
+
 }  // namespace tersor::artifact

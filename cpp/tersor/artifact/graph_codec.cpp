@@ -156,14 +156,29 @@ struct Loader {
   StreamReader& streams;
   uint64_t features;
   std::vector<StreamName>* names;
+  const std::vector<std::string>* only;
   std::vector<size_t> derived;  // edges whose bias scale is filled in at the end
 
+  enum class Taking { now, later, never };
+
+  // Of a constant. A user may name an edge by its origin.
+  Taking taking_of(const Edge& e) const {
+    const auto named = [&](const std::string& name) { return name == e.name || name == e.origin; };
+    return !only || std::any_of(only->begin(), only->end(), named) ? Taking::later : Taking::never;
+  }
+
   Tensor stream(const std::string& edge, const char* part, DType dtype, const Shape& shape,
-                int bits, bool is_signed, bool later = false) {
+                int bits, bool is_signed, Taking taking = Taking::now) {
     const size_t index = in.varint_below(streams.size(), "stream");
     if (names) (*names)[index] = {edge, part};
-    return later ? streams.take_later(index, dtype, shape, bits, is_signed)
-                 : streams.take(index, dtype, shape, bits, is_signed);
+    switch (taking) {
+      case Taking::now:
+        return streams.take(index, dtype, shape, bits, is_signed);
+      case Taking::later:
+        return streams.take_later(index, dtype, shape, bits, is_signed);
+      default:
+        return streams.skip(index, dtype, shape, bits, is_signed);
+    }
   }
 
   std::vector<float> floats(const std::string& edge, const char* part, size_t count, bool half) {
@@ -256,7 +271,7 @@ struct Loader {
       if (!e.shape.empty() && e.shape[0] == kBatch) in.fail("a constant has no batch dimension");
       const int bits = e.qparams ? e.qparams->bits : 32;
       e.constant = stream(e.name, "values", e.dtype, e.shape, bits,
-                          !e.qparams || e.qparams->is_signed, true);
+                          !e.qparams || e.qparams->is_signed, taking_of(e));
     }
     return e;
   }
@@ -411,7 +426,7 @@ uint64_t write_graph(const Graph& graph, ByteWriter& out, StreamWriter& streams)
 }
 
 Graph read_graph(ByteReader& in, StreamReader& streams, uint64_t features,
-                 std::vector<StreamName>* names) {
+                 std::vector<StreamName>* names, const std::vector<std::string>* only) {
   std::vector<const OperatorSpec*> used(in.count(2));
   for (const OperatorSpec*& spec : used) {
     spec = &graph::spec_of(in.text());
@@ -422,7 +437,7 @@ Graph read_graph(ByteReader& in, StreamReader& streams, uint64_t features,
     }
   }
   std::string description = in.text();
-  Loader loader{in, streams, features, names, {}, {}};
+  Loader loader{in, streams, features, names, only, {}, {}};
   if (names) names->assign(streams.size(), {});
   std::vector<Edge> edges;
   const size_t edge_count = in.count(4);

@@ -16,8 +16,10 @@ struct StreamName {
 // (sections.h) that a reader must know.
 uint64_t write_graph(const graph::Graph& graph, ByteWriter& out, StreamWriter& streams);
 
-// `features` are those that the file declares; `names`, when given, receives one entry per stream.
+// `features` are those that the file declares; `names`, when given, receives one entry per stream;
+// `only`, when given, names the constants whose values are read: those of the others are zeros.
 graph::Graph read_graph(ByteReader& in, StreamReader& streams, uint64_t features,
-                        std::vector<StreamName>* names);
+                        std::vector<StreamName>* names,
+                        const std::vector<std::string>* only = nullptr);
 
 }  // namespace tersor::artifact

@@ -52,7 +52,9 @@ class StreamReader {
   // Checks that the streams follow each other without overlap and that gaps hold only the zeros of
   // alignment, and all checksums unless told otherwise. The data must outlive the reader.
   // `features`: those that the file declares (sections.h).
-  StreamReader(ByteReader& table, const uint8_t* data, size_t size, uint64_t features, bool verify);
+  enum class Checksums { all, taken, none };
+  StreamReader(ByteReader& table, const uint8_t* data, size_t size, uint64_t features,
+               Checksums checksums);
 
   size_t size() const { return streams_.size(); }
   const Stream& operator[](size_t i) const { return streams_[i]; }
@@ -61,6 +63,8 @@ class StreamReader {
   // The same, but the tensor gets its values only in decode_pending(), which uses all threads.
   Tensor take_later(size_t index, DType dtype, const Shape& shape, int bits, bool is_signed);
   void decode_pending();
+  // Checks the form as the others do; the tensor is zeros.
+  Tensor skip(size_t index, DType dtype, const Shape& shape, int bits, bool is_signed);
   void expect_all_taken() const;
 
  private:
@@ -72,7 +76,9 @@ class StreamReader {
   };
   Job job(size_t index, DType dtype, const Shape& shape, int bits, bool is_signed);
   void run(Job& job);
+  void check(const Stream& stream) const;
 
+  Checksums checksums_;
   std::vector<Stream> streams_;
   std::vector<bool> taken_;
   std::vector<Job> pending_;

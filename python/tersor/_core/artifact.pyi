@@ -1,13 +1,23 @@
 # Written by tests/bindings/write_stubs.py (pybind11 3.1, pybind11-stubgen 3.0.0).
 from __future__ import annotations
 
+import collections.abc
 import typing
 
 import numpy
 
 import tersor._core.graph
 
-__all__: list[str] = ["VERSION", "decode", "encode", "inspect", "read", "stored_bytes", "write"]
+__all__: list[str] = [
+    "VERSION",
+    "decode",
+    "encode",
+    "inspect",
+    "read",
+    "read_tensors",
+    "stored_bytes",
+    "write",
+]
 
 def decode(data: bytes, verify: bool = True) -> tuple[typing.Any, ...]:
     """(graph, metadata, provenance)"""
@@ -23,6 +33,11 @@ def inspect(data: bytes) -> dict[str, typing.Any]:
 
 def read(path: str, verify: bool = True) -> tuple[typing.Any, ...]:
     """(graph, metadata, provenance)"""
+
+def read_tensors(
+    path: str, names: collections.abc.Sequence[str], verify: bool = True
+) -> list[typing.Any]:
+    """(values, qparams or None) of each name"""
 
 def stored_bytes(
     value: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]],

@@ -6,8 +6,11 @@ import hashlib
 import json
 import os
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import NDArray
 
 from .. import _core
 from ..base.error import ArtifactError
@@ -169,6 +172,51 @@ def load(
     _check_isa()
     graph, metadata, provenance = _core.artifact.read(os.fspath(path), verify)
     return graph, _unpack(metadata, "metadata"), _unpack(provenance, "provenance")
+
+
+def load_tensors(
+    path: str | os.PathLike[str], names: Iterable[str], *, verify: bool = True
+) -> dict[str, tuple[NDArray[Any], Any]]:
+    """Read some tensors of a ``.tersor`` file, without decoding the others.
+
+    Parameters
+    ----------
+    path : str or path-like
+    names : iterable of str
+        Edges of the graph that are constants, such as `inspect` lists under ``streams``.
+    verify : bool, default True
+        Compare the checksums of these tensors.
+
+    Returns
+    -------
+    dict of str to (ndarray, QParams or None)
+        Values as they are stored; with parameters they are codes, which
+        `tersor.quantization.dequantize` turns into numbers.
+
+    Raises
+    ------
+    ValueError
+        If a name is not that of a constant.
+    ArtifactError
+        If the file cannot be read, or what is read of it is damaged.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, tersor
+    >>> graph = tersor.Graph()
+    >>> x = graph.add_input("x", "float32", (None, 2))
+    >>> w = graph.add_constant("w", np.eye(2, dtype=np.float32))
+    >>> graph.set_outputs([graph.add_node("dense", [x, w])])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(folder + "/network.tersor", graph)
+    ...     load_tensors(folder + "/network.tersor", ["w"])["w"][0]
+    array([[1., 0.],
+           [0., 1.]], dtype=float32)
+    """
+    _check_isa()
+    wanted = list(dict.fromkeys(names))
+    found = _core.artifact.read_tensors(os.fspath(path), wanted, verify)
+    return dict(zip(wanted, found, strict=True))
 
 
 def inspect(path: str | os.PathLike[str]) -> dict[str, Any]:
