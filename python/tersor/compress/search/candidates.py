@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import _core
+from ...pruning import block_mask, weight_activation_scores
 from ...reconstruction import prune_matrix, round_matrix
 from ..layer_format import LayerFormat
 from ..level_grid import LevelGrid, round_to_levels
@@ -27,6 +28,7 @@ _NOISE_AT_3_BITS = 0.004
 _FEW_BITS = (6, 5, 4, 3)
 _SPARSITIES = (0.5, 0.75)
 _BLOCK = (1, 4)
+_PRUNED_RATES = (1.3, 2.3)
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,12 @@ def float_candidates(
     yield from _rated(node, shape, layer, RATES[1::3] if quick else RATES, threads)
     if quick:
         return
-    for values in ("codebook4", "codebook2"):
-        format = LayerFormat(values)
-        grid = LevelGrid(1 << (format.bits or 4))
-        done = round_to_levels(
-            layer.target, layer.hessian, grid, layer.power, kept=layer.kept, threads=threads
-        )
-        coded = _coded(node, shape, done.codes, format.bits or 4)
-        table = 2 * grid.values + (2 * outputs if len(done.qparams["scale"]) > 1 else 4)
-        yield Candidate(format, done.error / layer.power, coded + table)
+    done = round_to_levels(
+        layer.target, layer.hessian, LevelGrid(16), layer.power, kept=layer.kept, threads=threads
+    )
+    table = 32 + (2 * outputs if len(done.qparams["scale"]) > 1 else 4)
+    coded = _coded(node, shape, done.codes, 4)
+    yield Candidate(LayerFormat("codebook4"), done.error / layer.power, coded + table)
     for bits in (8, 4):
         format = LayerFormat("w8a32" if bits == 8 else "w4a32")
         groups = format.group_size or layer.target.shape[2]
@@ -110,13 +109,9 @@ def float_candidates(
     if node.op not in ("conv", "dense"):
         return
     for sparsity in _SPARSITIES:
-        mask = _masked(layer, shape, sparsity, (1, 1), threads)
-        done = round_to_levels(
-            layer.target, layer.hessian, LevelGrid(16), layer.power, kept=mask, threads=threads
-        )
-        coded = _coded(node, shape, done.codes, 4)
-        error = done.error / layer.power
-        yield Candidate(LayerFormat("codebook4"), error, coded + 36, sparsity)
+        pruned = replace(layer, kept=_masked(layer, shape, sparsity, (1, 1)))
+        for candidate in _rated(node, shape, pruned, _PRUNED_RATES, threads):
+            yield replace(candidate, sparsity=sparsity)
 
 
 def int8_candidates(
@@ -143,7 +138,7 @@ def int8_candidates(
     if node.op != "conv" or layer.target.shape[0] > 1 or shape[1] % _BLOCK[1]:
         return
     for sparsity in _SPARSITIES:
-        mask = _masked(layer, shape, sparsity, _BLOCK, threads)
+        mask = _masked(layer, shape, sparsity, _BLOCK)
         kept = replace(layer, kept=mask)
         error, codes = _rounded(kept, 8, None, True, threads)
         yield Candidate(
@@ -175,7 +170,7 @@ def _rated(
         coded += 4 if scales == 1 else 2 * scales
         known.append((price, max(done.error / layer.power, 1e-12), coded))
     for (p, e, b), (q, f, c) in itertools.pairwise(known):
-        between = _BETWEEN * len(RATES) // len(rates)
+        between = 1 if rates is _PRUNED_RATES else _BETWEEN * len(RATES) // len(rates)
         for step in range(between):
             t = step / between
             yield _priced(p ** (1 - t) * q**t, e ** (1 - t) * f**t, (1 - t) * b + t * c)
@@ -217,23 +212,16 @@ def _rounded(
 
 
 def _masked(
-    layer: RatedLayer,
-    shape: tuple[int, ...],
-    sparsity: float,
-    block: tuple[int, int],
-    threads: int,
+    layer: RatedLayer, shape: tuple[int, ...], sparsity: float, block: tuple[int, int]
 ) -> NDArray[np.bool_]:
+    """Keep the weights, or blocks, of the largest weight x activation."""
     order = Cut(sparsity, block=block).columns(shape)
     masks = np.empty(layer.target.shape, np.bool_)
     for mask, target, hessian in zip(masks, layer.target, layer.hessian, strict=True):
-        mask[:, order] = prune_matrix(
-            target[:, order],
-            hessian[np.ix_(order, order)],
-            sparsity,
-            block=block,
-            swaps=0,
-            threads=threads,
-        ).mask
+        scores = weight_activation_scores(target, np.sqrt(np.diag(hessian)))
+        mask[:, order] = block_mask(
+            target[:, order], sparsity, block, scores=np.square(scores)[:, order]
+        )
     return masks
 
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 # States of the dynamic program that are kept per layer; beyond, the best by their bounds.
-_MOST_STATES = 50_000
+_MOST_STATES = 4_000
 _ROUNDS = 12  # of coordinate ascent on the prices of several resources
 _SLACK = 1e-9
 
@@ -203,13 +203,16 @@ def _dynamic_program(
         alive = (new_used + least[i + 1] <= room).all(axis=1)
         alive &= bound <= most + _SLACK * max(1.0, abs(most))
         index = np.flatnonzero(alive)
+        if not len(index):
+            return None if first is None else (first, exact)
+        if len(index) > 4 * _MOST_STATES and len(limit) > 1:
+            exact = False
+            index = index[np.argpartition(bound[index], 4 * _MOST_STATES)[: 4 * _MOST_STATES]]
         index = index[_front(new_loss[index], new_used[index])]
         if len(index) > _MOST_STATES:
             exact = False
             best = np.argpartition(bound[index], _MOST_STATES)[:_MOST_STATES]
             index = index[best]
-        if not len(index):
-            return None if first is None else (first, exact)
         loss, used = new_loss[index], new_used[index]
         parents.append((index // len(losses), index % len(losses)))
     at, picks = int(loss.argmin()), []

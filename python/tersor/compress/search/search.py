@@ -177,6 +177,10 @@ class Search:
     def _shrink(self, usual: Trial) -> None:
         """Fewer channels, then int8; fewer bits where the file is still too large."""
         shrinker = Shrinker(self.task)
+        fewest = shrinker.fewest()
+        if shrinker.excess(fewest) > 1:
+            self._try(replace(Recipe(name="searched"), channels=units_text(fewest)))
+            return
         tried = set[str]()
         for tighter in _TIGHTER:
             for multiple in _MULTIPLES:
@@ -193,9 +197,6 @@ class Search:
                     return
             if self.best is not None:
                 return
-        if not tried:
-            text = units_text(shrinker.fewest())
-            self._try(replace(Recipe(name="searched"), channels=text))
 
     def _shrunk(self, text: str) -> Graph:
         """The float network of a recipe with fewer channels."""

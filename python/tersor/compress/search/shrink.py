@@ -48,22 +48,24 @@ class Shrinker:
         self._task = task
         self._graph = float_twin(task.graph)
         self._channels = find_units(self._graph, ())
-        self._batches = list(
-            network_batches(
-                self._graph, task.calibration, task.preprocess, limit=_SAMPLES, seed=task.seed
-            )
+        batches = network_batches(
+            self._graph, task.calibration, task.preprocess, limit=_SAMPLES, seed=task.seed
         )
+        self._batches = list(batches)
         self._few = [x[:_FEW] for x in self._batches[0]]
-        self._orders = rank_units(
+        self._seconds = layer_seconds(self._int8(self._graph), task.target)
+        self._orders: list[Any] | None = None
+
+    def _rank(self, criterion: str) -> list[Any]:
+        return rank_units(
             self._graph,
             self._channels,
-            "activation",
+            criterion,
             scores=None,
             batches=self._batches,
             threads=get_threads(),
-            progress=task.report,
+            progress=self._task.report,
         )
-        self._seconds = layer_seconds(self._int8(self._graph), task.target)
 
     def keep(self, multiple: int, tighter: float = 1.0) -> NDArray[np.bool_] | None:
         """Choose the units that stay.
@@ -80,6 +82,8 @@ class Shrinker:
         ndarray of bool or None
             None where not even the fewest channels keep the limits.
         """
+        if self._orders is None:
+            self._orders = self._rank("activation")
         plan = RemovalPlan(self._graph, self._channels, self._orders, multiple, self._seconds)
 
         def meets(mask: NDArray[np.bool_]) -> bool:
@@ -88,8 +92,8 @@ class Shrinker:
         return plan.fit(meets) if meets(plan.keep(range(len(plan)))) else None
 
     def fewest(self) -> NDArray[np.bool_]:
-        """The fewest channels that a network can have."""
-        plan = RemovalPlan(self._graph, self._channels, self._orders, 1, self._seconds)
+        """Return the units of the network with the fewest channels, by their weights alone."""
+        plan = RemovalPlan(self._graph, self._channels, self._rank("l1"), 1, self._seconds)
         return plan.keep(range(len(plan)))
 
     def excess(self, mask: NDArray[np.bool_]) -> float:
