@@ -256,11 +256,12 @@ def check_fit(
     ValueError
         Names the layer with the most memory, or the one with the most weights.
     """
-    ram = memory.total + _STACK_BYTES
+    total = memory.total + (0 if program.stream is None else program.stream.ring_bytes)
+    ram = total + _STACK_BYTES
     if ram > target.ram_bytes:
         worst = int(np.argmax(memory.live))
         raise ValueError(
-            f"export c: RAM of target {target.name} must hold {ram:,} bytes ({memory.total:,} of "
+            f"export c: RAM of target {target.name} must hold {ram:,} bytes ({total:,} of "
             f"activations and {_STACK_BYTES} of stack), got {target.ram_bytes:,}; layer "
             f"{program.layers[worst].name} needs {memory.live[worst]:,} bytes"
         )

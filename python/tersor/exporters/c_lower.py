@@ -101,7 +101,7 @@ class Lowering:
 
     def ordered(self, edge: int, order: Sequence[int]) -> Activation:
         """Return an edge in the order that an operator needs, copied where it lies otherwise."""
-        from .c_operators import reordered
+        from .c_moves import reordered
 
         x = self.known[edge]
         if x.lies_as(order):
