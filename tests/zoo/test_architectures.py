@@ -40,6 +40,7 @@ PARAMETERS = {
     "small_cnn_separable": 72_426,
     "squeezenet1_0": 1_248_424,
     "squeezenet1_1": 1_235_496,
+    "staged_cnn": 94_762,
     "vgg16": 138_357_544,
 }
 # Captured at full size by torch.export, which takes seconds each. Deep ones are captured with fewer
@@ -166,6 +167,15 @@ def test_small_variant_keeps_pixels(name):
         assert module(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
     assert sizes[0] == 32
     assert min(sizes) >= (2 if name == "vgg16" else 4)
+
+
+def test_staged_cnn_by_hand():
+    module = zoo.staged_cnn(filters=8, kernel=5, depth=2, separable=True, num_classes=4)
+    stem, rest = 3 * 25 * 8 + 16, 8 * 25 + 16 + 8 * 16 + 32
+    assert sum(p.numel() for p in module.parameters()) == stem + rest + 16 * 4 + 4
+    for options, message in (({"kernel": 4}, "kernel must be odd"), ({"depth": 7}, "leave pixels")):
+        with pytest.raises(ValueError, match=message):
+            zoo.staged_cnn(**options)
 
 
 def test_width_scales_parameters():

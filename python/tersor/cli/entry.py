@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..base.error import BudgetError, Error
-from . import advise, bench, compare, compress, curve, demo, export, inspect
+from . import advise, bench, compare, compress, curve, demo, export, inspect, sweep
 
 # What continuous integration tells apart.
 EXIT_OK = 0
@@ -22,7 +22,7 @@ EXIT_USER_ERROR = 2
 EXIT_BUDGET = 3
 EXIT_INTERRUPTED = 130
 
-_COMMANDS = (demo, compress, curve, compare, advise, inspect, export, bench)
+_COMMANDS = (demo, compress, curve, compare, advise, inspect, export, bench, sweep)
 # What a user can cause. Everything else is a defect of tersor and shows its traceback.
 _USER_ERRORS = (Error, ValueError, TypeError, OSError, ImportError, MemoryError)
 

@@ -19,6 +19,9 @@ from .progress import ProgressBar
 from .pruning_schedule import NetworkSlimming, PruningSchedule
 from .quantization_schedule import QuantizationSchedule
 from .state import TrainingState
+from .sweep import sweep
+from .sweep_result import SweepResult, SweepTrial
+from .sweep_space import SweepSpace
 
 __all__ = [
     "Batch",
@@ -32,10 +35,14 @@ __all__ = [
     "PruningSchedule",
     "QuantizationSchedule",
     "Shared",
+    "SweepResult",
+    "SweepSpace",
+    "SweepTrial",
     "TensorBoardLog",
     "TrainingState",
     "WandbLog",
     "distill",
     "evaluate",
     "fit",
+    "sweep",
 ]

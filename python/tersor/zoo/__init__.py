@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .resnet_cifar import resnet8, resnet20, resnet56
     from .smallcnn import small_cnn, small_cnn_separable
     from .squeezenet import squeezenet1_0, squeezenet1_1
+    from .stagedcnn import staged_cnn
     from .vgg import vgg16
 
 
@@ -63,5 +64,6 @@ __all__ = [
     "small_cnn_separable",
     "squeezenet1_0",
     "squeezenet1_1",
+    "staged_cnn",
     "vgg16",
 ]

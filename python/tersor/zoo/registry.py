@@ -30,6 +30,7 @@ ARCHITECTURES: dict[str, str] = {
     "small_cnn_separable": "smallcnn",
     "squeezenet1_0": "squeezenet",
     "squeezenet1_1": "squeezenet",
+    "staged_cnn": "stagedcnn",
     "vgg16": "vgg",
 }
 
