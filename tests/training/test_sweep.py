@@ -131,7 +131,7 @@ def test_two_workers_share_a_study_one_is_killed_a_third_resumes(tmp_path, capsy
     first, second = start(tmp_path, 400), start(tmp_path, 400)
     try:
         # Both work on the one study.
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while not (running(tmp_path, first) and running(tmp_path, second)):
             assert time.monotonic() < deadline
             time.sleep(0.1)
