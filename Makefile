@@ -57,6 +57,9 @@ types: $(VENV)/.test-tools $(VENV)/.installed  ## mypy --strict
 stubs: $(VENV)/.test-tools $(VENV)/.installed  ## type stubs of the extension, from its signatures
 	$(BIN)/python tests/bindings/write_stubs.py
 
+notebooks: $(VENV)/.test-tools $(VENV)/.installed  ## every notebook from top to bottom
+	$(BIN)/python -m pytest tests/notebooks $(TEST_ARGS)
+
 docs: $(VENV)/.docs-tools $(VENV)/.installed  ## the documentation site, into build/site-docs
 	$(BIN)/mkdocs build --strict
 
