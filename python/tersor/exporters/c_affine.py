@@ -36,7 +36,8 @@ def lower_affine(walk: Lowering, index: int) -> None:
         raise walk.refusal(
             index, "weights must have zero point 0 and a scale per tensor or channel"
         )
-    x, window, order = (_conv if node.op == "conv" else _dense)(walk, index, weight_edge)
+    geometry = {"conv": _conv, "conv_transpose": _transposed}.get(node.op, _dense)
+    x, window, order = geometry(walk, index, weight_edge)
     _check(walk, index, window)
     adding = walk.fused.get(index)
     last = walk.nodes[index if adding is None else adding]
@@ -83,6 +84,45 @@ def _conv(walk: Lowering, index: int, weight: Any) -> tuple[Activation, Window, 
         np.ascontiguousarray(codes.transpose(0, 2, 3, 1)),
     )
     return x, window, order
+
+
+def _transposed(
+    walk: Lowering, index: int, weight: Any
+) -> tuple[Activation, Window, tuple[int, ...]]:
+    """A convolution of the input with zeros between its places, by the weights turned round."""
+    from .c_lower import channels_last
+    from .c_moves import spread
+
+    node = walk.nodes[index]
+    a, rank = node.attributes, len(walk.edges[node.inputs[0]].shape) - 1
+    if rank not in (2, 3) or int(a["groups"]) != 1:
+        raise walk.refusal(
+            index, "the C kernel has one or two dimensions and one group, got "
+            f"{rank - 1} and {int(a['groups'])}",
+        )  # fmt: skip
+    order, axes = channels_last(rank), range(rank - 1)
+    x = walk.ordered(node.inputs[0], order)
+    codes = np.asarray(weight.constant, np.int8)
+    kernel, pads = codes.shape[2:], [int(p) for p in a["pads"]]
+    strides, dilations, more = (
+        [int(v) for v in a[key]] for key in ("strides", "dilations", "output_padding")
+    )
+    reach = [dilations[i] * (kernel[i] - 1) for i in axes]
+    ends = [(reach[i] - pads[i], reach[i] - pads[rank - 1 + i] + more[i]) for i in axes]
+    if min(min(end) for end in ends) < 0:
+        raise walk.refusal(index, f"pads must be less than the kernel reaches, got {pads}")
+    wide = spread(walk, x, strides, ends)
+    turned = np.flip(codes, tuple(range(2, rank + 1))).swapaxes(0, 1)
+    shape = tuple(int(d) for d in walk.edges[node.outputs[0]].shape[1:])
+    if rank == 2:
+        turned, kernel, dilations = turned[:, :, None, :], (1, *kernel), [1, *dilations]
+    window = Window(
+        (1, wide.shape[1], wide.shape[0]) if rank == 2 else (*wide.shape[1:], wide.shape[0]),
+        (1, shape[1], shape[0]) if rank == 2 else (*shape[1:], shape[0]),
+        tuple(kernel), (1, 1), tuple(dilations), (0, 0), 1,
+        np.ascontiguousarray(turned.transpose(0, 2, 3, 1)),
+    )  # fmt: skip
+    return wide, window, order
 
 
 def _dense(walk: Lowering, index: int, weight: Any) -> tuple[Activation, Window, tuple[int, ...]]:

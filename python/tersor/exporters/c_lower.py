@@ -135,7 +135,8 @@ class Lowering:
     # ---- ends
 
     def _is_codes(self, node: Any) -> bool:
-        edges = [self.edges[e] for e in (*node.inputs, *node.outputs) if e >= 0]
+        read = node.inputs[:1] if node.op == "gather" else node.inputs  # indices are no codes
+        edges = [self.edges[e] for e in (*read, *node.outputs) if e >= 0]
         data = [e for e in edges if not e.is_constant]
         tensor = all(
             e.qparams is not None and len(e.qparams.scale) == 1 and e.dtype == "int8" for e in data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from .c_plan import Activation, Layer
 from .c_rows import Place, Rowwise, each, read, shape_of
+from .c_select import lower_move
 
 if TYPE_CHECKING:
     from .c_lower import Lowering
@@ -65,6 +67,48 @@ def reordered(walk: Lowering, x: Activation, order: tuple[int, ...]) -> Activati
         Layer(
             f"{x.name} reorder", "transpose", (x.buffer,), buffer,
             lambda at, _: [t.format(x=at(x.buffer), y=at(buffer)) if "(" in t else t for t in text],
+        )
+    )  # fmt: skip
+    return y
+
+
+def spread(
+    walk: Lowering, x: Activation, steps: Sequence[int], ends: Sequence[tuple[int, int]]
+) -> Activation:
+    """Copy an activation with zeros between the places of its spatial axes, and around them.
+
+    Parameters
+    ----------
+    walk : Lowering
+    x : Activation
+        Of axes channels, then one or two spatial ones.
+    steps : sequence of int
+        From place to place in the output.
+    ends : sequence of (int, int)
+        Zeros before the first and behind the last place.
+
+    Returns
+    -------
+    Activation
+    """
+    sizes = [
+        before + (size - 1) * step + 1 + after
+        for size, step, (before, after) in zip(x.shape[1:], steps, ends, strict=True)
+    ]
+    shape = (x.shape[0], *sizes)
+    y = Activation(x.name, walk.new_buffer(math.prod(shape)), shape, x.order, x.qparams)
+    strides = dict(zip(y.order, _strides(y.physical), strict=True))
+    offset = sum(before * strides[a + 1] for a, (before, _) in enumerate(ends))
+    target = [strides[a] * (1 if a == 0 else steps[a - 1]) for a in x.order]
+    text = _copy_text("b", x.physical, _strides(x.physical), target)
+    walk.add(
+        Layer(
+            f"{x.name} spread", "pad", (x.buffer,), y.buffer,
+            lambda at, _: [
+                *_placed(text[:1], "", ""),
+                f"memset({at(y.buffer)}, {x.zero_point}, {y.size});",
+                *_placed(text[1:], at(x.buffer), f"{at(y.buffer)} + {offset}"),
+            ],
         )
     )  # fmt: skip
     return y
@@ -135,7 +179,8 @@ def lower_pad(walk: Lowering, index: int) -> None:
     """Copy into the middle of a value."""
     node = walk.nodes[index]
     if node.attributes["mode"] != "constant":
-        raise walk.refusal(index, f"the C kernel pads with a value, got {node.attributes['mode']}")
+        lower_move(walk, index)
+        return
     x = walk.activation(node.inputs[0])
     y = walk.define(node.outputs[0], x.order)
     pads = [int(p) for p in node.attributes["pads"]]
@@ -246,4 +291,5 @@ __all__ = [
     "lower_slice",
     "lower_transpose",
     "reordered",
+    "spread",
 ]

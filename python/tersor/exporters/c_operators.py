@@ -25,6 +25,7 @@ from .c_moves import (
 from .c_plan import Activation, Constant, Layer, window_ranges, window_slide
 from .c_rows import Place, Read, Rowwise, all_of, each, elementwise, gathered, read, shape_of
 from .c_rows import windows as rows_of_windows
+from .c_select import lower_gather, lower_matmul, lower_move
 from .c_values import sum_struct, table_of_requantize
 
 
@@ -378,7 +379,9 @@ def _lower_softmax(walk: Lowering, index: int) -> None:
 
 OPERATORS: dict[str, Callable[[Lowering, int], None]] = {
     "conv": lower_affine,
+    "conv_transpose": lower_affine,
     "dense": lower_affine,
+    "matmul": lower_matmul,
     "add": _lower_add,
     "sub": _lower_add,
     "mul": _lower_mul,
@@ -413,6 +416,8 @@ OPERATORS: dict[str, Callable[[Lowering, int], None]] = {
     "identity": lower_identity,
     "slice": lower_slice,
     "pad": lower_pad,
+    "resize": lower_move,
+    "gather": lower_gather,
     "concat": lower_concat,
 }
 

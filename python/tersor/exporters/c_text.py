@@ -22,6 +22,7 @@ _FILES = (
     "codegen/layers_c99.h",
     "codegen/conv_dsp.h",
     "codegen/stream_c99.h",
+    "codegen/select_c99.h",
 )
 _TYPES = {
     "int8": "int8_t",

@@ -336,7 +336,8 @@ def _read_bandwidth(document: object) -> Mapping[str, float]:
 def _rebuild_latency(
     rates: dict[str, float], instructions: dict[str, float], *rest: Any
 ) -> LatencyModel:
-    return LatencyModel(MappingProxyType(rates), *rest, MappingProxyType(instructions))
+    values: list[Any] = [MappingProxyType(rates), *rest, MappingProxyType(instructions)]
+    return LatencyModel(*values)
 
 
 def _read_latency(document: object) -> LatencyModel:
