@@ -37,7 +37,8 @@ def test_profiles_of_the_package(name):
 def test_target_names():
     microcontrollers = {"esp32s3", "nrf52840", "rp2040"}
     microcontrollers |= {"stm32h7a3", "stm32l4r5", "stm32u385", "stm32u575"}
-    assert set(target_names()) == {"cloud", "edge", "mcu"} | microcontrollers
+    boards = {"raspberry-pi4", "raspberry-pi5", "jetson-nano", "jetson-orin-nano"}
+    assert set(target_names()) == {"cloud", "edge", "mcu"} | microcontrollers | boards
 
 
 def test_mcu_fits_its_flash():

@@ -132,7 +132,8 @@ def compress(
     limits = Budget.parse(budget)
     device = None if target is None else Target.load(target)
     all_limits = limits if device is None else device.constraints.merge(limits)
-    searched = recipe is None and bool(all_limits) and calibration is not None
+    quantized = any(edge.qparams is not None for edge in graph.edges)
+    searched = recipe is None and bool(all_limits) and calibration is not None and not quantized
     check_askable(device, limits, evaluated=evaluate is not None or searched)
     if evaluate is not None:
         evaluate = check_evaluate(evaluate)

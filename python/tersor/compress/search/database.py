@@ -22,13 +22,15 @@ from ..level_grid import LevelGrid, round_to_levels
 from ..rate_distortion import output_divergence, rated_layer
 from ..repair import why_nearest
 from ..walk import Walk
-from ..weight_matrix import LAYERS, from_rows
+from ..weight_matrix import LAYERS, from_rows, to_rows
 from .candidates import Candidate, float_candidates, int8_candidates
 
 # Of the entries' layout and of how they are measured.
 _VERSION = 1
 _PROBE_SAMPLES = 256
 _PROBE = 0.004
+# Layers beyond get fewer candidates: that of a 3x3 layer of 64 channels is 2.1e7, and 3 s.
+_MOST_WORK = 150_000_000
 
 
 @dataclass(frozen=True)
@@ -123,11 +125,12 @@ def measure_layers(
             progress("measure", count, len(todo))
         if index not in known:
             quick = late is not None and late()
+            quick = quick or _work(graph, index) > _MOST_WORK
             assert walk is not None
             assert probe is not None
             walk.advance(index)
             known[index] = _measured(graph, index, walk, probe, kind, threads, quick)
-            if folder is not None and not quick:
+            if folder is not None and not (late is not None and late()):
                 _write(folder, index, known[index])
         entries.append(known[index])
     if progress is not None:
@@ -141,6 +144,13 @@ def _can_change(graph: Any, node: Any) -> bool:
     return graph.edges[node.inputs[1]].is_constant and not why_nearest(
         graph, node.name, LevelGrid()
     )
+
+
+def _work(graph: Any, index: int) -> int:
+    """Of rounding a layer once, about: weights times weights of an output."""
+    node = graph.nodes[index]
+    weight = graph.edges[node.inputs[1]].constant
+    return int(weight.size) * int(to_rows(node, weight).shape[-1])
 
 
 def _measured(

@@ -24,6 +24,7 @@ from ..limits import known_figures
 from ..model import CompressedModel
 from ..rate_distortion import output_divergence
 from ..recipe import Recipe
+from ..repair import most_samples
 
 _VERIFY_SAMPLES = 1024
 # The float network is surer of samples that it was trained on than of others, where its classes
@@ -119,7 +120,7 @@ class Verifier:
                 task.graph,
                 task.calibration,
                 task.preprocess,
-                limit=_VERIFY_SAMPLES,
+                limit=min(_VERIFY_SAMPLES, most_samples(task.graph)),
                 seed=task.seed + 1,
             )
         )
