@@ -147,16 +147,18 @@ def lower(
     program = Lowering(graph, kernels).run()
     if rows_in:
         _feed(program)
-    ends = [[end.activation.buffer for end in some] for some in (program.inputs, program.outputs)]
+    inputs = [end.activation.buffer for end in program.inputs]
+    outputs = [end.activation.buffer for end in program.outputs]
     if not streaming and not rows_in:
-        return program, plan(program.layers, program.sizes, *ends)
+        return program, plan(program.layers, program.sizes, inputs, outputs)
     if all(layer.rows is None for layer in program.layers):
         layer = program.layers[0]
         raise UnsupportedError(
             "export c: streaming must find a layer that can run row by row, got none; layer "
             f"{layer.name} ({layer.op}) needs its whole input"
         )
-    memory, program.stream = Planner(program.layers, program.sizes, *ends, program.fed).run()
+    planner = Planner(program.layers, program.sizes, inputs, outputs, program.fed)
+    memory, program.stream = planner.run()
     return program, memory
 
 

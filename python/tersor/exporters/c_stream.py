@@ -328,14 +328,10 @@ class _Placement:
         sizes = np.array(self.sizes)
         # What is there first and dies bit by bit goes last, over what grows below it.
         sources = np.isin(every, p.inputs)
-        starts = [
-            np.lexsort((every, births, sources)),
-            np.lexsort((every, births)),
-            np.lexsort((every, -sizes)),
-            np.lexsort((every, -sizes, sources)),
-        ]
+        keys = ((births, sources), (births,), (-sizes,), (-sizes, sources))
+        starts: list[list[int]] = [np.lexsort((every, *key)).tolist() for key in keys]
         best = min((self._order(s) for s in starts), key=lambda found: found[0])
-        order = min(starts, key=lambda s: self._order(s)[0]).tolist()
+        order = min(starts, key=lambda s: self._order(s)[0])
         rng = np.random.default_rng(0)
         for _ in range(orders):
             if best[0] <= bound:

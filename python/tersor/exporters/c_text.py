@@ -289,7 +289,8 @@ def _stream_lines(big: str, stream: Stream | None) -> list[str]:
 
 def _table(program: Program, memory: Memory, stream: Stream | None) -> list[str]:
     """Return the per-layer table, a comment."""
-    rows = [("layer", "operator", "MACs", "weight bytes", "output offset", "arena bytes in use")]
+    titles = ("layer", "operator", "MACs", "weight bytes", "output offset", "arena bytes in use")
+    rows: list[tuple[str, ...]] = [titles]
     for layer, live in zip(program.layers, memory.live, strict=True):
         rows.append(
             (
