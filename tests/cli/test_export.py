@@ -42,6 +42,12 @@ def test_c(run, tmp_path):
     assert document["format"] == "c"
     assert sorted(p.name for p in path.iterdir()) == ["digits.c", "digits.h", "main.c"]
     assert "Arm cores with the DSP extension" in (path / "digits.c").read_text()
+    run("export", tmp_path / "n.tersor", "-o", tmp_path / "rows", *options, "--rows-in")
+    assert "int32_t digits_feed(void)" in (tmp_path / "rows" / "digits.h").read_text()
+    assert (
+        run("export", tmp_path / "n.tersor", "-o", tmp_path / "s", *options, "--streaming").code
+        == 0
+    )
     again = run("export", tmp_path / "n.tersor", "-o", path, *options)
     assert again.code == 2
     assert "folder that does not exist" in again.err
