@@ -94,6 +94,17 @@ def test_resnet20_keeps_its_accuracy_at_few_bits(resnet20, cifar10_test, recipe,
     assert top1(model, cifar10_test, normalised) >= least
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:compress. the")
+@pytest.mark.parametrize(("size", "least"), [("96 KB", 86.9), ("64 KB", 86.0)])
+def test_resnet20_under_a_budget_of_size(resnet20, cifar10_test, size, least):
+    train = datasets.cifar10("train")
+    x = train.x[np.random.default_rng(0).choice(len(train.y), 1024, replace=False)]
+    model = tersor.compress(resnet20, budget={"size": size}, calibration=normalised(x))
+    assert model.nbytes <= 1024 * int(size.split()[0])
+    assert top1(model, cifar10_test, normalised) >= least
+
+
 def test_resnet20_at_four_bits_on_a_tenth_of_the_images(resnet20, cifar10_test):
     images = every(cifar10_test, 10)
     model = tersor.compress(resnet20, recipe="w4a32", calibration=normalised(calibration(0)))
