@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,14 +113,16 @@ def _transposed(
         raise walk.refusal(index, f"pads must be less than the kernel reaches, got {pads}")
     wide = spread(walk, x, strides, ends)
     turned = np.flip(codes, tuple(range(2, rank + 1))).swapaxes(0, 1)
-    shape = tuple(int(d) for d in walk.edges[node.outputs[0]].shape[1:])
+    shape = [int(d) for d in walk.edges[node.outputs[0]].shape[1:]]
     if rank == 2:
-        turned, kernel, dilations = turned[:, :, None, :], (1, *kernel), [1, *dilations]
+        turned, dilations = turned[:, :, None, :], [1, *dilations]
+
+    def plane(s: Sequence[int]) -> tuple[int, int, int]:
+        return (1, s[1], s[0]) if rank == 2 else (s[1], s[2], s[0])
+
     window = Window(
-        (1, wide.shape[1], wide.shape[0]) if rank == 2 else (*wide.shape[1:], wide.shape[0]),
-        (1, shape[1], shape[0]) if rank == 2 else (*shape[1:], shape[0]),
-        tuple(kernel), (1, 1), tuple(dilations), (0, 0), 1,
-        np.ascontiguousarray(turned.transpose(0, 2, 3, 1)),
+        plane(wide.shape), plane(shape), (turned.shape[2], turned.shape[3]), (1, 1),
+        (dilations[0], dilations[1]), (0, 0), 1, np.ascontiguousarray(turned.transpose(0, 2, 3, 1)),
     )  # fmt: skip
     return wide, window, order
 

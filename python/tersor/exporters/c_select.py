@@ -145,8 +145,8 @@ def _places(walk: Lowering, index: int, shape: Sequence[int]) -> list[NDArray[np
         x = graph.add_input("x", "float32", (None, *shape))
         graph.set_outputs([graph.add_node(node.op, [x], dict(node.attributes))])
         session = _core.runtime.Session(graph, 1, "exact", "fp32", "", 0, False, {})
-        line = np.arange(size, dtype=np.float32)
-        line = line.reshape([-1 if a == axis else 1 for a in _axes(shape)])
+        steps = np.arange(size, dtype=np.float32)
+        line = steps.reshape([-1 if a == axis else 1 for a in _axes(shape)])
         (y,) = session.run([np.ascontiguousarray(np.broadcast_to(line, shape))[None]], None)
         first = [slice(None) if a == axis else 0 for a in _axes(shape)]
         found.append(np.asarray(y[0][tuple(first)], np.int64).ravel())
