@@ -64,6 +64,10 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder")
     parser.add_argument("--recipe", default="deep-compression")
     parser.add_argument("--bits", type=float, help="rate-distortion at so many bits a weight")
+    parser.add_argument("--start", type=Path, help="a file that this script wrote, to train on")
+    parser.add_argument(
+        "--more-bits", type=float, default=1.0, help="codes may take so many times their bits"
+    )
     parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--images", type=int, help="training images; all by default")
@@ -77,10 +81,14 @@ def main() -> None:
     train = datasets.cifar10("train")
     order = np.random.default_rng(0).permutation(len(train.y))
     held, seen = order[-HELD_OUT:], order[:-HELD_OUT] if options.tune else order
-    model = compressed(graph, options, normalised(train.x[order[: options.samples]]))
-    pruned = options.bits is None and "pruning" in model.recipe.to_dict()
+    if options.start is not None:
+        model = tersor.load(options.start)
+    else:
+        model = compressed(graph, options, normalised(train.x[order[: options.samples]]))
+    pruned = "pruning" in model.recipe.to_dict()
     parent = None if options.fixed_codes else graph
     network = CodedNetwork(model, parent, keep_zeros=pruned)
+    network.bits *= options.more_bits
     if options.epochs:
         seen = seen[: options.images]
         _train(network, graph, train.x[seen], train.y[seen], options)
@@ -91,6 +99,8 @@ def main() -> None:
     result = {
         "machine": machine(),
         "recipe": model.recipe.to_dict(),
+        "start": None if options.start is None else str(options.start),
+        "more_bits": options.more_bits,
         "epochs": options.epochs,
         "top1_float": top1(graph, *images),
         "top1_before": top1(model, *images),

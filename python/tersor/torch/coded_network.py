@@ -339,6 +339,8 @@ class CodedNetwork(nn.Module):
     def write(self) -> CompressedModel:
         """Return the compressed network as it is now.
 
+        Biases of coded layers are rounded to float16, which halves what a file stores of them.
+
         Returns
         -------
         CompressedModel
@@ -354,7 +356,7 @@ class CodedNetwork(nn.Module):
                 continue
             edge = graph.edges[node.inputs[2]]
             bias = parameters[names[edge.origin or edge.name]]
-            graph.set_constant(node.inputs[2], bias.detach().numpy().copy())
+            graph.set_constant(node.inputs[2], bias.detach().half().float().numpy())
         return CompressedModel(graph, self._model.recipe, self._model.lineage, self._model.notes)
 
     def _coded(self) -> list[CodedWeight]:
