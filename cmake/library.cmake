@@ -38,7 +38,8 @@ if(TERSOR_HAVE_ONEDNN)
   install(FILES ${dnnl_license} ${dnnl_notices} DESTINATION tersor/licenses/onednn)
 endif()
 install(DIRECTORY cpp/tersor DESTINATION tersor/include
-        FILES_MATCHING PATTERN "*.h" PATTERN "*.inc")
+        FILES_MATCHING PATTERN "*.h" PATTERN "*.inc"
+        PATTERN "cuda" EXCLUDE PATTERN "*cuda.h" EXCLUDE)  # of _core_cuda only
 install(FILES "${PROJECT_BINARY_DIR}/generated/tersor/base/config.h"
         DESTINATION tersor/include/tersor/base)
 

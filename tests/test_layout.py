@@ -19,13 +19,13 @@ PYTHON = ROOT / "python" / "tersor"
 CAPABILITIES = ["quantization", "pruning", "sparse", "codebook", "distillation"]
 # Each level may include what stands before it.
 CPP_LEVELS = [
-    ["base"], ["tensor"], ["coding"], CAPABILITIES, ["reconstruction"], ["graph"], ["artifact"],
+    ["base"], ["tensor"], ["cuda"], ["coding"], CAPABILITIES, ["reconstruction"], ["graph"], ["artifact"],
     ["runtime", "codegen"],
 ]  # fmt: skip
 PYTHON_LEVELS = [
-    ["base"], ["coding", *CAPABILITIES, "reconstruction"], ["graph", "targets", "data"],
+    ["base"], ["coding", *CAPABILITIES, "reconstruction"], ["cuda"], ["graph", "targets", "data"],
     ["importers", "artifact"], ["runtime", "exporters"], ["report"], ["compress"],
-    ["torch", "keras", "cuda"], ["zoo", "training", "serve"], ["cli"],
+    ["torch", "keras"], ["zoo", "training", "serve"], ["cli"],
 ]  # fmt: skip
 # What `import tersor` must not load.
 HEAVY = {"torch", "keras", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "tensorflow", "jax",

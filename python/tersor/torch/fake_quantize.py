@@ -47,7 +47,8 @@ class _StraightThrough(torch.autograd.Function):
             y, mask = _round(x, scale, zero_point, low, high)
         else:
             needed = ctx.needs_input_grad[0]
-            mask = torch.empty((x.numel() + 7) // 8 if needed else 0, dtype=torch.uint8)
+            size = (x.numel() + 7) // 8 if needed else 0
+            mask = torch.empty(size, dtype=torch.uint8, device=x.device)
             y = quantizer.round(x, mask if needed else None)
         ctx.save_for_backward(mask)
         return y

@@ -8,6 +8,8 @@ import torch
 from torch.nn import functional
 
 from .. import _core
+from ..cuda import distillation as cuda_distillation
+from . import cuda_loss
 from .autograd import NATIVE_DTYPES, empty_like, native_loss
 from .formula_checks import check_logits
 from .loss import (
@@ -28,9 +30,10 @@ class KDLoss(torch.nn.Module):
     """Combined distillation loss: ``alpha * CE + (1 - alpha) * T**2 * KL(teacher || student)``.
 
     Float32 and bfloat16 tensors on the CPU go to tersor's kernels without a copy, which compute the
-    gradient together with the loss; float16 ones as float32. Float64, other devices and
-    transformations of ``torch.func`` take the same formula in PyTorch operations. The second
-    derivative exists only there.
+    gradient together with the loss; float16 ones as float32. CUDA tensors go to its CUDA kernels
+    where tersor was built with them; a NaN among the logits then makes the loss NaN instead of an
+    error. Float64, other devices and transformations of ``torch.func`` take the same formula in
+    PyTorch operations. The second derivative exists only there.
 
     Parameters
     ----------
@@ -130,6 +133,11 @@ class KDLoss(torch.nn.Module):
                 raise ValueError(
                     "kd_loss: standardize must be False with teacher_indices, got True"
                 )
+        if (
+            cuda_loss.takes(student, teacher, labels, teacher_indices)
+            and surroundings(student, teacher, labels) == "eager"
+        ):
+            return self._on_cuda(student, teacher.detach(), labels, teacher_indices)
         native = (
             student.is_cpu
             and teacher.is_cpu
@@ -205,6 +213,39 @@ class KDLoss(torch.nn.Module):
         if weights.dtype == dtype and weights.device == student.device:
             return weights.contiguous()
         return weights.to(student.device, dtype).contiguous()
+
+    def _on_cuda(
+        self,
+        student: torch.Tensor,
+        teacher: torch.Tensor,
+        labels: torch.Tensor | None,
+        teacher_indices: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Run the kernels of the device."""
+        shape = student.shape
+        t = teacher.reshape(-1, teacher.shape[-1])
+        y = None if labels is None else labels.long().reshape(-1)
+        indices = None if teacher_indices is None else teacher_indices.long().reshape(t.shape)
+        weights = self._buffers["class_weights"]
+        if weights is not None:
+            weights = self._adapted_weights(weights, student, True)
+
+        def run(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            loss, gradient = cuda_distillation.kd_loss(
+                x.reshape(-1, shape[-1]),
+                t.contiguous(),
+                None if y is None else y.contiguous(),
+                temperature=self.temperature,
+                alpha=self.alpha,
+                label_smoothing=self.label_smoothing,
+                class_weights=weights,
+                ignore_index=self.ignore_index,
+                standardize=self.standardize,
+                teacher_indices=None if indices is None else indices.contiguous(),
+            )
+            return loss, gradient.reshape(shape)
+
+        return cuda_loss.cuda_loss(student.contiguous(), run)
 
     def _in_torch(
         self,

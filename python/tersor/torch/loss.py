@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from . import cuda_loss
 from .autograd import NATIVE_DTYPES, empty_like, native_loss
 from .formula_checks import check_finite
 
@@ -131,6 +132,13 @@ class Loss(torch.nn.Module):
     ) -> torch.Tensor:
         """Differentiable loss of tensors whose shapes were checked."""
         teacher = teacher.detach()
+        if (
+            cuda_loss.takes(student, teacher, labels)
+            and student.dtype in self.dtypes
+            and teacher.dtype in self.dtypes
+            and surroundings(student, teacher, labels) == "eager"
+        ):
+            return cuda_loss.named_loss(self.name, student, teacher, labels, self.numbers)
         native = (
             student.is_cpu
             and teacher.is_cpu

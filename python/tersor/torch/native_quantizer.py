@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from .. import _core
+from . import cuda_quantizer
+from .cuda_quantizer import CudaQuantizer
 
 _native = _core.quantization
 _ROUNDED_ZERO_POINT = 3  # float zero points that count as the codes they round to
@@ -95,22 +97,23 @@ class NativeQuantizer:
 
 def native_quantizer(
     x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, low: int, high: int
-) -> NativeQuantizer | None:
+) -> NativeQuantizer | CudaQuantizer | None:
     """Return the quantizer of a tensor, or None where the kernels cannot take it.
 
     Parameters
     ----------
     x : torch.Tensor
-        The kernels take float32 on the CPU, without gaps in memory.
+        The kernels take float32 on the CPU and on CUDA devices, without gaps in memory.
     scale, zero_point : torch.Tensor
         Broadcast against `x`, along one axis at most.
     low, high : int
 
     Returns
     -------
-    NativeQuantizer or None
+    NativeQuantizer, CudaQuantizer or None
     """
-    if not x.is_cpu or x.dtype != torch.float32 or scale.dtype != torch.float32:
+    on_cuda = cuda_quantizer.takes(x)
+    if not (x.is_cpu or on_cuda) or x.dtype != torch.float32 or scale.dtype != torch.float32:
         return None
     order = torch.contiguous_format
     if not x.is_contiguous():
@@ -122,7 +125,11 @@ def native_quantizer(
     if layout is None or high >= _MOST_CODE or zero_point.numel() not in (1, count):
         return None
     zeros = zero_point.detach().float().reshape(-1).expand(count).contiguous()
-    return NativeQuantizer(layout, scale.detach().reshape(-1).contiguous(), zeros, low, high, order)
+    scales = scale.detach().reshape(-1).contiguous()
+    if on_cuda:
+        scales, zeros = scales.to(x.device), zeros.to(x.device)
+        return CudaQuantizer(layout, scales, zeros, low, high, order)
+    return NativeQuantizer(layout, scales, zeros, low, high, order)
 
 
 def _layout(
@@ -157,6 +164,8 @@ def pass_gradient(
     -------
     torch.Tensor of float32
     """
+    if cuda_quantizer.takes(gradient.float()):
+        return cuda_quantizer.pass_gradient(gradient, mask, order)
     gradient = gradient.float().contiguous(memory_format=order)
     out = torch.empty_like(gradient)
     _native.fake_quantize_backward_at(

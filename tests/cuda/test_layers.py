@@ -1,0 +1,92 @@
+"""Layers of few rows, sparse products and k-means against the CPU."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tersor import codebook as cpu_codebook
+from tersor import quantization as cpu
+from tersor.sparse import SparseMatrix
+
+
+@pytest.mark.parametrize(
+    ("outputs", "inputs", "rows", "axis", "group"),
+    [(1, 32, 1, 0, 0), (37, 1056, 2, 1, 32), (9, 5120, 1, 1, 128), (6, 64, 3, 0, 0)],
+)
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_dense_int4(cuda, outputs, inputs, rows, axis, group, symmetric):
+    from tersor.cuda import quantization
+
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(outputs, inputs)).astype(np.float32)
+    q = cpu.choose_qparams(w, 4, symmetric, axis=axis, group_size=group or None)
+    codes = cpu.quantize(w, q)
+    bias = rng.normal(size=outputs).astype(np.float32)
+    layer = quantization.DenseInt4(codes, q, bias, low=-30.0)
+    for dtype in (np.float32, ml_dtypes.bfloat16):
+        x = rng.normal(size=(rows, inputs)).astype(dtype)
+        wide = x.astype(np.float64)
+        decoded = cpu.dequantize(codes, q).astype(np.float64)
+        expected = np.maximum(wide @ decoded.T + bias, -30)
+        scale = np.repeat(np.abs(q.scale).max(), 1)
+        bound = 2**-20 * 24 * np.abs(wide).sum(1, keepdims=True) * scale
+        assert (np.abs(layer(cuda.array(x)).numpy() - expected) <= bound).all()
+    with pytest.raises(ValueError, match="DenseInt4: x must have shape"):
+        layer(cuda.array(np.zeros((1, 31), np.float32)))
+
+
+@pytest.mark.parametrize("axis", [None, 0])
+def test_lookup_dense(cuda, axis):
+    from tersor.cuda import codebook
+
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(7, 96)).astype(np.float32)
+    c = cpu_codebook.kmeans(w, 11, axis=axis, group_size=2 if axis == 0 else 1)
+    x = rng.normal(size=(2, 96)).astype(np.float32)
+    bias = rng.normal(size=7).astype(np.float32)
+    y = codebook.LookupDense(c, bias)(cuda.array(x)).numpy()
+    np.testing.assert_allclose(y, x @ c.decode().T + bias, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("format", ["csr", "block", "nm"])
+@pytest.mark.parametrize("products", [None, 1, 5, 130])
+def test_sparse_products(cuda, format, products):
+    from tersor.cuda import sparse
+
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(13, 38)).astype(np.float32) * (rng.random((13, 38)) < 0.2)
+    if format == "nm":
+        w[:, 2::4] = 0
+        w[:, 3::4] = 0
+    w[4] = 0
+    x = rng.normal(size=(38,) if products is None else (38, products)).astype(np.float32)
+    x[-1] = np.inf
+    w[:, -1] = 0
+    bias = rng.normal(size=13).astype(np.float32)
+    ws = sparse.from_dense(w, format=format, block=(2, 4))
+    y = ws.matmul(cuda.array(x), cuda.array(bias), low=-2.0).numpy()
+    x[-1] = 0
+    expected = np.maximum((w @ x).T + bias, -2).T
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+    if format == "csr":
+        again = sparse.DeviceSparseMatrix(SparseMatrix.from_dense(w, format="bitmap"))
+        np.testing.assert_allclose((again @ cuda.array(x)).numpy(), w @ x, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 2, 16, 64])
+def test_kmeans_is_near_the_optimum(cuda, k):
+    from tersor.cuda import codebook
+
+    w = np.random.default_rng(0).normal(size=(50, 80)).astype(np.float32)
+    found = codebook.kmeans(cuda.array(w), k)
+    best = cpu_codebook.kmeans(w, k)
+    assert found.inertia <= best.inertia * 1.001
+    assert len(found.centroids) == k
+    indices = found.indices.numpy()
+    assert indices.shape == w.shape
+    nearest = np.abs(w[..., None] - found.centroids).argmin(-1)
+    np.testing.assert_array_equal(indices, nearest)
+    error = w.astype(np.float64) - found.centroids[indices]
+    np.testing.assert_allclose(found.inertia, (error**2).sum(), rtol=1e-9)
+    with pytest.raises(ValueError, match="kmeans: w must be finite"):
+        codebook.kmeans(cuda.array(np.float32([1, np.nan])), 1)
