@@ -19,8 +19,8 @@ PYTHON = ROOT / "python" / "tersor"
 CAPABILITIES = ["quantization", "pruning", "sparse", "codebook", "distillation"]
 # Each level may include what stands before it.
 CPP_LEVELS = [
-    ["base"], ["tensor"], ["cuda"], ["coding"], CAPABILITIES, ["reconstruction"], ["graph"], ["artifact"],
-    ["runtime", "codegen"],
+    ["base"], ["tensor"], ["cuda"], ["coding"], CAPABILITIES, ["reconstruction"], ["graph"],
+    ["artifact"], ["runtime", "codegen"],
 ]  # fmt: skip
 PYTHON_LEVELS = [
     ["base"], ["coding", *CAPABILITIES, "reconstruction"], ["cuda"], ["graph", "targets", "data"],
