@@ -11,16 +11,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .array import Array, array, use_stream
+    from .device_array import Array, array, use_stream
     from .native import device_count, device_info, is_available
 
 _EXPORTS: dict[str, str] = {
-    "Array": "array",
-    "array": "array",
+    "Array": "device_array",
+    "array": "device_array",
     "device_count": "native",
     "device_info": "native",
     "is_available": "native",
-    "use_stream": "array",
+    "use_stream": "device_array",
 }
 _SUBMODULES = ("codebook", "distillation", "quantization", "sparse")
 

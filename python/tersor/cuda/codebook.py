@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..codebook import kmeans as cpu_kmeans
 from ..codebook.kmeans import Codebook
 from ..quantization.bit_packing import pack_bits
-from .array import Array, array, on_device, operand
+from .device_array import Array, array, on_device, operand
 from .native import native
 
 _REST_BITS = 14

@@ -8,9 +8,9 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..quantization.bit_packing import pack_bits
 from ..quantization.qparams import QParams, code_array
-from ..quantization.quantize_packed import pack_bits
-from .array import array, on_device, operand
+from .device_array import array, on_device, operand
 from .native import native
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from .array import Operand, on_device, operand, same_device
+from .device_array import Operand, on_device, operand, same_device
 from .native import native
 
 _FLOATS = (np.float32, ml_dtypes.bfloat16)

@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from .array import Operand, on_device, operand, same_device
+from .device_array import Operand, on_device, operand, same_device
 from .layout import layout_of, scale_count
 from .native import native
 

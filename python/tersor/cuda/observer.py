@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from ..quantization import observer as cpu
-from .array import Operand, on_device, operand
+from .device_array import Operand, on_device, operand
 from .native import native
 
 _FLOATS = (np.float32, ml_dtypes.bfloat16)

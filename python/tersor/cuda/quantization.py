@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..quantization.qparams import QParams
-from .array import Operand, array, on_device, operand, same_device
 from .dense_int4 import DenseInt4
+from .device_array import Operand, array, on_device, operand, same_device
 from .layout import layout_of, scale_count
 from .lsq import lsq_backward, lsq_forward
 from .native import native

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from ..quantization.bit_packing import unpack_bits
 from ..sparse.matrix import SparseMatrix
-from .array import array, on_device, operand
+from .device_array import array, on_device, operand
 from .native import native
 
 _FORMATS = {"csr": 0, "block": 1, "nm": 2}
