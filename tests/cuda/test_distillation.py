@@ -87,10 +87,6 @@ def test_kd_with_weights_and_top_classes(cuda, shape):
         )
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="rows longer than a warp's differ from the CPU by an amount not explained yet",
-)
 @pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
 @pytest.mark.parametrize("dtype", [np.float32, BF16])
 def test_dkd_and_jsd_are_those_of_the_cpu(cuda, shape, dtype):
