@@ -5,7 +5,7 @@ The small networks learned from ResNet-20's logits: the MobileNetV3-style networ
 ``benchmarks.training.distill_cifar10`` (seed 0; float16 weights beside this file). All have
 seen all training images, so the threshold is chosen by a wish for work, on 5,000 training images
 that are cropped and flipped anew; the blend of both networks' scores by accuracy on the same. The
-test images are looked at once. ::
+test images are for the figure (the networks and the request of 2.0x were chosen after a look). ::
 
     python -m benchmarks.serve.cascade_cifar10 --output build/cascade
     python -m benchmarks.serve.cascade_cifar10 --measures    # which confidence, on training images
