@@ -65,7 +65,7 @@ class CudaQuantizer:
         """
         y = torch.empty_like(x)
         to = 0 if mask is None else mask.data_ptr()
-        with torch.cuda.device_of(x):
+        with torch.cuda.device(x.device):
             native().fake_quantize(
                 x.data_ptr(), y.data_ptr(), False, to, self.layout, self._quantizer(), _stream(x)
             )
@@ -91,7 +91,7 @@ class CudaQuantizer:
         d_x = torch.empty_like(gradient)
         d_scale, d_zero = torch.empty_like(self.scale), torch.empty_like(self.scale)
         count = x.numel() / max(self.scale.numel(), 1)
-        with torch.cuda.device_of(x):
+        with torch.cuda.device(x.device):
             native().lsq_backward(
                 gradient.data_ptr(), x.data_ptr(), d_x.data_ptr(), False, self.layout,
                 self._quantizer(), 1 / math.sqrt(max(count * self.high, 1)), d_scale.data_ptr(),
@@ -123,7 +123,7 @@ def pass_gradient(
     """
     gradient = gradient.float().contiguous(memory_format=order)
     out = torch.empty_like(gradient)
-    with torch.cuda.device_of(gradient):
+    with torch.cuda.device(gradient.device):
         native().fake_quantize_backward(
             gradient.data_ptr(), out.data_ptr(), False, mask.data_ptr(), gradient.numel(),
             _stream(gradient),

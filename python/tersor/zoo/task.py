@@ -17,7 +17,7 @@ from .digits import load_digits_data, load_digits_network
 
 TASKS = ("digits", "cifar10")
 _CIFAR = Preprocess(
-    scale="1/255", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), layout="NCHW"
+    scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), layout="NCHW"
 )
 _CALIBRATION = 512
 
