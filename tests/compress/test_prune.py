@@ -11,6 +11,7 @@ import tersor
 from tersor.compress import prune
 from tersor.compress.allocation import allocate_removals
 from tersor.quantization import dequantize
+from tests.compress import networks
 
 # Networks of random weights have no sure classes.
 pytestmark = pytest.mark.filterwarnings("ignore:compress. the quantized network differs")
@@ -275,3 +276,21 @@ def test_quantized_networks_are_refused():
         prune(quantized, x)
     with pytest.raises(TypeError, match=r"prune: graph must be a tersor\.Graph, got int"):
         prune(3, x)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"values": "fp32", "pruning": {"sparsity": 0.5}},
+        {"values": "int8", "pruning": {"sparsity": 0.5, "structure": "1x4"}},
+        "deep-compression",
+    ],
+)
+@pytest.mark.filterwarnings("ignore:compress")
+def test_layers_that_see_the_same_value_everywhere(recipe):
+    graph = networks.residual()
+    stem = next(i for i, edge in enumerate(graph.edges) if edge.name == "stem.bias")
+    graph.set_constant(stem, np.full(8, -1000, np.float32))  # nothing passes its ReLU
+    model = tersor.compress(graph, recipe=recipe, calibration=networks.images())
+    wanted, got = tersor.Session(graph)(networks.images()), tersor.Session(model)(networks.images())
+    np.testing.assert_allclose(got, wanted, rtol=0.1, atol=0.1)

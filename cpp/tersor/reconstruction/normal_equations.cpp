@@ -9,6 +9,9 @@
 namespace tersor::reconstruction {
 namespace {
 
+// Variance as a share of the mean square below which an input counts as constant.
+constexpr double kNoise = 0x1p-18;
+
 std::vector<double> scaled(const double* sums, size_t n, double factor) {
   std::vector<double> out(n);
   for (size_t i = 0; i < n; ++i) out[i] = sums[i] * factor;
@@ -52,6 +55,13 @@ NormalEquations normal_equations(const Moments& moments, size_t group, const flo
     }
     for (size_t o = 0; has_targets && o < outputs; ++o) {
       for (size_t j = 0; j < d; ++j) cross[o * d + j] -= out.target_mean[o] * out.input_mean[j];
+    }
+    // An input that hardly varies: what sums in float32 leave of its variance is noise.
+    for (size_t i = 0; i < d; ++i) {
+      if (out.hessian[i * d + i] > kNoise * share * moments.xx()[group * d * d + i * d + i])
+        continue;
+      for (size_t j = 0; j < d; ++j) out.hessian[i * d + j] = out.hessian[j * d + i] = 0;
+      for (size_t o = 0; has_targets && o < outputs; ++o) cross[o * d + i] = 0;
     }
   }
   out.target.assign(weights, weights + outputs * d);

@@ -254,7 +254,7 @@ class _ReluFit:
     ) -> None:
         self.samples, self.hessian, self.mask, self.threads = samples, hessian, mask, threads
         self.mean = moments.input_mean[0]
-        ridge = _RIDGE * np.trace(hessian) / len(hessian)
+        ridge = _RIDGE * max(float(np.trace(hessian)) / len(hessian), 1e-30)
         self.inverse = np.linalg.inv(hessian + ridge * np.eye(len(hessian)))
 
     def run(
