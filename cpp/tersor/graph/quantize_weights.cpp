@@ -151,9 +151,18 @@ QParams weight_qparams(const Graph& graph, const Node& node, float input_scale,
   QParams q =
       quantization::choose_qparams(w.as<float>(), w.shape(), scheme, {axis, 1, 0}, method, 1.0);
   const float* bias = bias_of(graph, node);
+  float largest = 0;
   for (int64_t c = 0; c < bias_size(graph, node); ++c) {
     TERSOR_CHECK_AS(GraphError, std::isfinite(bias[c]), "quantize: bias of ", node.name,
                     " must be finite, got ", bias[c]);
+    largest = std::max(largest, std::fabs(bias[c]));
+  }
+  const float* values = w.as<float>();
+  const bool zero = std::all_of(values, values + w.size(), [](float v) { return v == 0; });
+  if (zero && largest > 0)  // only the bias needs a scale: 20 bits for it
+    std::fill(q.scale.begin(), q.scale.end(),
+              static_cast<float>(largest / (static_cast<double>(input_scale) * 0x1p20)));
+  for (int64_t c = 0; c < bias_size(graph, node); ++c) {
     const double least =
         std::fabs(static_cast<double>(bias[c])) / (static_cast<double>(input_scale) * 0x1p30);
     float& scale = q.scale[scale_index(c, q)];
