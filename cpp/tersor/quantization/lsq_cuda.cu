@@ -145,7 +145,7 @@ Plan plan_for(const AffineShape& s) {
     p.inner = p.parts;
   } else if (s.group > 0) {
     p = {false, s.scales(), 1, 1, 0, 1};
-  } else if (s.inner >= kShortRun || s.channels * s.inner < kShortRun) {
+  } else if (s.inner >= kShortRun) {
     p = {true, s.outer * s.channels, (s.inner + kRunPart - 1) / kRunPart, s.outer, 0, 0};
     p.inner = p.parts;
     p.outer_step = s.channels * p.parts;
