@@ -41,7 +41,7 @@ def test_losses_on_the_device_are_those_of_float64(device, dtype):
         x, t = (torch.randn(shape, generator=generator).to(dtype) for _ in range(2))
         y = torch.randint(0, 10, shape[:-1], generator=generator)
         arguments = (t.to(device), y.to(device)) if labelled else (t.to(device),)
-        student = x.to(device).requires_grad_()
+        student = x.to(device, copy=True).requires_grad_()
         loss = module.to(device)(student, *arguments)
         (3 * loss).backward()
         exact = x.double().requires_grad_()
@@ -66,8 +66,8 @@ def test_quantizers_on_the_device(device):
         (torch.rand(6, 1) + 0.01, torch.zeros(())),
     ):
         for function in (fake_quantize, learned_fake_quantize):
-            a = x.to(device).requires_grad_()
-            s = scale.to(device).requires_grad_(function is learned_fake_quantize)
+            a = x.to(device, copy=True).requires_grad_()
+            s = scale.to(device, copy=True).requires_grad_(function is learned_fake_quantize)
             y = function(a, s, zero.to(device), -8, 7)
             y.sum().backward()
             b = x.double().requires_grad_()
