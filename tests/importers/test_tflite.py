@@ -126,11 +126,51 @@ def test_weights_behind_dequantize_stay_codes():
     np.testing.assert_allclose(y, tersor.Session(model)(x), rtol=1e-4, atol=1e-4)
 
 
+def test_numbers_of_operators_in_the_newer_field_only():
+    """As ai-edge-quantizer writes QUANTIZE and DEQUANTIZE."""
+    data = bytearray(small())
+    model = tflite.Model.GetRootAsModel(data, 0)
+    for i in range(model.OperatorCodesLength()):
+        table = model.OperatorCodes(i)._tab
+        if table.Offset(4):
+            data[table.Offset(4) + table.Pos] = 0
+    again = from_tflite(bytes(data))
+    assert [n.op for n in again.nodes] == [n.op for n in from_tflite(small()).nodes]
+
+
+def test_weights_behind_the_tables():
+    """As ai-edge-quantizer writes 256 KiB of them and more, and as files beyond 2 GB must be."""
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    flatbuffers = pytest.importorskip("flatbuffers")
+    tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(small()))
+    held = {i: bytes(b.data) for i, b in enumerate(tree.buffers) if b.data is not None}
+
+    def written(start):
+        behind = b""
+        for i, data in held.items():
+            buffer = tree.buffers[i]
+            buffer.data, buffer.offset, buffer.size = None, start + len(behind), len(data)
+            behind += data
+        builder = flatbuffers.Builder(1 << 16)
+        builder.Finish(tree.Pack(builder), b"TFL3")
+        return bytes(builder.Output()), behind
+
+    tables, _ = written(1 << 16)
+    tables, behind = written(len(tables))
+    again = from_tflite(tables + behind)
+    x = np.ascontiguousarray(networks.images(3).transpose(0, 2, 3, 1))
+    expected = tersor.simulate(from_tflite(small()), x)
+    np.testing.assert_array_equal(tersor.simulate(again, x), expected)
+    with pytest.raises(tersor.ImportFormatError, match=r"lies at bytes \d+ to \d+ of a file of"):
+        from_tflite(tables + behind[:-1])
+
+
 # LiteRT warns that the quantizer keeps all tensors.
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("ends", ["int8", "float32"])
 @pytest.mark.parametrize("name", ["resnet8-cifar10-float", "kws-dscnn-float"])
-def test_full_int8_files_of_another_quantizer(name, tmp_path):
-    """Codes in, codes out, a softmax on codes: the bits of TFLite Micro."""
+def test_full_int8_files_of_another_quantizer(name, ends, tmp_path):
+    """Codes or floats in and out, a softmax on codes: the bits of TFLite Micro."""
     quantizer = pytest.importorskip("ai_edge_quantizer.quantizer")
     recipe = pytest.importorskip("ai_edge_quantizer.recipe")
     graph = tersor.load(datasets.find(f"models/{name}.tflite"))
@@ -138,16 +178,27 @@ def test_full_int8_files_of_another_quantizer(name, tmp_path):
     rng = np.random.default_rng(0)
     shape = graph.inputs[0].shape[1:]
     x = rng.uniform(0, 255, (60, *shape)).astype(np.float32)
-    made = quantizer.Quantizer(str(tmp_path / "float.tflite"), recipe.static_wi8_ai8())
+    rules = list(recipe.static_wi8_ai8())
+    if ends == "float32":
+        rules += [
+            {"regex": ".*", "operation": end, "algorithm_key": "no_quantize"}
+            for end in ("INPUT", "OUTPUT")
+        ]
+    made = quantizer.Quantizer(str(tmp_path / "float.tflite"), rules)
     samples = [{graph.inputs[0].name: row[None]} for row in x[:20]]
     data = bytes(made.quantize(made.calibrate({"serving_default": samples})).quantized_model)
     again = from_tflite(data)
     edge = again.inputs[0]
-    assert (edge.dtype, again.outputs[0].dtype) == ("int8", "int8")
-    codes = np.rint(x[20:] / edge.qparams.scale[0]) + edge.qparams.zero_point[0]
-    codes = np.clip(codes, -128, 127).astype(np.int8)
-    y = tersor.Session(again, arithmetic="exact")(codes)
-    np.testing.assert_array_equal(y, micro(data, codes))
+    assert (edge.dtype, again.outputs[0].dtype) == (ends, ends)
+    samples = x[20:]
+    if ends == "int8":
+        codes = np.rint(samples / edge.qparams.scale[0]) + edge.qparams.zero_point[0]
+        samples = np.clip(codes, -128, 127).astype(np.int8)
+    expected = micro(data, samples)
+    np.testing.assert_array_equal(tersor.simulate(again, samples), expected)
+    tersor.exporters.export(again, tmp_path / "c", format="c")
+    host = tersor.exporters.HostModel(tmp_path / "c", flags=("-std=c99", "-O1"))
+    np.testing.assert_array_equal(host(samples), expected)
 
 
 @pytest.mark.parametrize(("op", "scale", "zero"), [("softmax", 1 / 256, -128),

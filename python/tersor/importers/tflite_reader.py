@@ -127,6 +127,7 @@ def parse(data: bytes, name: str) -> FileModel:
 class _Reader:
     def __init__(self, schema: Any, data: bytes) -> None:
         self.schema = schema
+        self.data = data
         self.model = schema.Model.GetRootAsModel(data, 0)
         self.ops = _names(schema.BuiltinOperator)
         self.types = _names(schema.TensorType)
@@ -188,17 +189,14 @@ class _Reader:
     ) -> NDArray[Any] | None:
         if index >= self.model.BuffersLength():
             raise ImportFormatError(f"import: tensor {name!r} names a buffer that does not exist")
-        buffer = self.model.Buffers(index)
-        if not buffer.DataLength():
-            if buffer.Offset() > 1:
-                raise UnsupportedError("import: TFLite files beyond 2 GB are not supported")
+        raw = self._bytes(self.model.Buffers(index), name)
+        if raw is None:
             return None
         if kind not in _TYPES or any(d < 0 for d in shape):
             raise UnsupportedError(
                 f"import: constant {name!r} of type {kind.lower()} and shape {shape} is not "
                 f"supported"
             )
-        raw = np.array(buffer.DataAsNumpy(), np.uint8)
         dtype = np.dtype(_TYPES[kind]).newbyteorder("<")
         if raw.size != math.prod(shape) * dtype.itemsize:
             raise ImportFormatError(
@@ -207,12 +205,26 @@ class _Reader:
         array: NDArray[Any] = raw.view(dtype).reshape(shape)
         return array.astype(dtype.newbyteorder("="))
 
+    def _bytes(self, buffer: Any, name: str) -> NDArray[np.uint8] | None:
+        """What a buffer holds, None where nothing; some writers put it behind the tables."""
+        if buffer.DataLength():
+            return np.array(buffer.DataAsNumpy(), np.uint8)
+        start, size = int(buffer.Offset()), int(buffer.Size())
+        if start <= 1:
+            return None
+        if size < 1 or start + size > len(self.data):
+            raise ImportFormatError(
+                f"import: tensor {name!r} lies at bytes {start} to {start + size} of a file of "
+                f"{len(self.data)}"
+            )
+        return np.array(bytearray(self.data[start : start + size]), np.uint8)
+
     def _operator(self, o: Any, index: int, tensors: int) -> FileOperator:
         place = o.OpcodeIndex()
         if place >= self.model.OperatorCodesLength():
             raise ImportFormatError(f"import: operator {index} has an unknown code {place}")
         code = self.model.OperatorCodes(place)
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        number = _number(code)
         op = self.ops.get(number, f"number {number}")
         inputs = _ids(o.InputsAsNumpy(), tensors) if o.InputsLength() else []
         outputs = _ids(o.OutputsAsNumpy(), tensors) if o.OutputsLength() else []
@@ -227,6 +239,20 @@ class _Reader:
 
 def _names(enumeration: Any) -> dict[int, str]:
     return {v: k for k, v in vars(enumeration).items() if isinstance(v, int)}
+
+
+def _number(code: Any) -> int:
+    """The larger of two fields, as runtimes read them.
+
+    The package's `BuiltinCode` ignores the newer field where the number fits into the older one;
+    ai-edge-quantizer writes the newer one only.
+    """
+    from flatbuffers import number_types
+
+    table = code._tab
+    place = table.Offset(10)
+    newer = table.Get(number_types.Int32Flags, place + table.Pos) if place else 0
+    return max(int(newer), int(code.DeprecatedBuiltinCode()))
 
 
 def _sizes(values: Any) -> tuple[int, ...]:
