@@ -179,6 +179,9 @@ def test_existing_folder_is_left_alone(tmp_path):
     with pytest.raises(FileNotFoundError, match="the folder of path must exist"):
         c.write(graph, tmp_path / "a" / "b")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError, match="must be a folder that does not exist"):
+        c.write(graph, tmp_path / "link")
 
 
 def test_too_big_for_the_target_names_layer_and_numbers(tmp_path):

@@ -333,7 +333,7 @@ def _head(graph: Any, program: Program) -> str:
 
 
 def _write_folder(path: Path, files: dict[str, str]) -> None:
-    if path.exists():
+    if path.exists() or path.is_symlink():
         raise FileExistsError(
             f"export c: path must be a folder that does not exist, got {str(path)!r}"
         )
