@@ -74,8 +74,8 @@ def weight_histograms(
     --------
     >>> from tersor.zoo import load_digits_network
     >>> found = weight_histograms(load_digits_network())
-    >>> found["stem"].weights, sum(found["stem"].counts)
-    (144, 144)
+    >>> found["block1.conv1"].weights, sum(found["block1.conv1"].counts)
+    (2304, 2304)
     """
     edges = graph.edges
     layers = {

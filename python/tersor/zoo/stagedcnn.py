@@ -109,7 +109,7 @@ def staged_cnn(
     Examples
     --------
     >>> sum(p.numel() for p in staged_cnn(filters=16, depth=3).parameters())
-    24378
+    24346
     """
     return StagedCNN(
         num_classes=num_classes,
