@@ -48,15 +48,14 @@ def normalised(x: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.ascontiguousarray(((x.astype(np.float32) / 255 - MEAN) / STD).transpose(0, 3, 1, 2))
 
 
-def top1(model: Any, images: datasets.Images, count: int) -> float:
-    """Percent of `count` test images, spread over the classes."""
+def top1(model: Any, images: datasets.Images) -> float:
+    """Percent."""
     session = tersor.Session(model, 0)
-    chosen = np.linspace(0, len(images.y) - 1, count).astype(int)
     right = 0
-    for start in range(0, count, 250):
-        part = chosen[start : start + 250]
+    for start in range(0, len(images.y), 250):
+        part = slice(start, start + 250)
         right += int((session(normalised(images.x[part])).argmax(1) == images.y[part]).sum())
-    return 100 * right / count
+    return 100 * right / len(images.y)
 
 
 def storage(model: Any) -> dict[str, int]:
@@ -102,10 +101,12 @@ def rows(network: str, only: list[str] | None, images: int) -> list[dict[str, An
     """Measure one network."""
     graph = tersor.load(datasets.find(NETWORKS[network]))
     train, test = datasets.cifar10("train"), datasets.cifar10("test")
+    chosen = np.linspace(0, len(test.y) - 1, images).astype(int)  # spread over the classes
+    test = datasets.Images(test.x[chosen], test.y[chosen])
     order = np.random.default_rng(0).permutation(len(train.y))
     calibration = normalised(train.x[order[:SAMPLES]])
     float_bytes = 4 * graph.parameters
-    out = [{"network": network, "row": "float", "top1": top1(graph, test, images)}]
+    out = [{"network": network, "row": "float", "top1": top1(graph, test)}]
     out[0] |= {"file": float_bytes, "parts_ratio": 1.0, "ratio": 1.0}
     for name, recipe in recipes(graph).items():
         if only and not any(word in name for word in only):
@@ -121,7 +122,7 @@ def rows(network: str, only: list[str] | None, images: int) -> list[dict[str, An
             {
                 "network": network,
                 "row": name,
-                "top1": top1(model, test, images),
+                "top1": top1(model, test),
                 **parts,
                 "parts_ratio": float_bytes / stored,
                 "ratio": float_bytes / parts["file"],

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 import tersor
-from benchmarks.compress.codebooks import normalised, storage
+from benchmarks.compress.codebooks import normalised, storage, top1
 from benchmarks.harness import machine
 from tersor.compress import Recipe
 from tersor.data import Augment
@@ -36,16 +36,6 @@ from tests import datasets
 HELD_OUT = 5000
 # Of the learning rate of weights: that of biases and of what codes stand for.
 _OTHERS = 0.05
-
-
-def top1(model: Any, x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> float:
-    """Percent."""
-    session = tersor.Session(model, 0)
-    right = 0
-    for start in range(0, len(y), 250):
-        logits = session(normalised(x[start : start + 250]))
-        right += int((logits.argmax(1) == y[start : start + 250]).sum())
-    return 100 * right / len(y)
 
 
 def compressed(graph: Any, options: argparse.Namespace, calibration: Any) -> Any:
@@ -102,9 +92,9 @@ def main() -> None:
         "start": None if options.start is None else str(options.start),
         "more_bits": options.more_bits,
         "epochs": options.epochs,
-        "top1_float": top1(graph, *images),
-        "top1_before": top1(model, *images),
-        "top1": top1(tuned, *images),
+        "top1_float": top1(graph, images),
+        "top1_before": top1(model, images),
+        "top1": top1(tuned, images),
         **storage(tuned),
         "file": (options.output / "model.tersor").stat().st_size,
     }

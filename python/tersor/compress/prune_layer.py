@@ -16,6 +16,7 @@ from ..reconstruction import Moments, normal_equations, prune_matrix
 from ..runtime import Session
 from .one_layer import layer_session, observe_layer, own_parameters
 from .walk import Walk
+from .weight_matrix import damped_inverse
 
 # Share of the Hessian's mean diagonal that keeps weights where they were. With 1,024 samples,
 # ResNet-20 loses more with 1e-3 at 50 and 90 % sparsity, and with 1e-2 at 75 %.
@@ -254,8 +255,7 @@ class _ReluFit:
     ) -> None:
         self.samples, self.hessian, self.mask, self.threads = samples, hessian, mask, threads
         self.mean = moments.input_mean[0]
-        ridge = _RIDGE * max(float(np.trace(hessian)) / len(hessian), 1e-30)
-        self.inverse = np.linalg.inv(hessian + ridge * np.eye(len(hessian)))
+        self.inverse = damped_inverse(hessian, _RIDGE)
 
     def run(
         self, values: NDArray[np.float32], shift: NDArray[np.float32], passes: int

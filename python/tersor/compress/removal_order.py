@@ -15,6 +15,7 @@ from ..reconstruction import Moments
 from ..runtime import Session
 from .one_layer import observe_layer
 from .walk import Walk
+from .weight_matrix import damped_inverse
 
 LAYERS = ("conv", "conv_transpose", "dense")
 # Inputs of a layer above which each channel is judged by itself: the inverse of a larger second
@@ -335,9 +336,7 @@ class _Elimination:
         self.inverse = {}
         if not reader.alone:
             for g in self.groups:
-                h = reader.hessian[g]
-                ridge = _RIDGE * max(float(np.trace(h)) / len(h), 1e-30)
-                self.inverse[g] = np.linalg.inv(h + ridge * np.eye(len(h)))
+                self.inverse[g] = damped_inverse(reader.hessian[g], _RIDGE)
 
     def errors(self, units: Sequence[int]) -> NDArray[np.float64]:
         """What taking each unit away adds to the error."""

@@ -119,4 +119,22 @@ def _groups(attributes: Mapping[str, Any]) -> int:
     return int(attributes.get("groups", 1))
 
 
-__all__ = ["LAYERS", "from_rows", "row_qparams", "to_rows"]
+def damped_inverse(hessian: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
+    """Invert a Hessian of columns.
+
+    Parameters
+    ----------
+    hessian : ndarray, shape (columns, columns)
+    ridge : float
+        Added to the diagonal, as a share of its mean; a Hessian of zeros is inverted too.
+
+    Returns
+    -------
+    ndarray, shape (columns, columns)
+    """
+    columns = len(hessian)
+    added = ridge * max(float(np.trace(hessian)) / columns, 1e-30)
+    return np.asarray(np.linalg.inv(hessian + added * np.eye(columns)))
+
+
+__all__ = ["LAYERS", "damped_inverse", "from_rows", "row_qparams", "to_rows"]

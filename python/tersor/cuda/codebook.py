@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..codebook import kmeans as cpu_kmeans
 from ..codebook.kmeans import Codebook
 from ..quantization.bit_packing import pack_bits
-from .device_array import Array, array, on_device, operand
+from .device_array import Array, array, on_device, operand, rows_operand
 from .native import native
 
 _REST_BITS = 14
@@ -176,9 +175,7 @@ class LookupDense:
         -------
         device array of float32, shape (rows, outputs)
         """
-        a = operand("LookupDense: x", x, np.float32, ml_dtypes.bfloat16)
-        if len(a.shape) != 2 or a.shape[1] != self.inputs:
-            raise ValueError(f"LookupDense: x must have shape (rows, {self.inputs}), got {a.shape}")
+        a = rows_operand("LookupDense: x", x, self.inputs)
         with on_device(a.device):
             y, address = a.empty((a.shape[0], self.outputs), np.float32)
             native().lookup_dense(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..quantization.bit_packing import pack_bits
 from ..quantization.qparams import QParams, code_array
-from .device_array import array, on_device, operand
+from .device_array import array, on_device, rows_operand
 from .native import native
 
 
@@ -86,9 +85,7 @@ class DenseInt4:
         -------
         device array of float32, shape (rows, outputs)
         """
-        a = operand("DenseInt4: x", x, np.float32, ml_dtypes.bfloat16)
-        if len(a.shape) != 2 or a.shape[1] != self.inputs:
-            raise ValueError(f"DenseInt4: x must have shape (rows, {self.inputs}), got {a.shape}")
+        a = rows_operand("DenseInt4: x", x, self.inputs)
         with on_device(a.device):
             y, address = a.empty((a.shape[0], self.outputs), np.float32)
             native().dense_int4(

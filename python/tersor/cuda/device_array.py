@@ -224,6 +224,31 @@ def operand(what: str, x: Any, *dtypes: DTypeLike) -> Operand:
     return out
 
 
+def rows_operand(what: str, x: Any, inputs: int) -> Operand:
+    """Take the input of a dense layer.
+
+    Parameters
+    ----------
+    what : str
+        What messages begin with, such as "DenseInt4: x".
+    x : device array of float32 or bfloat16, shape (rows, inputs)
+    inputs : int
+
+    Returns
+    -------
+    Operand
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`operand`, and for another shape.
+    """
+    a = operand(what, x, np.float32, ml_dtypes.bfloat16)
+    if len(a.shape) != 2 or a.shape[1] != inputs:
+        raise ValueError(f"{what} must have shape (rows, {inputs}), got {a.shape}")
+    return a
+
+
 def _torch_operand(what: str, x: Any, torch: Any, emulated: bool) -> Operand:
     if not (x.is_cuda or (emulated and x.is_cpu)):
         raise TypeError(f"{what} must be on a CUDA device, got {x.device}")
@@ -286,4 +311,13 @@ class _OnDevice:
             extension().set_device(self._before)
 
 
-__all__ = ["Array", "Operand", "array", "on_device", "operand", "same_device", "use_stream"]
+__all__ = [
+    "Array",
+    "Operand",
+    "array",
+    "on_device",
+    "operand",
+    "rows_operand",
+    "same_device",
+    "use_stream",
+]
