@@ -47,4 +47,4 @@ def test_tables_show_names_as_they_are(name):
     report = tersor.compare({name: model}, title=f"{name} report", runs=1)
     shown = str(report)
     assert f"{name} report" in shown
-    assert shown.count(name) == 3  # the title, the variant and its recipe
+    assert shown.count(name) == 5  # two tables: two titles, the variant twice, its recipe
