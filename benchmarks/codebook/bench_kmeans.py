@@ -1,8 +1,8 @@
 """k-means of weights beside scikit-learn, kmeans1d, faiss and Lloyd's iteration in NumPy.
 
 Quality is the excess of the squared error over the best of the run. ``--isas`` runs the kernels
-`best_splits`, `count_in_bins` and `assign_nearest` per level. Peers run once where they take
-seconds; kmeans1d (optimal) only up to a million values and k = 16.
+`best_splits`, `count_in_bins`, `count_companded` and `assign_nearest` per level. Peers run once
+where they take seconds; kmeans1d (optimal) only up to a million values and k = 16.
 """
 
 from __future__ import annotations

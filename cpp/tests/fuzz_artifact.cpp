@@ -1,23 +1,26 @@
 // libFuzzer target of everything that reads untrusted bytes: `make fuzz`.
 //
 // What begins like a .tersor file is read as one, once as it is and once with its checksums put
-// right, which a fuzzer would not guess. Anything else is a stream of symbols: row, taps, count
-// (two bytes, modulo 4096), stream.
+// right, which a fuzzer would not guess: whole, with and without checksums, and in parts. Anything
+// else is a stream: row, taps, count (12 bits) and kind (4 bits: 1, 2 floats of 2 and 4 bytes,
+// 3 a mask, otherwise symbols), stream.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "tersor/artifact/artifact.h"
 #include "tersor/base/crc32c.h"
 #include "tersor/base/error.h"
+#include "tersor/coding/float_planes.h"
+#include "tersor/coding/mask.h"
 #include "tersor/coding/symbols.h"
 
 namespace {
 
 constexpr size_t kHeader = 64, kEntry = 24, kSections = 5;
-constexpr size_t kLargest = 1 << 16;   // larger inputs find nothing new and are slow
-constexpr size_t kMostSymbols = 4096;  // more than one stream and 32 states need
+constexpr size_t kLargest = 1 << 16;  // larger inputs find nothing new and are slow
 
 uint64_t get(const std::vector<uint8_t>& b, size_t at, size_t bytes) {
   uint64_t v = 0;
@@ -74,20 +77,55 @@ void repair(std::vector<uint8_t>& b) {
   put_crc(b, 60, 0, 60);
 }
 
+// Of the first and the last constant.
+void read_parts(const std::vector<uint8_t>& b, const tersor::graph::Graph& graph) {
+  std::string first, last;
+  for (const auto& edge : graph.edges()) {
+    if (!edge.is_constant()) continue;
+    if (first.empty()) first = edge.name;
+    last = edge.name;
+  }
+  if (first.empty()) return;
+  tersor::artifact::decode_tensors(b.data(), b.size(), {first});
+  tersor::artifact::decode_tensors(b.data(), b.size(), {last, first}, false);
+}
+
 void read_file(const std::vector<uint8_t>& b) {
   try {
-    tersor::artifact::decode(b.data(), b.size());
+    tersor::artifact::decode_tensors(b.data(), b.size(), {});  // skips every tensor
+  } catch (const tersor::ArtifactError&) {
+  }
+  try {
+    read_parts(b, tersor::artifact::decode(b.data(), b.size(), false).graph);
     tersor::artifact::inspect(b.data(), b.size());
   } catch (const tersor::ArtifactError&) {
   }
 }
 
-void read_symbols(const uint8_t* data, size_t size) {
-  if (size < 4) return;
+constexpr size_t kStreamHeader = 4;
+
+void read_stream(const uint8_t* data, size_t size) {
+  if (size < kStreamHeader) return;
   const tersor::coding::Geometry geometry{data[0], data[1]};
-  std::vector<uint8_t> out(static_cast<size_t>(data[2] | data[3] << 8) % kMostSymbols);
+  const size_t count = data[2] | (data[3] & 15u) << 8;
+  const int kind = data[3] >> 4;
+  data += kStreamHeader;
+  size -= kStreamHeader;
+  std::vector<uint32_t> out(count);
   try {
-    tersor::coding::decode_symbols(data + 4, size - 4, geometry, out.data(), out.size());
+    if (kind == 1 || kind == 2) {
+      tersor::coding::decode_floats(data, size, kind == 1 ? 2 : 4, geometry, out.data(), count);
+    } else if (kind == 3) {
+      // The geometry's bytes are the form; a byte of the stream says how many units are kept.
+      if (size == 0) return;
+      const auto kept = static_cast<int64_t>(std::min<size_t>(data[0], count));
+      tersor::coding::decode_mask(data + 1, size - 1, kept, static_cast<int64_t>(count),
+                                  {static_cast<tersor::coding::MaskMethod>(geometry.row),
+                                   static_cast<uint8_t>(geometry.taps)});
+    } else {
+      tersor::coding::decode_symbols(data, size, geometry, reinterpret_cast<uint8_t*>(out.data()),
+                                     count);
+    }
   } catch (const tersor::ArtifactError&) {
   }
 }
@@ -97,7 +135,7 @@ void read_symbols(const uint8_t* data, size_t size) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size > kLargest) return 0;
   if (size < 4 || std::memcmp(data, "\x89TSR", 4) != 0) {
-    read_symbols(data, size);
+    read_stream(data, size);
     return 0;
   }
   std::vector<uint8_t> bytes(data, data + size);

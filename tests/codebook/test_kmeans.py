@@ -1,4 +1,4 @@
-"""tersor.codebook.kmeans (partition, bins, assign) against NumPy."""
+"""tersor.codebook.kmeans (partition, bins, companded_bins, assign) against NumPy."""
 
 import warnings
 
@@ -108,7 +108,7 @@ def test_kernels_of_partition_bins_and_assign_agree():
     rng = np.random.default_rng(0)
     w = rng.standard_t(3, 3000).astype(np.float32)
     big = rng.standard_t(3, 150_000).astype(np.float32)
-    ops = ("best_splits", "count_in_bins", "assign_nearest")
+    ops = ("best_splits", "count_in_bins", "count_companded", "assign_nearest")
     expected = [kmeans(w, 20), kmeans(big, 20, max_points=1000)]
     for op in ops:
         rows = [r for r in _core.base.kernels() if r["op"] == op]
@@ -145,6 +145,33 @@ def test_bins_come_close_to_the_optimum(name, k, excess):
     best = kmeans(w, k)
     check(binned, w, k)
     assert best.inertia * (1 - 1e-9) <= error(binned, w) <= best.inertia * (1 + excess)
+
+
+def odd_values(rng, n):
+    w = rng.normal(size=n)
+    yield "pruned", np.where(np.abs(w) < 1.15, 0, w)
+    yield "pruned and shifted", np.where(w < 1, 0, w + 1)
+    yield "one far out", np.append(w[1:], 1e6)
+    yield "infinite quotients", np.append(w[1:], 3e38)
+    yield "few values", np.round(w * 4) / 4
+    yield "one in two equal", np.where(rng.random(n) < 0.6, 0.25, w)
+    yield "negative zeros", np.where(np.abs(w) < 0.3, -0.0, w)
+    yield "denormal", w * 1e-40
+
+
+@pytest.mark.parametrize("k", [5, 16, 64])
+def test_values_that_do_not_suit_companded_bins(isa, k):
+    rng = np.random.default_rng(k)
+    for name, w in odd_values(rng, 40_000):
+        w = w.astype(np.float32)
+        binned, best = kmeans(w, k, max_points=0), kmeans(w, k)
+        check(binned, w, k)
+        assert binned.k == best.k, name
+        if (w == 0).mean() >= 0.05:
+            np.testing.assert_array_equal(binned.decode() == 0, w == 0)
+        floor = 1e-12 * (np.float64(w) ** 2).sum()  # rounding of the centroids
+        excess = 1e-5 if k <= 16 else 1e-3
+        assert error(binned, w) <= best.inertia * (1 + excess) + floor, name
 
 
 @pytest.mark.parametrize("levels", [3, 100, 255, 256, 257, 5000])

@@ -170,3 +170,24 @@ def test_errors_name_the_value():
     with pytest.raises(ValueError, match=r"method must be .*, got zip"):
         coding.encode([1, 2], "zip")
     assert coding.method_of(coding.encode([[1, 2]], "rice")) == "rice"
+
+
+@pytest.mark.parametrize("spread", [1.5, 8.0, 30.0])
+@pytest.mark.parametrize("kept", [0.1, 0.25, 1.0])
+def test_small_tables_of_frequencies(isa, spread, kept):
+    """Tables take little of small tensors too: here 3,000 symbols, of which many never occur."""
+    rng = np.random.default_rng(int(10 * spread + 100 * kept))
+    w = np.rint(np.clip(rng.laplace(size=(20, 150)) * spread, -127, 127))
+    w *= rng.random(w.shape) < kept
+    w = w.astype(np.int8)
+    coded = coding.encode(w, "rans")
+    np.testing.assert_array_equal(coding.decode(coded), w)
+    header = 20  # of encode: checksum, dtype, shape
+    symbols = len(np.unique(w))
+    # Half a bit of every symbol's count is noise that a smooth table cannot know.
+    assert len(coded) <= coding.entropy(w) * w.size / 8 + header + 16 + 0.15 * symbols + 14
+    for place in range(14, 40):  # damage to the table is noticed or decodes to something
+        damaged = bytearray(coded)
+        damaged[place] ^= 1 << place % 8
+        with pytest.raises(ArtifactError):
+            coding.decode(bytes(damaged))

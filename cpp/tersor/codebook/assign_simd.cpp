@@ -1,5 +1,5 @@
-// Compiled once per instruction set (cmake/instruction_sets.cmake). Few thresholds are all
-// compared, more are searched.
+// Compiled once per instruction set (cmake/instruction_sets.cmake). Few thresholds are
+// compared in registers, more are searched in memory.
 #include <stddef.h>
 #include <stdint.h>
 
@@ -80,7 +80,46 @@ TERSOR_INLINE void finish(const AssignTable& t, F32 x, I32 code, int32_t* codes,
   store(centroids, kFew ? look_up(t.centroids, code) : gather(t.centroids, code));
 }
 
-static void compare_all(const AssignTable& t, const float* x, int32_t* codes,
+#if defined(__AVX2__)
+// Entries of the first kLanes, or eight, by index.
+TERSOR_INLINE F32 pick(F32 entries, I32 index) {
+#if defined(__AVX512F__)
+  return (F32)_mm512_permutexvar_ps((__m512i)index, (__m512)entries);
+#else
+  return (F32)_mm256_permutevar8x32_ps((__m256)entries, (__m256i)index);
+#endif
+}
+
+// A binary search whose levels lie in a register each.
+static void compare_few(const AssignTable& t, const float* x, int32_t* codes,
+                        float* centroids) noexcept {
+  constexpr int kLevels = 4;
+  F32 level[kLevels] = {};
+  for (int d = 0; d < kLevels; ++d) {
+    const int step = 16 >> d;  // between the thresholds of a level
+    for (int j = 0; j < 1 << d; ++j) level[d][j] = t.thresholds[step / 2 - 1 + j * step];
+  }
+  const F32 root = splat(t.thresholds[7]);
+  for (size_t i = 0; i < kBlock; i += kTogether * kLanes) {
+    F32 v[kTogether];
+    I32 code[kTogether];
+    for (size_t u = 0; u < kTogether; ++u) {
+      v[u] = load(x + i + u * kLanes);
+      code[u] = -(v[u] > root);  // a true lane is -1
+    }
+    for (int d = 1; d < kLevels; ++d) {
+      for (size_t u = 0; u < kTogether; ++u) {
+        const I32 above = v[u] > pick(level[d], code[u]);
+        code[u] = code[u] + code[u] - above;
+      }
+    }
+    for (size_t u = 0; u < kTogether; ++u) {
+      finish<true>(t, v[u], code[u], codes + i + u * kLanes, centroids + i + u * kLanes);
+    }
+  }
+}
+#else
+static void compare_few(const AssignTable& t, const float* x, int32_t* codes,
                         float* centroids) noexcept {
   for (size_t i = 0; i < kBlock; i += kTogether * kLanes) {
     F32 v[kTogether];
@@ -98,6 +137,7 @@ static void compare_all(const AssignTable& t, const float* x, int32_t* codes,
     }
   }
 }
+#endif
 
 static void search(const AssignTable& t, const float* x, int32_t* codes,
                    float* centroids) noexcept {
@@ -135,7 +175,7 @@ void TERSOR_SIMD_NAME(assign_nearest)(const float* x, size_t n, const AssignTabl
       from = padded;
     }
     if (table.count + 1 + (table.zero >= 0) <= kFewCentroids) {
-      compare_all(table, from, wide, centroids);
+      compare_few(table, from, wide, centroids);
     } else {
       search(table, from, wide, centroids);
     }

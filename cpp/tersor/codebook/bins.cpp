@@ -35,21 +35,9 @@ double segment_width(uint32_t segment) {
   return segment_start(magnitude + 1) - segment_start(magnitude);
 }
 
-std::vector<float> take_sample(const float* x, std::size_t n, bool skip_zeros) {
-  const Philox random(0x6b6d65616e73);
-  std::vector<float> sample;
-  sample.reserve(kSample);
-  for (std::size_t t = 0; t < kSample; ++t) {
-    const double at = (static_cast<double>(t) + random.uniform(t)) / kSample;
-    const float v = x[std::min(n - 1, static_cast<std::size_t>(at * static_cast<double>(n)))];
-    if (std::isfinite(v) && !(skip_zeros && v == 0)) sample.push_back(v);
-  }
-  return sample;
-}
-
 BinTable plan_bins(const float* x, std::size_t n, std::size_t bins, bool skip_zeros) {
   BinTable table;
-  std::vector<float> sample = take_sample(x, n, skip_zeros);
+  std::vector<float> sample = take_sample(x, n, kSample, skip_zeros);
   if (!sample.empty() && !skip_zeros) {
     // Segments are narrowest around y = 0: the middle of the values. Weights surround 0 anyway,
     // and x + 0 is exact.
@@ -149,6 +137,18 @@ double weight_of_zeros(const float* x, const float* weights, std::size_t n) {
 }
 
 }  // namespace
+
+std::vector<float> take_sample(const float* x, std::size_t n, std::size_t count, bool skip_zeros) {
+  const Philox random(0x6b6d65616e73);
+  std::vector<float> sample;
+  sample.reserve(count);
+  for (std::size_t t = 0; t < count; ++t) {
+    const double at = (static_cast<double>(t) + random.uniform(t)) / static_cast<double>(count);
+    const float v = x[std::min(n - 1, static_cast<std::size_t>(at * static_cast<double>(n)))];
+    if (std::isfinite(v) && !(skip_zeros && v == 0)) sample.push_back(v);
+  }
+  return sample;
+}
 
 Bins make_bins(const float* x, const float* weights, std::size_t n, std::size_t bins,
                bool skip_zeros) {

@@ -43,6 +43,10 @@ struct Bins {
   bool finite = true;          // no x + shift is NaN or infinite; the rest is empty otherwise
 };
 
+// `count` values from all over x[0..n), the same each time; fewer where some are not finite, or
+// zeros to be skipped.
+std::vector<float> take_sample(const float* x, std::size_t n, std::size_t count, bool skip_zeros);
+
 // About `bins` bins of x[0..n), weighted (null: 1). With `skip_zeros`, zeros are left out. On the
 // pool; the same for any number of threads.
 Bins make_bins(const float* x, const float* weights, std::size_t n, std::size_t bins,

@@ -4,6 +4,7 @@
 #include "tersor/base/kernel_table.h"
 #include "tersor/codebook/assign.h"
 #include "tersor/codebook/bins.h"
+#include "tersor/codebook/companded_bins.h"
 #include "tersor/codebook/lookup_columns.h"
 #include "tersor/codebook/lookup_dense.h"
 #include "tersor/codebook/partition.h"

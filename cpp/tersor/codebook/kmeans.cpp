@@ -9,6 +9,7 @@
 #include "tersor/codebook/assign.h"
 #include "tersor/codebook/bins.h"
 #include "tersor/codebook/cluster_points.h"
+#include "tersor/codebook/companded_bins.h"
 #include "tersor/codebook/sorted_points.h"
 
 namespace tersor::codebook {
@@ -23,6 +24,10 @@ constexpr int kFew = 64;
 // of the bound.
 constexpr double kMostExcess = 0.03;
 constexpr int kRefinements = 2;
+// Companded bins of each side, of few clusters; the bound is lower, because bins.h does better than
+// that. Many clusters need most of their time for the dynamic programming.
+constexpr uint32_t kHalf = 4096;
+constexpr double kMostCompandedExcess = 3e-4;
 
 template <class T>
 void check_values(const T* w, std::size_t n) {
@@ -153,11 +158,32 @@ bool every_code_has_a_bin(const Bins& bins, const Runs& runs) {
   return true;
 }
 
+// What it can have cost that bins stood at the middles of their edges: the mean of a run, which is
+// off by half a width at most.
+double middle_bound(const Bins& bins, const Runs& runs) {
+  double sum = 0;
+  for (std::size_t j = 0; j < runs.means.size(); ++j) {
+    double weight = 0, shift = 0;
+    for (std::size_t b = runs.starts[j]; b < runs.starts[j + 1]; ++b) {
+      weight += bins.weight[b];
+      shift += bins.weight[b] * bins.width[b] / 2;
+    }
+    sum += shift * shift / weight;
+  }
+  return sum;
+}
+
+struct Binned {
+  Bins bins;
+  bool at_middles;     // of their edges
+  double most_excess;  // share of the error
+};
+
 // False where bins are too coarse for the data; `out` and codes are then to be made otherwise.
-bool cluster_bins(const float* w, const float* weights, std::size_t n, std::size_t count,
+bool cluster_bins(const float* w, const float* weights, std::size_t n, const Binned& binned,
                   const KMeansOptions& options, bool keep_zero, std::uint8_t* codes,
                   Clustering& out) {
-  const Bins bins = make_bins(w, weights, n, count, keep_zero);
+  const Bins& bins = binned.bins;
   const int k = options.k - (keep_zero ? 1 : 0);
   if (!bins.finite || bins.value.size() <= static_cast<std::size_t>(k)) return false;
   const SortedPoints points{bins.value, bins.weight};
@@ -166,8 +192,30 @@ bool cluster_bins(const float* w, const float* weights, std::size_t n, std::size
   if (centroids.values.size() < static_cast<std::size_t>(options.k)) return false;
   out.inertia = assign(w, weights, n, centroids.values, centroids.zero, codes);
   out.centroids.assign(centroids.values.begin(), centroids.values.end());
-  return excess_bound(bins, runs) <= kMostExcess * out.inertia &&
+  const double bound =
+      excess_bound(bins, runs) + (binned.at_middles ? middle_bound(bins, runs) : 0);
+  return bound <= binned.most_excess * out.inertia &&
          (every_code_has_a_bin(bins, runs) || !Centroids<float>(centroids).drop_unused(codes, n));
+}
+
+// Whether one of the centroids is for zeros alone.
+bool keeps_zero(const KMeansOptions& options, std::size_t zeros, std::size_t n) {
+  if (!keeps_zero(options.keep_zero, zeros, n)) return false;
+  if (options.k > 1 || zeros == n) return true;
+  TERSOR_CHECK(options.keep_zero != KeepZero::always,
+               "kmeans: k must be at least 2 where zero is kept, got 1");
+  return false;
+}
+
+// The quickest way, for many values and few clusters.
+bool cluster_companded(const float* w, std::size_t n, const KMeansOptions& options,
+                       std::uint8_t* codes, Clustering& out) {
+  if (options.k > kFew) return false;
+  const CompandedCounts counted = count_companded(w, n, kHalf);
+  if (counted.counts.empty() || counted.zeros == n) return false;
+  const bool keep_zero = keeps_zero(options, counted.zeros, n);
+  const Binned binned{companded_bins(counted, keep_zero), true, kMostCompandedExcess};
+  return cluster_bins(w, nullptr, n, binned, options, keep_zero, codes, out);
 }
 
 template <class T>
@@ -180,19 +228,20 @@ Clustering cluster(const T* w, const float* weights, std::size_t n, const KMeans
   TERSOR_CHECK(options.max_iterations >= 1, "kmeans: max_iterations must be at least 1, got ",
                options.max_iterations);
   if (weights) check_weights(weights, n);
-  const std::size_t zeros = options.keep_zero == KeepZero::never ? 0 : count_zeros(w, n);
-  bool keep_zero = keeps_zero(options.keep_zero, zeros, n);
-  if (keep_zero && options.k == 1 && zeros < n) {
-    TERSOR_CHECK(options.keep_zero != KeepZero::always,
-                 "kmeans: k must be at least 2 where zero is kept, got 1");
-    keep_zero = false;
-  }
+  Clustering out;
+  const bool binned =
+      std::is_same_v<T, float> && options.algorithm == Algorithm::exact && n > options.max_points;
   if constexpr (std::is_same_v<T, float>) {
-    Clustering out;
-    if (options.algorithm == Algorithm::exact && n > options.max_points && zeros < n) {
+    if (binned && !weights && cluster_companded(w, n, options, codes, out)) return out;
+  }
+  const std::size_t zeros = options.keep_zero == KeepZero::never ? 0 : count_zeros(w, n);
+  const bool keep_zero = keeps_zero(options, zeros, n);
+  if constexpr (std::is_same_v<T, float>) {
+    if (binned && zeros < n) {
       std::size_t bins = options.k <= kFew ? kBinsOfFew : kBinsOfMany;
       for (int refined = 0; refined <= kRefinements; ++refined, bins *= 4) {
-        if (cluster_bins(w, weights, n, bins, options, keep_zero, codes, out)) return out;
+        const Binned found{make_bins(w, weights, n, bins, keep_zero), false, kMostExcess};
+        if (cluster_bins(w, weights, n, found, options, keep_zero, codes, out)) return out;
       }
     }
   }

@@ -3,10 +3,10 @@
 //   minimise  sum over i of weight[i] * (w[i] - centroid[code[i]])^2
 //
 // Exact: dynamic programming (partition.h) over the distinct values, if there are at most
-// max_points of them. More values are first collected in bins (bins.h), about 384 a cluster at k =
-// 16 and 32 at k = 256; the dynamic programming over bins is exact for partitions that cut no bin,
-// and the values are then assigned one by one to their nearest centroid. The result's error exceeds
-// the optimum by at most
+// max_points of them. More values are first collected in bins (companded_bins.h for few clusters
+// where values suit it, otherwise bins.h), about 384 a cluster at k = 16 and 32 at k = 256; the
+// dynamic programming over bins is exact for partitions that cut no bin, and the values are then
+// assigned one by one to their nearest centroid. The result's error exceeds the optimum by at most
 //   sum over the k - 1 bins that the optimal boundaries cut, of
 //   (weight of the bin) * (width of the bin) * (distance of the two centroids) / 2
 // because a value on the wrong side of a boundary at distance t costs 2 t * distance, and moves by

@@ -7,6 +7,7 @@
 
 #include "tersor/coding/frequencies.h"
 #include "tersor/coding/kernels.h"
+#include "tersor/coding/smooth_frequencies.h"
 #include "tersor/coding/symbol_range.h"
 
 namespace tersor::coding {
@@ -14,12 +15,18 @@ namespace {
 
 constexpr int kLeastPrecision = 8, kMostPrecision = 12;
 constexpr int kMostLogStates = 5;
-// A state more costs 16 bits: at most 1/256 of the block, and with the frequencies 1/80 of what the
+// A state more costs 16 bits: at most 1/448 of the block, and with the frequencies 1/80 of what the
 // symbols need, which leaves small blocks of skewed symbols with one.
-constexpr double kStateBits = 16, kStateShare = 256, kHeadShare = 80;
+constexpr double kStateBits = 16, kStateShare = 448, kHeadShare = 80;
+
+// A slot of the decoder's table costs time, as if it were so many bits.
+constexpr double kSlotBits = 1.0 / 64;
+// A table that takes less of the block is not worth a search for a smaller one.
+constexpr double kLargeHead = 0.001;
 
 struct Plan {
   int precision = kMostPrecision;
+  SmoothTable smooth;  // levels: the frequencies come from it
   int log_states = 0;
   Frequencies frequencies{};
 };
@@ -37,6 +44,21 @@ Plan plan_of(const Histogram& counts, size_t low, size_t high) {
     head = static_cast<double>(table.bits());
     best.precision = p;
     best.frequencies = f;
+  }
+  for (int p = 10; head > kLargeHead * least && p <= kMostPrecision; ++p) {
+    SmoothTable smooth = smooth_table(counts, low, high, p);
+    if (smooth.levels.empty()) continue;
+    const Frequencies f = smooth_frequencies(smooth, low, high, p);
+    BitWriter table;
+    put_smooth(smooth, table);
+    const double bits = coded_bits(counts, f, p) + static_cast<double>(table.bits());
+    const double slots = kSlotBits * ((1 << p) - (1 << best.precision));
+    if (bits + slots >= least) continue;
+    least = bits;
+    head = static_cast<double>(table.bits());
+    best.precision = p;
+    best.frequencies = f;
+    best.smooth = std::move(smooth);
   }
   const auto fits = [&](double states) {
     return states * kStateBits * kStateShare <= least &&
@@ -61,9 +83,13 @@ std::vector<uint8_t> rans_encode(const uint8_t* symbols, size_t count) {
   const auto [low, high] = range;
   const Plan plan = plan_of(counts, low, high);
   const int p = plan.precision;
-  head.put(static_cast<uint64_t>(p), 4);
+  const bool smooth = !plan.smooth.levels.empty();
+  head.put(static_cast<uint64_t>(smooth ? p - kLeastPrecision : p), 4);
   head.put(static_cast<uint64_t>(plan.log_states), 3);
-  put_frequencies(plan.frequencies, low, high, head);
+  if (smooth)
+    put_smooth(plan.smooth, head);
+  else
+    put_frequencies(plan.frequencies, low, high, head);
   Frequencies start{};
   uint32_t sum = 0;
   for (size_t s = 0; s < 256; ++s) {
@@ -100,10 +126,14 @@ void rans_decode(const uint8_t* data, size_t size, uint8_t* symbols, size_t coun
     std::memset(symbols, static_cast<int>(low), count);
     return;
   }
-  const int p = static_cast<int>(head.get(4)), log_states = static_cast<int>(head.get(3));
+  int p = static_cast<int>(head.get(4));
+  const int log_states = static_cast<int>(head.get(3));
+  const bool smooth = p <= kMostPrecision - kLeastPrecision;
+  if (smooth) p += kLeastPrecision;
   if (p < kLeastPrecision || p > kMostPrecision || log_states > kMostLogStates)
     throw ArtifactError("coding: a block has an unknown form");
-  const Frequencies f = get_frequencies(low, high, p, head);
+  const Frequencies f = smooth ? smooth_frequencies(get_smooth(low, high, p, head), low, high, p)
+                               : get_frequencies(low, high, p, head);
   alignas(64) std::array<uint32_t, size_t{1} << kMostPrecision> table;
   uint32_t slot = 0;
   for (size_t s = low; s <= high; ++s) {

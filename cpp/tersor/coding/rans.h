@@ -3,10 +3,11 @@
 //
 // A block, bits from the least significant one of a byte on:
 //   lowest symbol: 8   highest symbol: 8            equal: the block is that symbol, nothing
-//   follows precision p: 4 (8..12)   log2 of the states: 3 (0..5)   differences: 1   k: 4
-//   frequencies of all symbols but the highest, Exp-Golomb of order k: the frequency, or with
-//   `differences`
-//     zigzag(frequency - the one before)    (at first 0); the highest has what is left to 2^p
+//   follows precision p: 4 (8..12; 0..4: p - 8)   log2 of the states: 3 (0..5)
+//   p: 8..12: differences: 1   k: 4   frequencies of all symbols but the highest, Exp-Golomb of
+//     order k: the frequency, or with `differences` zigzag(frequency - the one before)    (at first
+//     0); the highest has what is left to 2^p
+//   p: 0..4: the frequencies as smooth_frequencies.h has them
 //   zeros up to a whole byte, the states: u32 each, then words of u16, little-endian
 //
 // Symbol i belongs to state i mod states, x in [2^16, 2^32): slot = x mod 2^p lies in [start, start
