@@ -34,5 +34,6 @@ void bind_memory(pybind11::module_& m);
 void bind_quantization_cuda(pybind11::module_& m);
 void bind_distillation_cuda(pybind11::module_& m);
 void bind_layers_cuda(pybind11::module_& m);
+void bind_products(pybind11::module_& m);
 
 }  // namespace tersor::bindings

@@ -9,23 +9,25 @@ namespace py = pybind11;
 namespace tersor::bindings {
 
 void bind_layers_cuda(py::module_& m) {
-  m.def("dense_int4", [](Address codes, bool is_signed, const std::array<std::size_t, 3>& sizes,
-                         Address scale, Address zero_point, Address bias, float low, float high,
-                         Address x, bool bfloat16, std::size_t rows, Address y, Address stream) {
-    quantization::DeviceDenseInt4 d;
-    d.codes = at<const std::uint8_t>(codes);
-    d.is_signed = is_signed;
-    d.outputs = sizes[0];
-    d.inputs = sizes[1];
-    d.group = sizes[2];
-    d.scale = at<const float>(scale);
-    d.zero_point = at<const float>(zero_point);
-    d.bias = at<const float>(bias);
-    d.low = low;
-    d.high = high;
-    quantization::dense_int4_cuda(d, at(x), number_of(bfloat16), rows, at<float>(y),
-                                  stream_at(stream));
-  });
+  m.def("dense_int4",
+        [](Address codes, bool is_signed, bool tiled, const std::array<std::size_t, 3>& sizes,
+           Address scale, Address zero_point, Address bias, float low, float high, Address x,
+           bool bfloat16, std::size_t rows, Address y, Address stream) {
+          quantization::DeviceDenseInt4 d;
+          d.codes = at<const std::uint8_t>(codes);
+          d.is_signed = is_signed;
+          d.tiled = tiled;
+          d.outputs = sizes[0];
+          d.inputs = sizes[1];
+          d.group = sizes[2];
+          d.scale = at<const float>(scale);
+          d.zero_point = at<const float>(zero_point);
+          d.bias = at<const float>(bias);
+          d.low = low;
+          d.high = high;
+          quantization::dense_int4_cuda(d, at(x), number_of(bfloat16), rows, at<float>(y),
+                                        stream_at(stream));
+        });
   m.def("lookup_dense", [](Address codes, const std::array<std::size_t, 3>& sizes, Address tables,
                            Address bias, float low, float high, Address x, bool bfloat16,
                            std::size_t rows, Address y, Address stream) {
@@ -61,6 +63,18 @@ void bind_layers_cuda(py::module_& m) {
     w.low = low;
     w.high = high;
     sparse::spmm_cuda(w, at<const float>(x), products, at<float>(y), stream_at(stream));
+  });
+  m.def("dense_24", [](Address values, Address places, const std::array<std::size_t, 2>& sizes,
+                       Address bias, float low, float high, Address x, std::size_t rows, Address y,
+                       bool bfloat16, Address stream) {
+    const sparse::DeviceDense24 d = {at<const std::uint32_t>(values),
+                                     at<const std::uint32_t>(places),
+                                     sizes[0],
+                                     sizes[1],
+                                     at<const float>(bias),
+                                     low,
+                                     high};
+    sparse::dense_24_cuda(d, at(x), rows, at(y), number_of(bfloat16), stream_at(stream));
   });
   m.attr("float_bins") = codebook::kFloatBins;
   m.attr("most_counted") = codebook::kMostCounted;

@@ -41,4 +41,5 @@ PYBIND11_MODULE(_core_cuda, m) {
   tersor::bindings::bind_quantization_cuda(m);
   tersor::bindings::bind_distillation_cuda(m);
   tersor::bindings::bind_layers_cuda(m);
+  tersor::bindings::bind_products(m);
 }

@@ -25,6 +25,8 @@ struct Grid {
   std::size_t shared_bytes = 0;
   Stream stream = nullptr;
   unsigned cluster = 1;  // blocks along x that run together; above 1 from compute capability 9.0 on
+  // May start before the kernel in front of it ends, from 9.0 on: it calls wait_for_grid_before.
+  bool early = false;
 };
 
 template <class... Parameters, class... Arguments>
@@ -36,14 +38,19 @@ void launch(const char* op, const Grid& grid, void (*kernel)(Parameters...),
   config.blockDim = dim3(grid.threads, 1, 1);
   config.dynamicSmemBytes = grid.shared_bytes;
   config.stream = grid.stream;
-  cudaLaunchAttribute attribute = {};
+  cudaLaunchAttribute attributes[2] = {};
+  config.attrs = attributes;
   if (grid.cluster > 1) {
-    attribute.id = cudaLaunchAttributeClusterDimension;
-    attribute.val.clusterDim.x = grid.cluster;
-    attribute.val.clusterDim.y = 1;
-    attribute.val.clusterDim.z = 1;
-    config.attrs = &attribute;
-    config.numAttrs = 1;
+    cudaLaunchAttribute& a = attributes[config.numAttrs++];
+    a.id = cudaLaunchAttributeClusterDimension;
+    a.val.clusterDim.x = grid.cluster;
+    a.val.clusterDim.y = 1;
+    a.val.clusterDim.z = 1;
+  }
+  if (grid.early && device_info(current_device()).major >= 9) {
+    cudaLaunchAttribute& a = attributes[config.numAttrs++];
+    a.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    a.val.programmaticStreamSerializationAllowed = 1;
   }
   // 48 KiB are free to take; more must be asked for.
   if (grid.shared_bytes > 48 * 1024) {

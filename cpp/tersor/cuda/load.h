@@ -108,6 +108,29 @@ __device__ inline void store_some(T* p, unsigned n, const U (&x)[8]) {
   }
 }
 
+// Elements of a vector of which `count` are there: at once where it is whole and p is aligned,
+// which kVectors says.
+template <bool kVectors, class T, class U>
+__device__ inline void load_vector(const T* p, unsigned count, U (&x)[8]) {
+  if (kVectors && count == 8) {
+    load8(p, x);
+  } else {
+    load_some(p, count, x);
+  }
+}
+template <bool kVectors, class T, class U>
+__device__ inline void store_vector(T* p, unsigned count, const U (&x)[8]) {
+  if (kVectors && count == 8) {
+    store8(p, x);
+  } else {
+    store_some(p, count, x);
+  }
+}
+// How many elements vector number v of n elements has.
+__device__ inline unsigned vector_size(std::uint64_t n, std::uint64_t v) {
+  return static_cast<unsigned>(n - 8 * v < 8 ? n - 8 * v : std::uint64_t{8});
+}
+
 // Calls f with a pointer of the type that `number` says.
 template <class F>
 void with_number(Number number, F&& f) {

@@ -23,15 +23,10 @@ __global__ void __launch_bounds__(kThreads)
   for (std::size_t v = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; v < vectors;
        v += std::size_t{gridDim.x} * blockDim.x) {
     const std::size_t first = 8 * v;
-    const auto count = static_cast<unsigned>(n - first < 8 ? n - first : std::size_t{8});
+    const unsigned count = cuda::vector_size(n, v);
     float a[8] = {}, b[8] = {};
-    if (kVectors && count == 8) {
-      cuda::load8(x + first, a);
-      cuda::load8(y + first, b);
-    } else {
-      cuda::load_some(x + first, count, a);
-      cuda::load_some(y + first, count, b);
-    }
+    cuda::load_vector<kVectors>(x + first, count, a);
+    cuda::load_vector<kVectors>(y + first, count, b);
     float part = 0;
 #pragma unroll
     for (unsigned k = 0; k < 8; ++k) {
@@ -41,11 +36,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     sum += part;
     if (!gradient) continue;
-    if (kVectors && count == 8) {
-      cuda::store8(gradient + first, a);
-    } else {
-      cuda::store_some(gradient + first, count, a);
-    }
+    cuda::store_vector<kVectors>(gradient + first, count, a);
   }
   sum = cuda::block_reduce(sum, shared, cuda::Add{});
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
@@ -60,20 +51,12 @@ __global__ void __launch_bounds__(kThreads)
   for (std::size_t v = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; v < vectors;
        v += std::size_t{gridDim.x} * blockDim.x) {
     const std::size_t first = 8 * v;
-    const auto count = static_cast<unsigned>(n - first < 8 ? n - first : std::size_t{8});
+    const unsigned count = cuda::vector_size(n, v);
     float g[8] = {};
-    if (kVectors && count == 8) {
-      cuda::load8(gradient + first, g);
-    } else {
-      cuda::load_some(gradient + first, count, g);
-    }
+    cuda::load_vector<kVectors>(gradient + first, count, g);
 #pragma unroll
     for (unsigned k = 0; k < 8; ++k) g[k] *= f;
-    if (kVectors && count == 8) {
-      cuda::store8(gradient + first, g);
-    } else {
-      cuda::store_some(gradient + first, count, g);
-    }
+    cuda::store_vector<kVectors>(gradient + first, count, g);
   }
 }
 

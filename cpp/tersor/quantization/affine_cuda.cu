@@ -24,6 +24,36 @@ __device__ float value_of(std::int32_t code, const ScaleTerms& t) {
   return (static_cast<float>(code) - (t.zero + t.taken)) * t.scale;
 }
 
+// Codes of 4 bits, the first in the lowest bits: eight are a word.
+template <bool kVectors>
+__device__ void store_nibbles(std::uint8_t* p, unsigned count, const std::uint8_t (&codes)[8]) {
+  std::uint32_t word = 0;
+#pragma unroll
+  for (unsigned k = 0; k < 8; ++k) word |= (codes[k] & 15u) << (4 * k);
+  if (kVectors && count == 8) {
+    *reinterpret_cast<std::uint32_t*>(p) = word;
+    return;
+  }
+#pragma unroll
+  for (unsigned b = 0; b < 4; ++b) {
+    if (2 * b < count) p[b] = static_cast<std::uint8_t>(word >> (8 * b));
+  }
+}
+template <bool kVectors>
+__device__ void load_nibbles(const std::uint8_t* p, unsigned count, std::uint8_t (&codes)[8]) {
+  std::uint32_t word = 0;
+  if (kVectors && count == 8) {
+    word = *reinterpret_cast<const std::uint32_t*>(p);
+  } else {
+#pragma unroll
+    for (unsigned b = 0; b < 4; ++b) {
+      if (2 * b < count) word |= static_cast<std::uint32_t>(p[b]) << (8 * b);
+    }
+  }
+#pragma unroll
+  for (unsigned k = 0; k < 8; ++k) codes[k] = static_cast<std::uint8_t>(word >> (4 * k) & 15u);
+}
+
 template <class T, Scales kSharing, bool kVectors, bool kInt4>
 __global__ void __launch_bounds__(kThreads)
     quantize_kernel(const T* x, std::uint8_t* q, DeviceLayout layout, DeviceQuantizer p) {
@@ -32,29 +62,17 @@ __global__ void __launch_bounds__(kThreads)
   for (std::uint64_t v = blockIdx.x * std::uint64_t{blockDim.x} + threadIdx.x; v < vectors;
        v += std::uint64_t{gridDim.x} * blockDim.x) {
     const std::uint64_t first = 8 * v;
-    const auto count =
-        static_cast<unsigned>(layout.size - first < 8 ? layout.size - first : std::uint64_t{8});
+    const unsigned count = cuda::vector_size(layout.size, v);
     float values[8] = {};
-    if (kVectors && count == 8) {
-      cuda::load8(x + first, values);
-    } else {
-      cuda::load_some(x + first, count, values);
-    }
+    cuda::load_vector<kVectors>(x + first, count, values);
     std::uint8_t codes[8] = {};
     for_vector<kSharing>(layout, p, common, first, count, [&](unsigned k, const ScaleTerms& t) {
       codes[k] = code_of(values[k], t);
     });
     if constexpr (kInt4) {
-      std::uint8_t bytes[8] = {};
-#pragma unroll
-      for (unsigned k = 0; k < 4; ++k) {
-        bytes[k] = static_cast<std::uint8_t>((codes[2 * k] & 15) | codes[2 * k + 1] << 4);
-      }
-      cuda::store_some(q + first / 2, (count + 1) / 2, bytes);
-    } else if (kVectors && count == 8) {
-      cuda::store8(q + first, codes);
+      store_nibbles<kVectors>(q + first / 2, count, codes);
     } else {
-      cuda::store_some(q + first, count, codes);
+      cuda::store_vector<kVectors>(q + first, count, codes);
     }
   }
 }
@@ -68,21 +86,12 @@ __global__ void __launch_bounds__(kThreads)
   for (std::uint64_t v = blockIdx.x * std::uint64_t{blockDim.x} + threadIdx.x; v < vectors;
        v += std::uint64_t{gridDim.x} * blockDim.x) {
     const std::uint64_t first = 8 * v;
-    const auto count =
-        static_cast<unsigned>(layout.size - first < 8 ? layout.size - first : std::uint64_t{8});
+    const unsigned count = cuda::vector_size(layout.size, v);
     std::uint8_t codes[8] = {};
     if constexpr (kInt4) {
-      std::uint8_t bytes[8] = {};
-      cuda::load_some(q + first / 2, (count + 1) / 2, bytes);
-#pragma unroll
-      for (unsigned k = 0; k < 4; ++k) {
-        codes[2 * k] = bytes[k] & 15;
-        codes[2 * k + 1] = bytes[k] >> 4;
-      }
-    } else if (kVectors && count == 8) {
-      cuda::load8(q + first, codes);
+      load_nibbles<kVectors>(q + first / 2, count, codes);
     } else {
-      cuda::load_some(q + first, count, codes);
+      cuda::load_vector<kVectors>(q + first, count, codes);
     }
     float values[8] = {};
     for_vector<kSharing>(layout, p, common, first, count, [&](unsigned k, const ScaleTerms& t) {
@@ -92,11 +101,7 @@ __global__ void __launch_bounds__(kThreads)
       }
       values[k] = value_of(code, t);
     });
-    if (kVectors && count == 8) {
-      cuda::store8(y + first, values);
-    } else {
-      cuda::store_some(y + first, count, values);
-    }
+    cuda::store_vector<kVectors>(y + first, count, values);
   }
 }
 

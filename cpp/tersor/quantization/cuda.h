@@ -68,11 +68,48 @@ std::vector<Range> min_max_scales_cuda(const void* x, Number type, const AffineS
 Histogram histogram_cuda(const void* x, Number type, std::size_t n, const char* what,
                          Stream stream);
 
-// A dense layer of few rows with weights of 4 bits (gemv_int4.h says how they lie), as
-// dense_codes.h defines it. Groups are whole multiples of 32 inputs, or 0: a scale per output.
+// Rows of x [rows][inputs] to codes [rows][pitch], zeros behind the inputs; pitch a multiple of 8.
+struct DeviceRows {
+  const void* x = nullptr;
+  Number type = Number::float32;
+  std::size_t rows = 0, inputs = 0, pitch = 0;
+};
+// dense_dynamic.h: a scale and a zero point for every row; a row that is not finite gets scale NaN
+// and codes 0.
+void quantize_rows_cuda(const DeviceRows& rows, std::int8_t* codes, float* scale,
+                        std::int32_t* zero, Stream stream);
+// Codes of e4m3: scale[m] = max(largest |x[m]| / 448, 2^-126), or 1 for a row of zeros, and NaN as
+// above; code = the nearest number of the format to x / scale.
+void quantize_rows_float8_cuda(const DeviceRows& rows, std::uint8_t* codes, float* scale,
+                               Stream stream);
+
+// y[m, o] = clamp((sums[m, o] - zero[m] * weight_sum[o]) * (row_scale[m] * scale[o]) + bias[o],
+// low, high) of sums [rows][pitch], pitch a multiple of 8; integers modulo 2^32, then float32
+// without contraction: the bits of dense_dynamic.h. NaN stays.
+struct DeviceFinish {
+  const void* sums = nullptr;  // int32, or float32 with float_sums
+  bool float_sums = false;
+  std::size_t rows = 0, outputs = 0, pitch = 0;
+  bool one_row = false, one_scale = false;   // one for all rows, one for all outputs
+  const float* row_scale = nullptr;          // [rows]
+  const std::int32_t* zero = nullptr;        // [rows], or null
+  const float* scale = nullptr;              // [outputs]
+  const std::int32_t* weight_sum = nullptr;  // [outputs], where there are zero points
+  const float* bias = nullptr;               // [outputs], or null
+  float low = 0, high = 0;
+};
+void finish_rows_cuda(const DeviceFinish& finish, void* y, Number type, Stream stream);
+
+// A dense layer of few rows with weights of 4 bits, as dense_codes.h defines it; the bound of its
+// error is that of float32 sums in any order, for finite x. Groups are whole multiples of 32
+// inputs, or 0: a scale per output. Codes lie in one of two orders:
+//   rows of inputs / 2 bytes, two codes in a byte, the first in the lower half (any device), or
+//   tiled, for tensor cores (compute capability 8.0): rows padded to pieces of 128 codes, in which
+//     byte 16 t + 4 w + i is byte 16 w + 4 t + i of the order above; groups 0, 32, 64 or a multiple
+//     of 128, where 32 and 64 have scales for the padding, too.
 struct DeviceDenseInt4 {
-  const std::uint8_t* codes = nullptr;  // [outputs][inputs / 2], aligned to 16 bytes
-  bool is_signed = true;
+  const std::uint8_t* codes = nullptr;  // [outputs][bytes of a row], aligned to 16 bytes
+  bool is_signed = true, tiled = false;
   std::size_t outputs = 0, inputs = 0, group = 0;
   const float* scale = nullptr;       // [outputs][ceil(inputs / group)]
   const float* zero_point = nullptr;  // the same, or null

@@ -35,14 +35,9 @@ __global__ void __launch_bounds__(kThreads)
   for (std::uint64_t v = blockIdx.x * std::uint64_t{blockDim.x} + threadIdx.x; v < vectors;
        v += std::uint64_t{gridDim.x} * blockDim.x) {
     const std::uint64_t first = 8 * v;
-    const auto count =
-        static_cast<unsigned>(layout.size - first < 8 ? layout.size - first : std::uint64_t{8});
+    const unsigned count = cuda::vector_size(layout.size, v);
     float values[8] = {};
-    if (kVectors && count == 8) {
-      cuda::load8(x + first, values);
-    } else {
-      cuda::load_some(x + first, count, values);
-    }
+    cuda::load_vector<kVectors>(x + first, count, values);
     unsigned bits = 0;
     for_vector<kSharing>(layout, p, common, first, count, [&](unsigned k, const ScaleTerms& t) {
       const Rounded r = rounded(values[k], t);
@@ -50,11 +45,7 @@ __global__ void __launch_bounds__(kThreads)
       bits |= r.inside ? 1u << k : 0u;
     });
     if (mask) mask[v] = static_cast<std::uint8_t>(bits);
-    if (kVectors && count == 8) {
-      cuda::store8(y + first, values);
-    } else {
-      cuda::store_some(y + first, count, values);
-    }
+    cuda::store_vector<kVectors>(y + first, count, values);
   }
 }
 
@@ -65,21 +56,13 @@ __global__ void __launch_bounds__(kThreads)
   for (std::uint64_t v = blockIdx.x * std::uint64_t{blockDim.x} + threadIdx.x; v < vectors;
        v += std::uint64_t{gridDim.x} * blockDim.x) {
     const std::uint64_t first = 8 * v;
-    const auto count = static_cast<unsigned>(n - first < 8 ? n - first : std::uint64_t{8});
+    const unsigned count = cuda::vector_size(n, v);
     float values[8] = {};
-    if (kVectors && count == 8) {
-      cuda::load8(dy + first, values);
-    } else {
-      cuda::load_some(dy + first, count, values);
-    }
+    cuda::load_vector<kVectors>(dy + first, count, values);
     const unsigned bits = mask[v];
 #pragma unroll
     for (unsigned k = 0; k < 8; ++k) values[k] = bits >> k & 1 ? values[k] : 0.0f;
-    if (kVectors && count == 8) {
-      cuda::store8(dx + first, values);
-    } else {
-      cuda::store_some(dx + first, count, values);
-    }
+    cuda::store_vector<kVectors>(dx + first, count, values);
   }
 }
 

@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kThreads)
   for (std::size_t v = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; v < (n + 7) / 8;
        v += std::size_t{gridDim.x} * blockDim.x) {
     const std::size_t first = 8 * v;
-    const auto count = static_cast<unsigned>(n - first < 8 ? n - first : std::size_t{8});
+    const unsigned count = cuda::vector_size(n, v);
     float a[8];
     if (vectors && count == 8) {
       cuda::load8(x + first, a);

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..quantization.qparams import QParams
+from .dense_dynamic import DenseDynamic, DenseFp8, dequantize_sums
 from .dense_int4 import DenseInt4
 from .device_array import Operand, array, on_device, operand, same_device
 from .layout import layout_of, scale_count
 from .lsq import lsq_backward, lsq_forward
 from .native import native
 from .observer import HistogramObserver, MinMaxObserver, MovingAverageObserver
+from .product import cublaslt, matmul_fp8, matmul_int8, tuned_times
 
 Format = Literal["fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "fp32"]
 
@@ -312,17 +314,24 @@ def _float_dtype(operation: str, dtype: DTypeLike) -> np.dtype[Any]:
 
 
 __all__ = [
+    "DenseDynamic",
+    "DenseFp8",
     "DenseInt4",
     "HistogramObserver",
     "MinMaxObserver",
     "MovingAverageObserver",
     "cast",
+    "cublaslt",
     "dequantize",
     "dequantize_packed",
+    "dequantize_sums",
     "fake_quantize",
     "fake_quantize_backward",
     "lsq_backward",
     "lsq_forward",
+    "matmul_fp8",
+    "matmul_int8",
     "quantize",
     "quantize_packed",
+    "tuned_times",
 ]

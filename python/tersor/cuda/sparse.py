@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from ..quantization.bit_packing import unpack_bits
 from ..sparse.matrix import SparseMatrix
+from .dense_24 import Dense24
 from .device_array import array, on_device, operand
 from .native import native
 
@@ -132,4 +133,4 @@ def from_dense(
     return DeviceSparseMatrix(ws, block=block, nm=nm)
 
 
-__all__ = ["DeviceSparseMatrix", "from_dense"]
+__all__ = ["Dense24", "DeviceSparseMatrix", "from_dense"]

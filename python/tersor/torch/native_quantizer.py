@@ -6,13 +6,13 @@ Kernels: ``cpp/tersor/quantization/fake_quantize.h`` and ``lsq.h``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 
 from .. import _core
 from . import cuda_quantizer
 from .cuda_quantizer import CudaQuantizer
+from .tensor_quantizer import TensorQuantizer
 
 _native = _core.quantization
 _ROUNDED_ZERO_POINT = 3  # float zero points that count as the codes they round to
@@ -20,75 +20,25 @@ _MOST_CODE = 1 << 20
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
-@dataclass(frozen=True)
-class NativeQuantizer:
-    """A quantizer of tensors of one shape and order in memory.
+class NativeQuantizer(TensorQuantizer):
+    """A quantizer of tensors of the CPU."""
 
-    Attributes
-    ----------
-    layout : tuple of int
-        outer, channels, inner, group of the native side.
-    scale, zero_point : torch.Tensor of float32, shape (scales,)
-    low, high : int
-    format : torch.memory_format
-        Of the tensors.
-    """
+    def _round(self, x: torch.Tensor, y: torch.Tensor, mask: int) -> None:
+        _native.fake_quantize_at(x.data_ptr(), y.data_ptr(), mask, *self._arguments())
 
-    layout: tuple[int, int, int, int]
-    scale: torch.Tensor
-    zero_point: torch.Tensor
-    low: int
-    high: int
-    format: torch.memory_format
-
-    def round(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Round to the values of codes.
-
-        Parameters
-        ----------
-        x : torch.Tensor of float32
-        mask : torch.Tensor of uint8, shape (ceil(size / 8),), optional
-            Gets one bit per element in memory: whether it was not clamped.
-
-        Returns
-        -------
-        torch.Tensor of float32
-        """
-        y = torch.empty_like(x)
-        to = 0 if mask is None else mask.data_ptr()
-        _native.fake_quantize_at(x.data_ptr(), y.data_ptr(), to, *self._arguments())
-        return y
-
-    def gradients(
-        self, gradient: torch.Tensor, x: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Gradients by input, scale and zero point (LSQ+).
-
-        Parameters
-        ----------
-        gradient : torch.Tensor of float32
-            By the result.
-        x : torch.Tensor of float32
-
-        Returns
-        -------
-        tuple of torch.Tensor
-            The last two of shape (scales,).
-        """
-        gradient = gradient.contiguous(memory_format=self.format)
-        d_x = torch.empty_like(gradient)
-        d_scale, d_zero = torch.empty_like(self.scale), torch.empty_like(self.scale)
-        count = x.numel() / max(self.scale.numel(), 1)
+    def _gradients(
+        self,
+        gradient: torch.Tensor,
+        x: torch.Tensor,
+        d_x: torch.Tensor,
+        factor: float,
+        d_scale: torch.Tensor,
+        d_zero: torch.Tensor,
+    ) -> None:
         _native.lsq_backward_at(
-            gradient.data_ptr(),
-            x.data_ptr(),
-            d_x.data_ptr(),
-            *self._arguments(),
-            1 / math.sqrt(max(count * self.high, 1)),
-            d_scale.data_ptr(),
-            d_zero.data_ptr(),
-        )
-        return d_x, d_scale, d_zero
+            gradient.data_ptr(), x.data_ptr(), d_x.data_ptr(), *self._arguments(), factor,
+            d_scale.data_ptr(), d_zero.data_ptr(),
+        )  # fmt: skip
 
     def _arguments(self) -> tuple[tuple[int, int, int, int], int, int, int, int, int]:
         scale, zero_point = self.scale.data_ptr(), self.zero_point.data_ptr()
@@ -97,7 +47,7 @@ class NativeQuantizer:
 
 def native_quantizer(
     x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, low: int, high: int
-) -> NativeQuantizer | CudaQuantizer | None:
+) -> TensorQuantizer | None:
     """Return the quantizer of a tensor, or None where the kernels cannot take it.
 
     Parameters
@@ -110,7 +60,7 @@ def native_quantizer(
 
     Returns
     -------
-    NativeQuantizer, CudaQuantizer or None
+    TensorQuantizer or None
     """
     on_cuda = cuda_quantizer.takes(x)
     if not (x.is_cpu or on_cuda) or x.dtype != torch.float32 or scale.dtype != torch.float32:
@@ -156,7 +106,7 @@ def pass_gradient(
     ----------
     gradient : torch.Tensor of float32
     mask : torch.Tensor of uint8
-        From :meth:`NativeQuantizer.round`.
+        From :meth:`TensorQuantizer.round`.
     order : torch.memory_format
         Of the tensor that was rounded.
 

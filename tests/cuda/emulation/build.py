@@ -44,19 +44,12 @@ def build(folder: Path, package: Path, compiler: str = "g++") -> Path:
         *sorted((ROOT / "cpp" / "tersor").glob("*/*.cu")),
         *sorted((ROOT / "cpp" / "bindings" / "cuda").glob("*.cpp")),
     ]
-    headers = [
-        *HERE.glob("*.h"),
-        *(ROOT / "cpp" / "tersor").glob("*/*cuda.h"),
-        *(ROOT / "cpp" / "tersor" / "cuda").glob("*.h"),
-        *(ROOT / "cpp" / "bindings" / "cuda").glob("*.h"),
-    ]
-    newest_header = max(path.stat().st_mtime for path in headers)
 
     def compiled(source: Path) -> Path:
         out = folder / f"{source.parent.name}_{source.name}.o"
-        newest = max(source.stat().st_mtime, newest_header)
-        if not out.exists() or out.stat().st_mtime < newest:
-            run([compiler, *flags, "-x", "c++", "-c", str(source), "-o", str(out)])
+        if not out.exists() or out.stat().st_mtime < newest_part(out):
+            flag = ["-MD", "-MF", str(out.with_suffix(".d"))]
+            run([compiler, *flags, *flag, "-x", "c++", "-c", str(source), "-o", str(out)])
         return out
 
     with ThreadPoolExecutor(2) as pool:
@@ -66,6 +59,15 @@ def build(folder: Path, package: Path, compiler: str = "g++") -> Path:
         run([compiler, "-shared", *map(str, objects), f"-L{package}", "-ltersor", "-ldl",
              f"-Wl,-rpath,{package}", "-o", str(out)])  # fmt: skip
     return out
+
+
+def newest_part(out: Path) -> float:
+    """Time of the newest file that an object was compiled from; never before it was compiled."""
+    rules = out.with_suffix(".d")
+    if not rules.exists():
+        return float("inf")
+    parts = [Path(p) for p in rules.read_text().split(":", 1)[1].replace("\\\n", " ").split()]
+    return max((p.stat().st_mtime if p.exists() else float("inf")) for p in parts)
 
 
 def run(command: list[str]) -> None:
