@@ -26,8 +26,8 @@ constexpr double kMostExcess = 0.03;
 constexpr int kRefinements = 2;
 // Companded bins of each side, of few clusters; the bound is lower, because bins.h does better than
 // that. Many clusters need most of their time for the dynamic programming.
-constexpr uint32_t kHalf = 4096;
-constexpr double kMostCompandedExcess = 3e-4;
+constexpr uint32_t kHalf = 8192;
+constexpr double kMostCompandedExcess = 1.2e-4;
 
 template <class T>
 void check_values(const T* w, std::size_t n) {
