@@ -10,7 +10,7 @@ sources := $(shell git ls-files cpp python cmake CMakeLists.txt pyproject.toml 2
 MCU_PACKAGES := qemu-system-arm gcc-arm-none-eabi libnewlib-arm-none-eabi \
   qemu-system-misc gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf clang lld
 
-.PHONY: demo test test-mcu lint types stubs docs notebooks asan fuzz test-aarch64 test-avx512 wheel sdist clean help
+.PHONY: demo test test-extended test-mcu lint types stubs docs notebooks asan fuzz test-aarch64 test-avx512 wheel sdist clean help
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -19,8 +19,15 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --upgrade 'pip>=25.1'
 
-$(VENV)/.installed: $(BIN)/python $(sources)
-	$(PIP) install --quiet .
+# The package is built apart from its installation, so that .ci/run builds it while it fetches the test tools.
+build/wheel/.built: $(BIN)/python $(sources)
+	rm -rf $(@D)
+	$(PIP) wheel --quiet --no-deps -w $(@D) .
+	@touch $@
+
+$(VENV)/.installed: build/wheel/.built
+	$(PIP) uninstall --quiet --yes tersor
+	$(PIP) install --quiet $(<D)/*.whl
 	@touch $@
 
 # torch first, by its pin: what depends on it then takes that build.
@@ -36,8 +43,11 @@ $(VENV)/.docs-tools: $(BIN)/python pyproject.toml
 demo: $(VENV)/.installed  ## compress the embedded network for three targets and measure it
 	$(BIN)/tersor demo
 
-test: $(VENV)/.test-tools $(VENV)/.installed  ## the whole suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
+test: $(VENV)/.test-tools $(VENV)/.installed  ## the suite
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not extended" $(TEST_ARGS)
+
+test-extended: $(VENV)/.test-tools $(VENV)/.installed  ## the tests that take minutes each
+	$(BIN)/python -m pytest -m extended $(TEST_ARGS)
 
 test-mcu: $(VENV)/.test-tools $(VENV)/.installed  ## generated C on emulated microcontrollers; installs what is missing (Debian)
 	@for tool in qemu-system-arm arm-none-eabi-gcc qemu-system-riscv32 riscv64-unknown-elf-gcc clang wasm-ld; do \

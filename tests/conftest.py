@@ -11,9 +11,22 @@ from hypothesis import settings
 import tersor
 from tests import datasets
 
+# Files that take minutes start first: else one of two processes ends with such a file alone.
+LONGEST = ("tests/notebooks", "tests/codegen/test_boards.py", "tests/compress")
+
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("tersor", deadline=None)
 settings.load_profile("tersor")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of LONGEST first; the order is otherwise kept."""
+
+    def rank(item: pytest.Item) -> int:
+        ranks = (i for i, start in enumerate(LONGEST) if item.nodeid.startswith(start))
+        return next(ranks, len(LONGEST))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(params=tersor.supported_isas())

@@ -94,7 +94,7 @@ def test_resnet20_keeps_its_accuracy_at_few_bits(resnet20, cifar10_test, recipe,
     assert top1(model, cifar10_test, normalised) >= least
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.filterwarnings("ignore:compress. the")
 @pytest.mark.parametrize(("size", "least"), [("96 KB", 86.9), ("64 KB", 86.0)])
 def test_resnet20_under_a_budget_of_size(resnet20, cifar10_test, size, least):
