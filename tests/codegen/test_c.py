@@ -73,7 +73,7 @@ def test_clustered_weights_stay_four_bits():
     assert HostModel(models.folder("resnet8", "dsp"), flags=FLAGS).weight_bytes > 75 * 1024
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_four_bit_weights_keep_the_accuracy(tmp_path):
     """ResNet-8 on all test images, in the very code that ships: within a point of float."""
     if not models.is_trained("resnet8"):

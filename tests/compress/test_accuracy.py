@@ -82,8 +82,8 @@ def test_resnet8_keeps_its_accuracy(cifar10_test):
     ("recipe", "least"),
     [
         ({"values": "w4a32"}, 87.4),
-        ({"values": "w4a32", "group_size": 0}, 86.5),
-        ({"values": "w3a32"}, 86.6),
+        pytest.param({"values": "w4a32", "group_size": 0}, 86.5, marks=pytest.mark.extended),
+        pytest.param({"values": "w3a32"}, 86.6, marks=pytest.mark.extended),
         ({"values": "w4a8"}, 87.2),
     ],
 )
@@ -202,7 +202,10 @@ def coded_bytes(model):
     return total
 
 
-@pytest.mark.parametrize(("most_bytes", "least"), [(97_900, 86.6), (77_000, 85.5)])
+@pytest.mark.parametrize(
+    ("most_bytes", "least"),
+    [(97_900, 86.6), pytest.param(77_000, 85.5, marks=pytest.mark.extended)],
+)
 @pytest.mark.slow
 def test_resnet20_at_a_rate(resnet20, cifar10_test, most_bytes, least):
     recipe = {"values": "rate-distortion", "bits_per_weight": 8 * most_bytes / 268_336}
