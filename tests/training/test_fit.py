@@ -12,7 +12,7 @@ from torch import nn
 
 from tersor.data import Augment
 from tersor.training import Callback, EarlyStopping, evaluate, fit
-from tests.small_training import PREPROCESS, images, network
+from tests.small_training import CLASSES, PREPROCESS, images, network
 
 
 def train(model, data=None, **options):
@@ -68,6 +68,21 @@ def test_the_same_seed_gives_the_same_bits():
         runs.append(model.state_dict())
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
     assert not torch.equal(runs[0]["0.weight"], runs[2]["0.weight"])
+
+
+@pytest.mark.parametrize(("channels", "last"), [(4, False), (8, True)])
+def test_narrow_strided_convolutions_train_in_row_major_memory(channels, last):
+    # With the channels last, PyTorch 2.13 writes beyond a buffer in the gradient of such a layer.
+    strided = nn.Conv2d(channels, 8, 1, stride=2)
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES)]
+    model = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1), nn.ReLU(), strided, *head)
+    seen = set()
+    strided.register_forward_pre_hook(
+        lambda module, args: seen.add(args[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    train(model, epochs=4)
+    assert seen == {last}
+    assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
 def test_the_callers_random_state_is_left_alone():

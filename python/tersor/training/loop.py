@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,7 @@ class Loop:
         # Sums over the epoch: loss x rows, right answers, rows.
         self._sums = torch.zeros(3, dtype=torch.float64, device=self._device)
         self._earlier_seconds = 0.0
+        self._channels_last = True
         self._state = TrainingState(
             model=model,
             options=options,
@@ -114,7 +116,7 @@ class Loop:
             self._begun.append(callback)
         # Convolutions on a CPU are 1.3 to 1.6 times as fast with the channels last.
         state.model.to(self._device)
-        channels_last(state.model)
+        self._channels_last = channels_last(state.model)
         optimizer = make_optimizer(
             options.optimizer,
             state.model,
@@ -165,7 +167,10 @@ class Loop:
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             with nullcontext() if last else self._accelerator.no_sync(self._wrapped):
-                self._run_part(part.to(self._device), number, len(parts))
+                part = part.to(self._device)
+                if not self._channels_last:
+                    part = replace(part, inputs=part.inputs.contiguous())
+                self._run_part(part, number, len(parts))
         state.precision.unscale(optimizer)
         for callback in self._callbacks:
             callback.after_backward(state)
