@@ -22,9 +22,13 @@ def test_enlarged_digits():
     assert task.train.shape == task.test.shape == (32, 32, 3)
     x = np.asarray(task.test.x)
     np.testing.assert_array_equal(x[:, ::4, ::4, :1], load_task("digits").test.x)
+    np.testing.assert_array_equal(load_task("digits", enlarge=16).test.x, x[:, ::2, ::2])
 
 
 def test_errors(monkeypatch, tmp_path):
+    for side in (12, -8):
+        with pytest.raises(ValueError, match=f"enlarge must be a multiple of 8, got {side}"):
+            load_task("digits", enlarge=side)
     monkeypatch.setenv("TERSOR_TASK", "mnist")
     with pytest.raises(ValueError, match="name must be one of digits, cifar10, got 'mnist'"):
         load_task()

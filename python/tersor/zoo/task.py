@@ -72,7 +72,9 @@ class Task:
         return graph
 
 
-def load_task(name: str | None = None, *, images: int | None = None, enlarge: bool = False) -> Task:
+def load_task(
+    name: str | None = None, *, images: int | None = None, enlarge: bool | int = False
+) -> Task:
     """Load a network's data for an example.
 
     Parameters
@@ -83,9 +85,9 @@ def load_task(name: str | None = None, *, images: int | None = None, enlarge: bo
         ``models/resnet20-cifar10.onnx``, ``models/mobilenetv2-cifar10.onnx``.
     images : int, optional
         Training images at most, drawn at random, for shorter runs.
-    enlarge : bool
-        Make digits as large as CIFAR-10's images, (32, 32, 3), for the zoo's architectures; its
-        own network does not fit these.
+    enlarge : bool or int
+        Make digits larger and colored, for the zoo's architectures: their side, a multiple of 8, or
+        True for that of CIFAR-10's images, 32. Their own network does not fit these.
 
     Returns
     -------
@@ -94,7 +96,7 @@ def load_task(name: str | None = None, *, images: int | None = None, enlarge: bo
     Raises
     ------
     ValueError
-        If the name is unknown.
+        If the name is unknown, or the side no multiple of 8.
     FileNotFoundError
         If the folder or a file in it is missing.
 
@@ -106,14 +108,17 @@ def load_task(name: str | None = None, *, images: int | None = None, enlarge: bo
     >>> load_task("digits", enlarge=True).train.shape
     (32, 32, 3)
     """
+    side = 32 if enlarge is True else int(enlarge)
+    if side < 0 or side % 8:
+        raise ValueError(f"load_task: enlarge must be a multiple of 8, got {enlarge}")
     name = os.environ.get("TERSOR_TASK", "digits") if name is None else name
     if name not in TASKS:
         raise ValueError(f"load_task: name must be one of {', '.join(TASKS)}, got {name!r}")
     if name == "digits":
         train, test = load_digits_data("calibration"), load_digits_data("test")
         prepare = Preprocess(scale=1 / 16, layout="NCHW")
-        if enlarge:
-            train, test = _enlarged(train), _enlarged(test)
+        if side:
+            train, test = _enlarged(train, side // 8), _enlarged(test, side // 8)
         return Task(name, _some(train, images), train, test, prepare)
     folder = Path(os.environ.get("TERSOR_DATA", "."))
     archive = folder / "data" / "cifar10-jpeg.tar.xz"
@@ -125,8 +130,8 @@ def load_task(name: str | None = None, *, images: int | None = None, enlarge: bo
     return Task(name, train, _some(train, _CALIBRATION), test, _CIFAR, folder)
 
 
-def _enlarged(data: Dataset) -> Dataset:
-    x = np.asarray(data.x).repeat(4, axis=1).repeat(4, axis=2).repeat(3, axis=3)
+def _enlarged(data: Dataset, times: int) -> Dataset:
+    x = np.asarray(data.x).repeat(times, axis=1).repeat(times, axis=2).repeat(3, axis=3)
     return Dataset.from_arrays(x, data.y, data.class_names, name=data.name)
 
 
