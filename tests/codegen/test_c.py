@@ -147,6 +147,34 @@ def test_compiles_without_warnings_and_runs_its_example(compiler, tmp_path):
         assert [int(v) for v in out.split()] == want.ravel().tolist()
 
 
+CROSS = {
+    "aarch64": ("aarch64-linux-gnu-gcc",),
+    "m0": ("arm-none-eabi-gcc", "-mthumb", "-mcpu=cortex-m0"),
+    "m7": ("arm-none-eabi-gcc", "-mthumb", "-mcpu=cortex-m7"),
+    "m55": ("arm-none-eabi-gcc", "-mthumb", "-mcpu=cortex-m55", "-mfloat-abi=hard"),
+    "rv32": ("riscv64-unknown-elf-gcc", "-march=rv32imac", "-mabi=ilp32", "--specs=picolibc.specs"),
+}
+
+
+@pytest.mark.parametrize("core", CROSS)
+def test_cross_compiles_without_warnings(core, tmp_path):
+    compiler, *options = CROSS[core]
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    kernels = "dsp" if core in ("m7", "m55") else "portable"
+    folders = [models.folder(name, kernels) for name in models.NAMES]
+    folders.append(models.folder("ds_cnn", kernels, streaming=True))
+    for seed in range(3):
+        c.write(graphs.random_graph(seed), tmp_path / str(seed), kernels=kernels)
+        folders.append(tmp_path / str(seed))
+    for folder in folders:
+        done = subprocess.run(
+            [compiler, *options, *FLAGS, "-c", str(folder / "network.c"), "-o", "/dev/null"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+
 def test_activations_slide_over_their_inputs():
     program, memory = c.lower(models.compressed("mobilenet_v1").graph, "dsp")
     largest = max(size for size in program.sizes)
@@ -159,6 +187,61 @@ def test_layer_in_float_is_named():
     graph = b.done(b.conv(b.input((3, 8, 8)), 4, name="stem"))
     with pytest.raises(tersor.UnsupportedError, match="input x must be int8"):
         c.write(graph, "/nowhere/at/all")
+
+
+def test_layer_left_in_float_is_named(tmp_path):
+    b = Builder()
+    first = b.conv(b.input((3, 8, 8)), 4, name="stem")
+    slopes = b.graph.add_constant("slopes", np.float32([0.1, 0.2, 0.3, 0.4]).reshape(4, 1, 1))
+    graph = b.done(b.conv(b.node("prelu", first, slopes, name="bend"), 4, name="head"))
+    x = np.random.default_rng(0).normal(size=(8, 3, 8, 8)).astype(np.float32)
+    model = tersor.compress(graph, recipe="int8", calibration=x)
+    with pytest.raises(
+        tersor.UnsupportedError, match=r"layer bend \(prelu\): must have int8"
+    ):
+        c.write(model.graph, tmp_path / "out")
+    assert "one constant slope" in str(model.summary())
+    first = Builder()
+    y = first.node("sqrt", first.node("abs", first.input((3, 8, 8)), name="size"), name="root")
+    graph = first.done(first.conv(y, 4, name="head"))
+    model = tersor.compress(graph, recipe="int8", calibration=x)
+    with pytest.raises(tersor.UnsupportedError, match=r"read by layer size \(abs\)"):
+        c.write(model.graph, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_floats_between_two_codes(tmp_path):
+    """Networks from TFLite round them away from zero, others to the even code."""
+    x = np.array([[-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 0.49999997, 1e9, -1e9, np.nan]], np.float32)
+    for ties, want in (("even", [-2, -2, 0, 0, 2, 2, 0, 127, -128, 0]),
+                       ("away", [-3, -2, -1, 1, 2, 3, 0, 127, -128, 0])):  # fmt: skip
+        graph = tersor.Graph()
+        edge = graph.add_input("x", "float32", (None, 10))
+        codes = graph.add_node("quantize", [edge], {"ties": ties}, "q", "q", qparams=qparams(1, 0))
+        y = graph.add_node("neg", [codes], {}, "neg", "y", qparams=qparams(1, 0))
+        graph.set_outputs([graph.add_node("neg", [y], {}, "back", "z", qparams=qparams(1, 0))])
+        for provider in ("", "reference"):
+            got = tersor.Session(graph, provider=provider)(x)
+            np.testing.assert_array_equal(got, np.maximum([want], -127))
+        c.write(graph, tmp_path / ties)
+        np.testing.assert_array_equal(HostModel(tmp_path / ties, flags=FLAGS)(x), got)
+    graph.add_node("quantize", [edge], {"ties": "up"}, qparams=qparams(1, 0))
+    with pytest.raises(tersor.GraphError, match="ties must be even or away, got up"):
+        graph.verify()
+
+
+def test_places_that_cannot_be_written_are_named(tmp_path):
+    graph = graphs.random_graph(1)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileNotFoundError, match="the folder of path must exist, got"):
+        c.write(graph, tmp_path / "file" / "out")
+    with pytest.raises(OSError, match=r"path must be a place that can be written to, got '/proc/"):
+        c.write(graph, "/proc/network")
+    with pytest.raises(OSError, match=r"path must be a place that can be written to, got '/proc/"):
+        tersor.exporters.export(graph, "/proc/network.onnx")
+    with pytest.raises(tersor.ArtifactError, match=r"save: path must be a place .* got '/proc/n"):
+        models.compressed("autoencoder").save("/proc/network.tersor")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_operator_without_kernel_is_named(tmp_path):

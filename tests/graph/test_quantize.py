@@ -179,6 +179,24 @@ def test_float_layers_have_reasons():
     assert reasons["soft"] == "softmax needs float accuracy"
 
 
+def test_a_prelu_of_one_slope_is_a_leaky_relu():
+    graph, x = start()
+    first = conv(graph, x, 4, "a")
+    one = graph.add_constant("one", np.float32([[[0.3]]]))
+    y = graph.add_node("prelu", [first, one], {}, "single")
+    many = graph.add_constant("many", RNG(0).uniform(0, 1, (4, 1, 1)).astype(np.float32))
+    finish(graph, graph.add_node("prelu", [conv(graph, y, 4, "b"), many], {}, "each"))
+    data = RNG(0).normal(size=(8, 3, 8, 8)).astype(np.float32)
+    placement, q = quantized(graph, data)
+    reasons = dict(zip([n.name for n in graph.nodes], placement.reasons, strict=True))
+    assert reasons["single"] == ""
+    assert reasons["each"] == "prelu has no int8 form but for one constant slope"
+    node = by_name(q)["single"]
+    assert (node.op, q.edges[node.outputs[0]].dtype) == ("leaky_relu", "int8")
+    assert node.attributes["alpha"] == pytest.approx(0.3)
+    assert decibels(tersor.Session(graph)(data), tersor.Session(q)(data)) > 22
+
+
 def test_rules_match_names_outputs_and_origins_and_the_last_counts():
     graph = residual_network()
 

@@ -134,6 +134,45 @@ def softmax(case: Any, q: Any) -> Codes:
     return (np.minimum((e * 256 + total // 2) // total, 255) - 128).astype(np.int8)
 
 
+def linear(case: Any, q: Any) -> Codes:
+    """relu, leaky_relu."""
+    x = q.codes[0].astype(np.int64) - int(q.qparams[0].zero_point[0])
+    scale_in, scale_out = float(q.qparams[0].scale[0]), float(q.output.scale[0])
+    alpha = float(np.float32(case.attributes.get("alpha", 0)))
+    above = scaled(x, quantize_multiplier(scale_in / scale_out))
+    below = scaled(x, quantize_multiplier(scale_in * alpha / scale_out))
+    return _finish(case, q, np.where(x < 0, below, above))
+
+
+def hard_swish(case: Any, q: Any) -> Codes:
+    """TFLite's 16 bits: x at 128 times its codes times a factor in [0, 1), of 15 bits."""
+    x = 128 * (q.codes[0].astype(np.int64) - int(q.qparams[0].zero_point[0]))
+    fine = np.float32(1 / 128) * np.float32(q.qparams[0].scale[0])
+    multipliers = []
+    for real in (fine / np.float32(q.output.scale[0]), fine / np.float32(3 / 32768)):
+        mantissa, exponent = quantize_multiplier(float(real))
+        multipliers.append((min((mantissa + 2**15) >> 16, 32767), exponent))
+    (output, shift), (steep, exponent) = multipliers
+    assert shift <= 0
+
+    def high(a: Codes, b: Any) -> Codes:
+        return np.sign(a * b) * ((np.abs(a * b) + 2**14) >> 15)
+
+    def halved(a: Codes, right: int) -> Codes:
+        half = 2**right // 2
+        return np.sign(a) * ((np.abs(a) + half) >> right)
+
+    def bounded(a: Codes) -> Codes:
+        return np.clip(a, -32768, 32767)
+
+    factor = high(bounded(x << max(exponent - 1, 0)), steep)
+    factor = bounded(factor << min(max(exponent, 0), 1))
+    factor = (halved(factor, max(-exponent, 0)) + 2**15) >> 1
+    product = factor * high(x, output)
+    truncated = np.sign(product) * (np.abs(product) >> 15)
+    return _finish(case, q, halved(truncated, -shift))
+
+
 FORMULAS: dict[str, Callable[[Any, Any], Codes]] = {
     "conv": affine,
     "conv_transpose": affine,
@@ -145,4 +184,7 @@ FORMULAS: dict[str, Callable[[Any, Any], Codes]] = {
     "avg_pool": avg_pool,
     "reduce_mean": reduce_mean,
     "softmax": softmax,
+    "relu": linear,
+    "leaky_relu": linear,
+    "hard_swish": hard_swish,
 }

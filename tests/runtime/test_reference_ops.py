@@ -43,8 +43,10 @@ def test_codes_are_within_one_of_the_real_result(case: Case, arithmetic: str) ->
     expected = np.clip(expected, -128, 127)
     assert y.dtype == np.int8
     # Half a code of rounding. Exact arithmetic rounds twice, and resizes with 10-bit weights in
-    # both; fast adds what the first rounding adds, at most a quarter.
-    slack = 0.5 + (0.2501 if arithmetic == "fast" and case.op != "resize" else 0.51)
+    # both, as do functions that TFLite has integers for; fast adds what the first rounding adds, at
+    # most a quarter.
+    twice = ("resize", "relu", "leaky_relu", "hard_swish")
+    slack = 0.5 + (0.2501 if arithmetic == "fast" and case.op not in twice else 0.51)
     assert np.abs(y - expected).max() <= slack
 
 

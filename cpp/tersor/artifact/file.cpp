@@ -37,6 +37,11 @@ class Descriptor {
   throw ArtifactError(message("artifact: ", what, " ", path, ": ", std::strerror(errno)));
 }
 
+[[noreturn]] void fail_to_write(const std::string& path) {
+  throw ArtifactError(message("save: path must be a place that can be written to, got '", path,
+                              "' (cannot write: ", std::strerror(errno), ")"));
+}
+
 std::vector<uint8_t> read_all(const std::string& path) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) fail("cannot open", path);
@@ -64,12 +69,12 @@ void write_file(const std::string& path, const Artifact& artifact, Profile profi
   static std::atomic<unsigned> counter{0};
   const std::string temporary = message(path, ".", ::getpid(), ".", counter++, ".tmp");
   Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-  if (file.get() < 0) fail("cannot write", path);
+  if (file.get() < 0) fail_to_write(path);
   const auto give_up = [&] {
     const int error = errno;
     ::unlink(temporary.c_str());
     errno = error;
-    fail("cannot write", path);
+    fail_to_write(path);
   };
   size_t at = 0;
   while (at < bytes.size()) {

@@ -294,10 +294,19 @@ void write_ids(const std::vector<EdgeId>& ids, ByteWriter& out) {
   for (EdgeId id : ids) out.varint(static_cast<uint64_t>(id + 1));  // kNoEdge is 0
 }
 
+// Of an integer or text, which is what later versions add.
+graph::AttributeValue default_of(const graph::AttributeSpec& spec) {
+  if (spec.type == graph::AttributeType::text) return spec.default_text;
+  return static_cast<int64_t>(std::stoll(spec.default_text));
+}
+
 // What an operator's first version did not have is only written where it says something.
 bool is_written(const Attributes& attributes, const graph::AttributeSpec& spec) {
   if (!attributes.has(spec.name)) return false;
-  return spec.version == 1 || attributes.integer(spec.name) != std::stoll(spec.default_text);
+  if (spec.version == 1) return true;
+  return spec.type == graph::AttributeType::text
+             ? attributes.text(spec.name) != spec.default_text
+             : attributes.integer(spec.name) != std::stoll(spec.default_text);
 }
 
 // The version of the operator that a reader of this node must know.
@@ -366,7 +375,7 @@ Attributes read_attributes(ByteReader& in, const OperatorSpec& spec) {
   }
   for (const graph::AttributeSpec& a : spec.attributes) {
     if (a.version > 1 && !attributes.has(a.name)) {
-      attributes.set(a.name, static_cast<int64_t>(std::stoll(a.default_text)));
+      attributes.set(a.name, default_of(a));
     }
   }
   return attributes;

@@ -14,6 +14,13 @@ namespace {
 constexpr int64_t kInt32Limit = int64_t{1} << 31;
 constexpr int64_t kBiasLimit = int64_t{1} << 30;
 
+// Leaky ReLU under another name, which its int8 twin is.
+bool has_one_slope(const Graph& graph, const Node& node) {
+  if (node.op != Op::prelu) return false;
+  const Edge& slope = graph.edge(node.inputs[1]);
+  return slope.is_constant() && slope.dtype == DType::float32 && slope.constant.size() == 1;
+}
+
 bool is_layer(Op op) { return op == Op::conv || op == Op::conv_transpose || op == Op::dense; }
 
 class Placer {
@@ -62,8 +69,11 @@ class Placer {
     const LayerRule* rule = rule_for(node);
     if (rule && rule->values == "fp32") return message("the recipe says so (", rule->pattern, ")");
     const OperatorSpec& spec = spec_of(node.op);
-    if (spec.constraint == QuantConstraint::none || node.op == Op::quantize ||
-        node.op == Op::requantize) {
+    if (node.op == Op::prelu && !has_one_slope(graph_, node)) {
+      return "prelu has no int8 form but for one constant slope";
+    }
+    const bool none = spec.constraint == QuantConstraint::none && node.op != Op::prelu;
+    if (none || node.op == Op::quantize || node.op == Op::requantize) {
       return message(spec.name, " has no int8 form");
     }
     for (size_t i : data_inputs(node)) {
@@ -207,7 +217,7 @@ class Placer {
 
 std::vector<size_t> data_inputs(const Node& node) {
   size_t count = node.inputs.size();
-  if (is_layer(node.op) || node.op == Op::gather) count = 1;
+  if (is_layer(node.op) || node.op == Op::gather || node.op == Op::prelu) count = 1;
   std::vector<size_t> indices;
   for (size_t i = 0; i < count; ++i) {
     if (node.inputs[i] != kNoEdge) indices.push_back(i);

@@ -39,6 +39,7 @@ struct Placement {
 //   - the last rule that matches says fp32;
 //   - its sums could overflow: taps of one output * 255 * 127 + 2^30 (the bias) must stay below
 //   2^31;
+//   - it is a prelu of more than one constant slope (one is a leaky_relu in int8);
 //   - its weight is not constant; or it is a matmul of two activations, or a softmax, that no rule
 //   names;
 //   - no convolution or dense layer is joined to it through int8 edges, so that it would only add a

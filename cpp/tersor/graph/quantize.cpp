@@ -142,14 +142,20 @@ class Builder {
         inputs.push_back(copies ? code_edge_as(id, q, node.name) : code_edge(id));
       } else if (i == 1 && node.op == Op::gather) {
         inputs.push_back(float_edge(id));  // indices
-      } else if (i == 1) {
+      } else if (i == 1 && node.op != Op::prelu) {
         add_weight_and_bias(node, inputs);
       }
+    }
+    Attributes attributes = node.attributes;
+    if (node.op == Op::prelu) {
+      attributes = {};
+      attributes.set("alpha", double{graph_.edge(node.inputs[1]).constant.as<float>()[0]});
     }
     const Edge& edge = graph_.edge(out);
     const std::string name = is_output_[static_cast<size_t>(out)] ? edge.name + "/int8" : edge.name;
     in_codes_[static_cast<size_t>(out)] =
-        add(node.op, std::move(inputs), node.attributes, node.name, name, edge.origin, &q);
+        add(node.op == Op::prelu ? Op::leaky_relu : node.op, std::move(inputs), attributes,
+            node.name, name, edge.origin, &q);
   }
 
   void add_weight_and_bias(const Node& node, std::vector<EdgeId>& inputs) {

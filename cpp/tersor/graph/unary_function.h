@@ -29,6 +29,11 @@ TERSOR_API double unary_function(Op op, const Attributes& attributes, double x);
 
 // table[code + 128] = clamp(round_half_even(f(s_in * (code - z_in)) / s_out) + z_out): the one
 // definition of a unary function on int8 edges, in either arithmetic. A NaN gives z_out.
+// Where TFLite Micro has integers for it, the table holds their result, at most one code off:
+//   relu        Q(max(x, 0), s_in / s_out), Q as in quantization/requantize.h, x = code - z_in
+//   leaky_relu  Q(x, s_in / s_out) for x >= 0, else Q(x, s_in * alpha / s_out)
+//   hard_swish  x at 128 times its codes and the factor in 1 / 32768, both in 16 bits with 15-bit
+//               multipliers, where s_in < 128 * s_out
 TERSOR_API std::array<int8_t, 256> unary_table(Op op, const Attributes& attributes,
                                                const quantization::QParams& input,
                                                const quantization::QParams& output);

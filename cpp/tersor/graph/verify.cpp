@@ -161,6 +161,9 @@ void check_quantized_node(const Graph& graph, const Node& node) {
   if (node.op == Op::quantize) {
     require(is_float(first.dtype) && out.qparams, "node ", node.name,
             ": quantize must go from float to codes");
+    const std::string& ties = node.attributes.text("ties");
+    require(ties == "even" || ties == "away", "node ", node.name,
+            ": ties must be even or away, got ", ties);
     return;
   }
   if (node.op == Op::dequantize) {

@@ -65,7 +65,8 @@ std::unique_ptr<Step> make_native_quantize_step(const StepSpec& spec) {
   const PlanEdge &x = *spec.inputs[0], &y = *spec.outputs[0];
   const bool from_codes = x.dtype == DType::int8 && per_tensor(x);
   const bool to_codes = y.dtype == DType::int8 && per_tensor(y);
-  if (spec.op == Op::quantize && x.dtype == DType::float32 && to_codes) return make_quantize(spec);
+  const bool even = spec.op == Op::quantize && spec.attributes.text("ties") == "even";
+  if (even && x.dtype == DType::float32 && to_codes) return make_quantize(spec);
   if (spec.op == Op::dequantize && from_codes && y.dtype == DType::float32)
     return make_dequantize(spec);
   if (spec.op == Op::requantize && from_codes && to_codes) return make_requantize(spec);

@@ -294,7 +294,7 @@ class Builder {
       return alias_output(id, layout, edges_.in_layout(in, layout));
     }
     if (unary && layout == Layout::row_major && node.op == Op::quantize &&
-        wants_channels_last(out) && plan_->options.provider != "reference" &&
+        node.attributes.text("ties") == "even" && wants_channels_last(out) && plan_->options.provider != "reference" &&
         emit_quantizing_reorder(id)) {
       return;
     }

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +21,7 @@ from .c_rows import Read, Rowwise
 from .c_stream import Planner
 from .c_text import example, header, identifier, source
 from .decode import with_widened, without_codebooks
+from .files import check_folder, write_folder
 
 # Flash that the code of a network takes at most, and the stack of its deepest call
 # (docs/benchmarks.md, generated C).
@@ -77,6 +75,10 @@ def write(
         If the network does not fit into the target; the message names the layer and the numbers.
     FileExistsError
         If `path` exists.
+    FileNotFoundError
+        If its folder does not.
+    OSError
+        If it cannot be written there.
     """
     place = Path(check_path(path, what="export c: path"))
     profile = None if target is None else Target.load(target)
@@ -92,7 +94,8 @@ def write(
         f"{text_name}.c": source(program, memory, text_name, head),
         "main.c": example(text_name, program.fed),
     }
-    _write_folder(place, files)
+    _check_new(place)
+    write_folder(place, files)
     packed, sparse = (_layers_with(graph, program, table) for table in ("codebook", "blocks"))
     unpacked = {name: why for name, why in decoded.items() if name not in packed}
     return with_widened(given, unpacked, packed=packed, sparse=sparse)
@@ -332,28 +335,12 @@ def _head(graph: Any, program: Program) -> str:
     )
 
 
-def _write_folder(path: Path, files: dict[str, str]) -> None:
+def _check_new(path: Path) -> None:
     if path.exists() or path.is_symlink():
         raise FileExistsError(
             f"export c: path must be a folder that does not exist, got {str(path)!r}"
         )
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"export c: the folder of path must exist, got {str(path)!r}")
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        for name, text in files.items():
-            (folder / name).write_text(text, "utf-8", newline="\n")
-        folder.chmod(0o777 & ~_umask())
-        os.rename(folder, path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    check_folder(path, "export c")
 
 
 __all__ = ["CODE_BYTES", "Footprint", "check_fit", "describe", "footprint", "lower", "write"]

@@ -34,6 +34,8 @@ class End:
         Whether the source network has floats here.
     tail : str
         Float operators that the C leaves to its caller.
+    away : bool
+        Whether floats halfway between two codes are rounded away from zero, not to even.
     """
 
     name: str
@@ -44,6 +46,7 @@ class End:
     zero_point: int
     floats: bool
     tail: str
+    away: bool = False
 
     @property
     def logical(self) -> tuple[int, ...]:
@@ -67,7 +70,13 @@ class End:
             return array
         if not self.floats:
             raise TypeError(f"HostModel: input {self.name} must be int8, got {array.dtype}")
-        codes = np.rint(array.astype(np.float32) / self.scale) + self.zero_point
+        ratio = array.astype(np.float32) / self.scale
+        if self.away:
+            # Exact: trunc(2 r) is odd where r is nearest to a half or beyond.
+            codes = np.copysign(np.floor((np.trunc(np.abs(2 * ratio)) + 1) / 2), ratio)
+        else:
+            codes = np.rint(ratio)
+        codes = codes + self.zero_point
         codes = np.where(np.isnan(codes), np.float32(self.zero_point), codes)
         return np.asarray(np.clip(codes, -128, 127), np.int8)
 
@@ -188,6 +197,7 @@ def read_ends(macros: dict[str, str], prefix: str) -> list[End]:
                 macros[f"{own}_NAME"].strip('"'), int(macros[f"{own}_BYTES"]), shape, axes,
                 np.float32(macros[f"{own}_SCALE"]), int(macros[f"{own}_ZERO_POINT"]),
                 macros[f"{own}_FLOAT"] == "1", macros.get(f"{own}_TAIL", '""').strip('"'),
+                f"{own}_TIES_AWAY" in macros,
             )
         )  # fmt: skip
     return ends

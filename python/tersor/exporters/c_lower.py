@@ -29,11 +29,14 @@ class End:
         Name of the float edge of the source network that it stands for, "" where codes are meant.
     tail : str
         Float operators behind it in the source network, such as ``softmax axis=1``.
+    ties : {"even", "away"}
+        How floats halfway between two codes of an input are rounded.
     """
 
     activation: Activation
     float_name: str = ""
     tail: str = ""
+    ties: str = "even"
 
 
 @dataclass
@@ -82,6 +85,8 @@ class Lowering:
             if index in skipped:
                 continue
             if node.op not in OPERATORS or not self._is_codes(node):
+                index = self._in_float(index)
+                node = self.nodes[index]
                 raise self.refusal(index, self._why_not(node, node.op in OPERATORS))
             OPERATORS[node.op](self, index)
         for edge in self.graph.output_ids:
@@ -144,13 +149,22 @@ class Lowering:
         weights = all(e.dtype in ("int8", "int32") and e.qparams for e in edges if e.is_constant)
         return tensor and weights
 
+    def _in_float(self, index: int) -> int:
+        """Return the layer that computes in float behind a dequantize, else the node itself."""
+        while self.nodes[index].op == "dequantize":
+            readers = self.consumers.get(self.nodes[index].outputs[0], [])
+            if not readers:
+                break
+            index = readers[0]
+        return index
+
     def _why_not(self, node: Any, known: bool) -> str:
         edges = [self.edges[e] for e in (*node.inputs, *node.outputs) if e >= 0]
         types = ", ".join(f"{e.dtype}{'' if e.qparams else ' without scale'}" for e in edges)
         if known or any(e.dtype == "float32" for e in edges):
             return (
-                "must have int8 edges for C, got "
-                f"{types}; compress with an int8 recipe that leaves no layer in float"
+                f"must have int8 edges for C, got {types}; compress with an int8 recipe that "
+                "leaves no layer in float (summary() says why one was left)"
             )
         return f"there is no C kernel for this operator, got {types}"
 
@@ -166,16 +180,19 @@ class Lowering:
                 continue
             quantizers = [i for i in readers if self.nodes[i].op == "quantize"]
             if e.dtype != "float32" or len(quantizers) != 1 or len(readers) != 1:
+                floats = [self.nodes[i] for i in readers if self.nodes[i].op != "quantize"]
+                by = ", ".join(f"layer {n.name} ({n.op})" for n in floats)
                 raise UnsupportedError(
                     f"export c: input {e.name} must be int8, or float32 and quantized first, got "
-                    f"{e.dtype} read by {', '.join(self.nodes[i].op for i in readers) or 'nothing'}"
+                    f"{e.dtype} read by {by or 'nothing'}"
                 )
             skipped.add(quantizers[0])
             codes = self.nodes[quantizers[0]].outputs[0]
             if self.edges[codes].dtype != "int8" or len(self.edges[codes].qparams.scale) != 1:
                 raise self.refusal(quantizers[0], "codes must be int8 with one scale")
             made = self.define(codes, self._preferred(codes))
-            self.program.inputs.append(End(made, e.name))
+            ties = str(self.nodes[quantizers[0]].attributes["ties"])
+            self.program.inputs.append(End(made, e.name, ties=ties))
         for edge in self.graph.output_ids:
             skipped |= set(self._tail(edge)[1])
         return skipped

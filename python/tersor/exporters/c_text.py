@@ -325,6 +325,7 @@ def _end(prefix: str, end: End) -> list[str]:
         f"#define {prefix}_SCALE {_scale(a.qparams)}",
         f"#define {prefix}_ZERO_POINT {a.zero_point}",
         f"#define {prefix}_FLOAT {int(bool(end.float_name))}",
+        *([f"#define {prefix}_TIES_AWAY 1"] if end.ties == "away" else []),
     ]
     if end.tail:
         lines.append(f"/* The source network goes on in float: {end.tail} */")

@@ -198,7 +198,7 @@ class EmulatedModel:
             place = Path(folder)
             sections = self._compile(place)
             np.concatenate(codes, axis=1).tofile(place / "inputs.bin")
-            self._emulate(place)
+            self._emulate(place, 300 + 60 * len(codes[0]))
             counts = np.fromfile(place / "counts.bin", np.uint32)
             found = np.fromfile(place / "outputs.bin", np.int8)
         rows = found.reshape(len(codes[0]), -1)
@@ -251,16 +251,15 @@ class EmulatedModel:
         )
         return _call([f"{board.prefix}size", "-A", "network.o"], place)
 
-    def _emulate(self, place: Path) -> None:
+    def _emulate(self, place: Path, seconds: int) -> None:
         board = self._board
         # One instruction a nanosecond of emulated time: its clocks then count instructions.
         options = ["-nographic", "-monitor", "none", "-serial", "none", "-icount", "shift=0"]
         options += ["-semihosting-config", "enable=on,target=native"]
         if board.riscv:
             options += ["-bios", "none"]
-        _call(
-            [board.emulator, "-machine", board.machine, *options, "-kernel", "network.elf"], place
-        )
+        command = [board.emulator, "-machine", board.machine, *options, "-kernel", "network.elf"]
+        _call(command, place, seconds)
 
 
 def emulated_cores() -> tuple[str, ...]:
@@ -304,10 +303,13 @@ def _section_bytes(sections: str, *names: str) -> int:
     return sum(int(size) for key, size in found if key.startswith(names))
 
 
-def _call(command: list[str], place: Path) -> str:
-    done = subprocess.run(
-        command, cwd=place, capture_output=True, text=True, check=False, timeout=300
-    )
+def _call(command: list[str], place: Path, seconds: int = 300) -> str:
+    try:
+        done = subprocess.run(
+            command, cwd=place, capture_output=True, text=True, check=False, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        raise DeviceError(f"EmulatedModel: {command[0]} took more than {seconds} s") from None
     if done.returncode != 0:
         said = f"{done.stdout}{done.stderr}"[-2000:]
         raise DeviceError(f"EmulatedModel: {command[0]} failed:\n{said}")

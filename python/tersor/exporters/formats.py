@@ -12,6 +12,7 @@ from typing import Any
 from ..base.schema import check_path, did_you_mean
 from ..graph.graph import Graph
 from .byte_input import byte_input
+from .files import check_folder
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ def export(
         If the folder of `path` does not exist.
     FileExistsError
         If `path` is a folder, or must not exist and does.
+    OSError
+        If it cannot be written there; nothing is left of it then.
     ImportError
         If a package that writes the format is missing; the message names the pip command.
 
@@ -160,12 +163,13 @@ def _format_of(path: Path) -> str:
 
 
 def _check_place(path: Path, format: Format) -> None:
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"export: the folder of path must exist, got {str(path)!r}")
+    check_folder(path, "export")
     if format.suffix and path.is_dir():
         raise FileExistsError(f"export: path must be a file, got the folder {str(path)!r}")
-    if not format.suffix and path.exists():
-        raise FileExistsError(f"export: path must be a folder that does not exist, got {path}")
+    if not format.suffix and (path.exists() or path.is_symlink()):
+        raise FileExistsError(
+            f"export: path must be a folder that does not exist, got {str(path)!r}"
+        )
 
 
 __all__ = ["FORMATS", "Exported", "Format", "export"]

@@ -19,6 +19,9 @@ def _name(b: TfliteBuilder, operator: FileOperator) -> str:
     return b.output(operator).name or f"{operator.op.lower()}_{operator.index}"
 
 
+TIES: dict[str, Any] = {"ties": "away"}  # how TFLite rounds floats to codes
+
+
 def _real(b: TfliteBuilder, x: Value) -> Value:
     if x.parameters is None:
         return x
@@ -30,7 +33,7 @@ def _give(
 ) -> None:
     """Bind an output; a float edge that the file has as codes is quantized."""
     if parameters is not None and b.graph.edge(edge).qparams is None:
-        edge = b.node("quantize", [edge], {}, "", parameters)
+        edge = b.node("quantize", [edge], TIES, "", parameters)
     b.bind(operator, edge, order)
 
 
@@ -352,8 +355,8 @@ def _quantize(b: TfliteBuilder, operator: FileOperator) -> None:
     if x.parameters is not None and same_parameters(x.parameters, parameters):
         b.bind(operator, x.edge, x.order)
         return
-    op = "quantize" if x.parameters is None else "requantize"
-    edge = b.node(op, [x.edge], {}, _name(b, operator), parameters)
+    op, how = ("quantize", TIES) if x.parameters is None else ("requantize", {})
+    edge = b.node(op, [x.edge], how, _name(b, operator), parameters)
     b.bind(operator, edge, x.order)
 
 
