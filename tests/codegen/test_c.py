@@ -196,9 +196,7 @@ def test_layer_left_in_float_is_named(tmp_path):
     graph = b.done(b.conv(b.node("prelu", first, slopes, name="bend"), 4, name="head"))
     x = np.random.default_rng(0).normal(size=(8, 3, 8, 8)).astype(np.float32)
     model = tersor.compress(graph, recipe="int8", calibration=x)
-    with pytest.raises(
-        tersor.UnsupportedError, match=r"layer bend \(prelu\): must have int8"
-    ):
+    with pytest.raises(tersor.UnsupportedError, match=r"layer bend \(prelu\): must have int8"):
         c.write(model.graph, tmp_path / "out")
     assert "one constant slope" in str(model.summary())
     first = Builder()

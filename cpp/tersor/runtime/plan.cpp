@@ -294,8 +294,8 @@ class Builder {
       return alias_output(id, layout, edges_.in_layout(in, layout));
     }
     if (unary && layout == Layout::row_major && node.op == Op::quantize &&
-        node.attributes.text("ties") == "even" && wants_channels_last(out) && plan_->options.provider != "reference" &&
-        emit_quantizing_reorder(id)) {
+        node.attributes.text("ties") == "even" && wants_channels_last(out) &&
+        plan_->options.provider != "reference" && emit_quantizing_reorder(id)) {
       return;
     }
     // The last change of layout before a graph output is cheaper in int8.

@@ -89,22 +89,22 @@ Channels channels_of(const StepSpec& spec, const PlanEdge& edge) {
 template <class Code>
 std::unique_ptr<Step> make_quantize(const StepSpec& spec) {
   const PlanEdge& y = *spec.outputs[0];
-  return reference_step(spec, [x = operand(spec, 0), q = *y.qparams,
-                               channels = channels_of(spec, y),
-                               away = spec.attributes.text("ties") == "away",
-                               size = y.size()](const StepBuffers& buffers) {
-    const auto* in = x.data<float>(buffers);
-    auto* out = static_cast<Code*>(buffers.outputs[0]);
-    for (int64_t i = 0; i < size; ++i) {
-      const size_t c = channels(i);
-      const float ratio = in[i] / q.scale[c];
-      const double rounded = away ? std::round(ratio) : std::nearbyint(ratio);
-      const double code = rounded + static_cast<double>(q.zero_point[c]);
-      const double valid = code != code ? q.zero_point[c] : code;  // NaN
-      out[i] = static_cast<Code>(
-          clamp_to({static_cast<double>(q.code_min()), static_cast<double>(q.code_max())}, valid));
-    }
-  });
+  return reference_step(
+      spec,
+      [x = operand(spec, 0), q = *y.qparams, channels = channels_of(spec, y),
+       away = spec.attributes.text("ties") == "away", size = y.size()](const StepBuffers& buffers) {
+        const auto* in = x.data<float>(buffers);
+        auto* out = static_cast<Code*>(buffers.outputs[0]);
+        for (int64_t i = 0; i < size; ++i) {
+          const size_t c = channels(i);
+          const float ratio = in[i] / q.scale[c];
+          const double rounded = away ? std::round(ratio) : std::nearbyint(ratio);
+          const double code = rounded + static_cast<double>(q.zero_point[c]);
+          const double valid = code != code ? q.zero_point[c] : code;  // NaN
+          out[i] = static_cast<Code>(clamp_to(
+              {static_cast<double>(q.code_min()), static_cast<double>(q.code_max())}, valid));
+        }
+      });
 }
 
 template <class Code>
