@@ -58,7 +58,9 @@ __device__ inline void multiply_add(float (&d)[4], const std::uint32_t (&a)[4],
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
   const unsigned lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+#pragma unroll 1
   for (unsigned s = 0; s < 4; ++s) {
+#pragma unroll
     for (unsigned half = 0; half < 2; ++half) {
       const std::uint32_t low = from_lane(a[2 * half], 4 * g + s);
       const std::uint32_t high = from_lane(a[2 * half + 1], 4 * g + s);
@@ -89,21 +91,28 @@ __device__ inline void multiply_add_sparse(float (&d)[4], const std::uint32_t (&
         "r"(places), "n"(kSelector));
 #else
   const unsigned lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  for (unsigned j = 0; j < 8; ++j) {  // of the fours of k
-    const unsigned s = j % 4, half = j / 4;
-    const std::uint32_t all = from_lane(places, 4 * g + 2 * kSelector + half);
-    for (unsigned r = 0; r < 2; ++r) {
-      const std::uint32_t pair = from_lane(a[2 * half + r], 4 * g + s);
-      for (unsigned e = 0; e < 2; ++e) {
-        float value, unused;
-        widen2(e == 0 ? pair : pair >> 16, value, unused);
-        const unsigned place = all >> (16 * r + 4 * s + 2 * e) & 3u;
-        const unsigned k = 4 * (j % 2) + place;  // in the eight k of a register of b
-        for (unsigned c = 0; c < 2; ++c) {
-          const std::uint32_t both = from_lane(b[j / 2], 4 * (2 * t + c) + k / 2);
-          float x;
-          widen2(k % 2 == 0 ? both : both >> 16, x, unused);
-          d[2 * r + c] = fmaf(value, x, d[2 * r + c]);
+#pragma unroll 1
+  for (unsigned s = 0; s < 4; ++s) {  // of four fours of k
+#pragma unroll
+    for (unsigned half = 0; half < 2; ++half) {
+      const std::uint32_t all = from_lane(places, 4 * g + 2 * kSelector + half);
+      const std::uint32_t eight = s < 2 ? b[2 * half] : b[2 * half + 1];
+#pragma unroll
+      for (unsigned r = 0; r < 2; ++r) {
+        const std::uint32_t pair = from_lane(a[2 * half + r], 4 * g + s);
+#pragma unroll
+        for (unsigned e = 0; e < 2; ++e) {
+          float value, unused;
+          widen2(e == 0 ? pair : pair >> 16, value, unused);
+          const unsigned place = all >> (16 * r + 4 * s + 2 * e) & 3u;
+          const unsigned k = 4 * (s % 2) + place;  // in the eight k of a register of b
+#pragma unroll
+          for (unsigned c = 0; c < 2; ++c) {
+            const std::uint32_t both = from_lane(eight, 4 * (2 * t + c) + k / 2);
+            float x;
+            widen2(k % 2 == 0 ? both : both >> 16, x, unused);
+            d[2 * r + c] = fmaf(value, x, d[2 * r + c]);
+          }
         }
       }
     }

@@ -98,21 +98,43 @@ __device__ void load_scales(const float* p, float (&s)[kScales]) {
   }
 }
 
-// Where the scales of piece b of output o begin.
-template <unsigned kScales>
-__device__ std::size_t scale_at(const TiledInt4& a, std::size_t o, unsigned b) {
-  return o * a.pitch + (kScales == 1 ? a.by_scale.divide(b) : b * kScales);
+// Where a lane's two outputs begin: codes at the warp's first piece, and what belongs to them.
+struct Outputs {
+  const uint4* codes[2];
+  const float* scale[2];
+  const float* zero[2];
+};
+
+__device__ inline Outputs outputs_of(const TiledInt4& a, std::size_t tile, unsigned warp) {
+  const unsigned lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+  const std::size_t last = a.outputs - 1;
+  Outputs out;
+#pragma unroll
+  for (unsigned r = 0; r < 2; ++r) {
+    const std::size_t o = tile + g + 8 * r < last ? tile + g + 8 * r : last;
+    out.codes[r] = reinterpret_cast<const uint4*>(a.codes) + (o * a.blocks + warp) * 4 + t;
+    out.scale[r] = a.scale + o * a.pitch;
+    out.zero[r] = a.zero ? a.zero + o * a.pitch : nullptr;
+  }
+  return out;
 }
 
 template <unsigned kScales>
-__device__ void load_piece(const TiledInt4& a, const std::size_t (&o)[2], unsigned b, unsigned t,
+__device__ unsigned scale_at(const TiledInt4& a, unsigned b) {
+  return kScales == 1 ? a.by_scale.divide(b) : b * kScales;
+}
+
+// Piece b = begin + kWarps * s + warp; `begin` is a chunk's, so that what depends on s is constant.
+template <unsigned kScales>
+__device__ void load_piece(const TiledInt4& a, const Outputs& out, unsigned begin, unsigned s,
                            Piece<kScales>& piece) {
+  const unsigned b = begin + kWarps * s + threadIdx.x / kWarp;
   if (b >= a.blocks) return;
+  const unsigned at = scale_at<kScales>(a, b);
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const auto* codes = reinterpret_cast<const uint4*>(a.codes) + (o[r] * a.blocks + b) * 4 + t;
-    piece.codes[r] = __ldcs(codes);  // read once: not for the caches
-    load_scales<kScales>(a.scale + scale_at<kScales>(a, o[r], b), piece.scale[r]);
+    piece.codes[r] = __ldcs(out.codes[r] + begin * 4 + kWarps * 4 * s);  // once: not for caches
+    load_scales<kScales>(out.scale[r] + at, piece.scale[r]);
   }
 }
 
@@ -184,9 +206,9 @@ __device__ void stage(const TiledInt4& a, std::size_t first_row, unsigned rows, 
 
 // Piece number `local` of the chunk, piece b of the rows.
 template <unsigned kScales, bool kZero>
-__device__ void use_piece(const TiledInt4& a, const Piece<kScales>& piece,
-                          const std::size_t (&o)[2], unsigned local, unsigned b, unsigned columns,
-                          const uint4* staged, const float* sums, float (&y)[4]) {
+__device__ void use_piece(const TiledInt4& a, const Piece<kScales>& piece, const Outputs& out,
+                          unsigned local, unsigned b, unsigned columns, const uint4* staged,
+                          const float* sums, float (&y)[4]) {
   const unsigned lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const std::uint32_t flip = a.is_signed ? 0x43084308u : 0x43004300u;
   const std::uint32_t offset = a.is_signed ? 0xc308c308u : 0xc300c300u;  // -136, -128
@@ -220,7 +242,7 @@ __device__ void use_piece(const TiledInt4& a, const Piece<kScales>& piece,
     for (unsigned r = 0; r < 2; ++r) {
       const float scale = piece.scale[r][w / kShare];
       float zero = 0;
-      if constexpr (kZero) zero = a.zero[scale_at<kScales>(a, o[r], b) + w / kShare];
+      if constexpr (kZero) zero = out.zero[r][scale_at<kScales>(a, b) + w / kShare];
 #pragma unroll
       for (unsigned c = 0; c < 2; ++c) {
         float part = sum[2 * r + c];
@@ -243,14 +265,12 @@ __global__ void __launch_bounds__(kWarps* kWarp, 2) dense_int4_kernel(TiledInt4 
   const auto rows =
       static_cast<unsigned>(a.rows - first_row < kRows<T> ? a.rows - first_row : kRows<T>);
   const unsigned columns = rows * kSplit<T>;
-  const std::size_t last = a.outputs - 1;
-  const std::size_t o[2] = {tile + g < last ? tile + g : last,
-                            tile + g + 8 < last ? tile + g + 8 : last};
+  const Outputs out = outputs_of(a, tile, warp);
   auto* const staged = reinterpret_cast<uint4*>(memory);
   cuda::let_next_grid_start();
   Piece<kScales> pieces[kDepth];
 #pragma unroll
-  for (unsigned s = 0; s < kDepth; ++s) load_piece(a, o, s * kWarps + warp, t, pieces[s]);
+  for (unsigned s = 0; s < kDepth; ++s) load_piece(a, out, 0, s, pieces[s]);
   cuda::wait_for_grid_before();
   float y[4] = {};
   for (unsigned begin = 0; begin < a.blocks; begin += kChunkBlocks) {
@@ -261,9 +281,9 @@ __global__ void __launch_bounds__(kWarps* kWarp, 2) dense_int4_kernel(TiledInt4 
     for (unsigned s = 0; s < kDepth; ++s) {
       const unsigned local = s * kWarps + warp, b = begin + local;
       if (b < a.blocks) {
-        use_piece<kScales, kZero>(a, pieces[s], o, local, b, columns, staged, x_sums, y);
+        use_piece<kScales, kZero>(a, pieces[s], out, local, b, columns, staged, x_sums, y);
       }
-      load_piece(a, o, b + kChunkBlocks, t, pieces[s]);
+      load_piece(a, out, begin + kChunkBlocks, s, pieces[s]);
     }
   }
   // The warps' sums, added in the order of the warps.
