@@ -446,7 +446,7 @@ GOLDEN_GRAPHS = {
     "-codebooks": (codebooks, 4),
     "-coded": (coded_weights, 8 + 2),
     "-coded-small": (coded_weights, 8),
-    "-smooth-tables": (coded_weights, 8 + 2),
+    "-smooth-tables": (coded_weights, 8),
 }
 
 

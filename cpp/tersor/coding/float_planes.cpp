@@ -17,6 +17,10 @@ constexpr size_t kGrain = 1 << 16;
 // Coding a plane for less than this is not worth its time.
 constexpr size_t kLeastSaving = 32;  // a part of its bytes
 
+// Huffman codes of a few values decode sooner than anything else in small planes; there they may
+// take this part more.
+constexpr size_t kSmallPlane = 1 << 16, kMoreForHuffman = 50;
+
 using Planes = std::array<const uint8_t*, kMostPlanes>;
 
 template <class T>
@@ -57,6 +61,13 @@ void as_integers(void* values, size_t item, const F& f) {
     f(static_cast<uint32_t*>(values));
 }
 
+std::vector<uint8_t> encode_quick(const std::vector<uint8_t>& plane, const Geometry& geometry) {
+  auto coded = encode_smallest(plane.data(), plane.size(), geometry, Profile::fast);
+  if (plane.size() > kSmallPlane) return coded;
+  auto huffman = encode_symbols(plane.data(), plane.size(), geometry, Method::huffman);
+  return huffman.size() <= coded.size() + coded.size() / kMoreForHuffman ? huffman : coded;
+}
+
 }  // namespace
 
 std::vector<uint8_t> encode_floats(const void* values, size_t count, size_t item,
@@ -66,7 +77,7 @@ std::vector<uint8_t> encode_floats(const void* values, size_t count, size_t item
   for (size_t p = 0; p < item; ++p) {
     as_integers(const_cast<void*>(values), item,
                 [&](const auto* v) { cut(v, count, p, plane.data()); });
-    coded[p] = encode_smallest(plane.data(), count, geometry, Profile::fast);
+    coded[p] = encode_quick(plane, geometry);
     if (profile == Profile::small && coded[p].size() < count - count / kLeastSaving)
       coded[p] = encode_smallest(plane.data(), count, geometry, profile);
     if (coded[p].size() + count / kLeastSaving > count + 1) {

@@ -98,6 +98,37 @@ static inline size_t decode(const uint8_t* words, size_t word_count, const uint3
   return rest == SIZE_MAX ? rest : used + rest;
 }
 
+// Fewer states stay in registers; what a word is for is chosen without a branch, which would be
+// guessed wrongly every few symbols.
+template <size_t States>
+static inline size_t decode_few(const uint8_t* words, size_t word_count, const uint32_t* table,
+                                int precision, uint32_t* x, uint8_t* symbols, size_t count) {
+  uint32_t v[States];
+  for (size_t j = 0; j < States; ++j) v[j] = x[j];
+  const uint32_t mask = (1u << precision) - 1;
+  const uint8_t* at = words;
+  const uint8_t* const end = words + 2 * word_count;
+  size_t i = 0;
+  for (; i + States <= count && end - at >= static_cast<ptrdiff_t>(2 * States + 2); i += States) {
+#pragma GCC unroll 4
+    for (size_t j = 0; j < States; ++j) {
+      const uint32_t e = table[v[j] & mask];
+      symbols[i + j] = static_cast<uint8_t>(e >> 24);
+      const uint32_t next = (e >> 12 & 0xFFF) * (v[j] >> precision) + (e & 0xFFF);
+      uint16_t word;
+      __builtin_memcpy(&word, at, 2);
+      const uint32_t low = 0 - static_cast<uint32_t>(next < kRansLowest);
+      v[j] = next << (low & 16) | (low & word);
+      at += low & 2;
+    }
+  }
+  for (size_t j = 0; j < States; ++j) x[j] = v[j];
+  const auto used = static_cast<size_t>(at - words) / 2;
+  const size_t rest =
+      rans_decode_ref(at, word_count - used, table, precision, x, States, symbols + i, count - i);
+  return rest == SIZE_MAX ? rest : used + rest;
+}
+
 size_t rans_decode_avx2(const uint8_t* words, size_t word_count, const uint32_t* table,
                         int precision, uint32_t* x, size_t states, uint8_t* symbols,
                         size_t count) noexcept {
@@ -108,6 +139,12 @@ size_t rans_decode_avx2(const uint8_t* words, size_t word_count, const uint32_t*
       return decode<2>(words, word_count, table, precision, x, symbols, count);
     case 8:
       return decode<1>(words, word_count, table, precision, x, symbols, count);
+    case 4:
+      return decode_few<4>(words, word_count, table, precision, x, symbols, count);
+    case 2:
+      return decode_few<2>(words, word_count, table, precision, x, symbols, count);
+    case 1:
+      return decode_few<1>(words, word_count, table, precision, x, symbols, count);
     default:
       return rans_decode_ref(words, word_count, table, precision, x, states, symbols, count);
   }
