@@ -23,6 +23,7 @@ from .agreement import check_agreement
 from .calibrate import Progress
 from .evaluation import accuracy_of, check_evaluate
 from .limits import check_askable, check_limits
+from .merged_blocks import without_blocks
 from .model import CompressedModel
 from .post_training import quantize_post_training
 from .progress import reporter
@@ -141,14 +142,17 @@ def compress(
     with reporter(progress) as report:
         size = all_limits.size
         several = asks_for_bits(chosen) and size is not None
-        again = chosen.pruning is not None or several or searched
+        fitted = chosen.pruning is not None or chosen.merged or chosen.channels is not None
+        again = fitted or several or searched
         if again and calibration is not None and not hasattr(calibration, "__len__"):
             calibration = list(calibration)  # every step must see the same samples
         memo: dict[str, Any] = {}
 
         def finished(wanted: Recipe) -> CompressedModel:
-            # Every trial of a search is another network; what channels leave is shared.
-            known = {"channels": memo.setdefault("channels", {})} if searched else memo
+            # Every trial of a search is another network; what blocks and channels leave is shared.
+            known = memo
+            if searched:
+                known = {key: memo.setdefault(key, {}) for key in ("merged", "channels")}
             done = apply_recipe(
                 graph, wanted, calibration, prepare, seed, report, known, time_budget
             )
@@ -214,13 +218,21 @@ def apply_recipe(
     CompressedModel
     """
     plain, dropped = graph, dict[str, Any]()
-    if recipe.channels is not None:
-        known = memo.setdefault("channels", {})
-        if recipe.channels not in known:
-            known[recipe.channels] = without_units(
-                graph, recipe.channels, calibration, preprocess, seed, report
+    if recipe.merged:
+        known = memo.setdefault("merged", {})
+        if recipe.merged not in known:
+            known[recipe.merged] = without_blocks(
+                graph, recipe.merged, calibration, preprocess, seed, report
             )
-        plain = known[recipe.channels]
+        plain = known[recipe.merged]
+    if recipe.channels is not None:
+        known, place = memo.setdefault("channels", {}), (recipe.merged, recipe.channels)
+        if place not in known:
+            origin = graph if recipe.merged else None
+            known[place] = without_units(
+                plain, recipe.channels, calibration, preprocess, seed, report, origin
+            )
+        plain = known[place]
     if recipe.pruning is not None:
         if "pruned" not in memo:
             memo["pruned"] = _pruned(plain, recipe.pruning, calibration, preprocess, seed, report)

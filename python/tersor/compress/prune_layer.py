@@ -59,6 +59,11 @@ class Cut:
     block: tuple[int, int] = (1, 1)
     shares: tuple[float, ...] = ()
 
+    @property
+    def keeps_all(self) -> bool:
+        """Whether nothing is dropped."""
+        return self.sparsity == 0 and self.n_m is None and not any(self.shares)
+
     def columns(self, shape: Sequence[int]) -> NDArray[np.int64]:
         """Return the order of a weight's columns in which blocks and groups lie."""
         if self.n_m is None and self.block == (1, 1):
@@ -90,7 +95,7 @@ class LayerSamples:
         self._batches: list[_Batch] | None = None  # looked at several times
         self._input = graph.edges[self.node.inputs[0]].name
         self._layer = layer_session(graph, self.node, threads)
-        self._beside, self.relu = _what_follows(graph, index)
+        self._beside, self.relu = what_follows(graph, index)
 
     def layer_of(
         self, weight: NDArray[np.float32], bias: NDArray[np.float32], threads: int
@@ -106,12 +111,27 @@ class LayerSamples:
 
     def _compute(self) -> Iterator[_Batch]:
         for right, got in zip(self._exact.values, self._changed.values, strict=True):
-            wanted = self._layer(right[self._input])
             beside: NDArray[Any] | float = 0.0
             if self._beside is not None:
-                wanted = wanted + _value(self._exact, right, self._beside)
-                beside = _value(self._changed, got, self._beside)
-            yield got[self._input], wanted, beside
+                beside = value_of(self._changed, got, self._beside)
+            yield got[self._input], self.wanted(right), beside
+
+    def wanted(self, right: Any) -> NDArray[Any]:
+        """Return what the float network's layer and the other side of its sum give together.
+
+        Parameters
+        ----------
+        right : dict of str to ndarray
+            Values of `exact`.
+
+        Returns
+        -------
+        ndarray
+        """
+        wanted = self._layer(right[self._input])
+        if self._beside is not None:
+            wanted = wanted + value_of(self._exact, right, self._beside)
+        return np.asarray(wanted)
 
 
 def prune_layer(samples: LayerSamples, cut: Cut, *, passes: int, threads: int) -> PrunedLayer:
@@ -144,6 +164,11 @@ def prune_layer(samples: LayerSamples, cut: Cut, *, passes: int, threads: int) -
         problem = normal_equations(
             moments, rows[g], group=g, centred=samples.bias is not None, ridge=_RIDGE
         )
+        hessians.append(problem.hessian)
+        if cut.keeps_all:  # what solves the normal equations is the answer
+            mask[g], values[g] = True, np.float32(problem.target)
+            shift[g] = problem.best_bias(values[g])
+            continue
         order = cut.columns(w.shape)
         done = prune_matrix(
             problem.target[:, order],
@@ -157,7 +182,6 @@ def prune_layer(samples: LayerSamples, cut: Cut, *, passes: int, threads: int) -
         mask[g][:, order], values[g][:, order] = done.mask, done.values
         shift[g] = problem.best_bias(values[g])
         error += done.error
-        hessians.append(problem.hessian)
     share = error / max(float(moments.target_variance.sum()), 1e-30)
     if samples.relu and passes and groups == 1 and samples.bias is not None:
         fit = _ReluFit(samples, moments, hessians[0], mask[0], threads)
@@ -268,12 +292,18 @@ class _ReluFit:
             if number == passes:
                 break
             target = values + (cross - values @ self.hessian) @ self.inverse
-            done = prune_matrix(
-                target, self.hessian, mask=self.mask, damping=_RIDGE, threads=self.threads
-            )
-            values = done.values
+            values = self.kept(target)
             shift = np.float32(target_mean - values @ self.mean)
         return best[1], best[2], best[0]
+
+    def kept(self, target: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Weights that are kept, refitted."""
+        if self.mask.all():
+            return np.float32(target)
+        done = prune_matrix(
+            target, self.hessian, mask=self.mask, damping=_RIDGE, threads=self.threads
+        )
+        return done.values
 
     def look(
         self, values: NDArray[np.float32], shift: NDArray[np.float32]
@@ -328,15 +358,40 @@ def _patches(
     )
 
 
-def _value(walk: Walk, known: Any, name: str) -> NDArray[Any]:
-    """Value of an edge, computed from the values in front of the layer where it stands behind."""
+def value_of(walk: Walk, known: Any, name: str) -> NDArray[Any]:
+    """Return the value of an edge, computed where it stands behind the layer.
+
+    Parameters
+    ----------
+    walk : Walk
+    known : dict of str to ndarray
+        What is known in front of the layer; the value is added.
+    name : str
+
+    Returns
+    -------
+    ndarray
+    """
     if name not in known:
         known[name] = walk.session.run_edges(known, [name])[name]
     return np.asarray(known[name])
 
 
-def _what_follows(graph: Graph, index: int) -> tuple[str | None, bool]:
-    """The other side of the residual sum that alone reads the layer, and whether a ReLU follows."""
+def what_follows(graph: Graph, index: int) -> tuple[str | None, bool]:
+    """Return the other side of the residual sum that alone reads a layer, and if a ReLU follows.
+
+    Parameters
+    ----------
+    graph : Graph
+    index : int
+        Of the layer's node.
+
+    Returns
+    -------
+    beside : str or None
+        An edge.
+    relu : bool
+    """
     node, edges = graph.nodes[index], graph.edges
     out = node.outputs[0]
     activation = node.attributes.get("activation", "none")
@@ -371,4 +426,6 @@ __all__ = [
     "PrunedLayer",
     "prune_layer",
     "rescale_layer",
+    "value_of",
+    "what_follows",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -126,9 +126,13 @@ class Recipe:
     pruning : Pruning or mapping, optional
         Weights that are dropped first, such as ``{"sparsity": 0.75, "structure": "1x4"}``
         (:class:`Pruning`); they stay 0 in all `values`.
+    merged : sequence of str
+        Residual blocks that become one convolution each, fitted to what the block gave, by the
+        names of their sums (:func:`tersor.compress.merged_blocks.find_blocks`). Needs samples.
     channels : str, optional
         Channels that stay, as a search under a budget wrote them: hexadecimal digits, a bit for
-        each unit of :func:`tersor.graph.channels.find_channels`.
+        each unit of :func:`tersor.graph.channels.find_channels`, of the network with its blocks
+        merged.
 
     Raises
     ------
@@ -163,6 +167,7 @@ class Recipe:
     bits_per_weight: float | None = None
     price: float | None = None
     pruning: Pruning | None = None
+    merged: tuple[str, ...] = ()
     channels: str | None = None
 
     def __post_init__(self) -> None:
@@ -170,6 +175,7 @@ class Recipe:
         if self.pruning is not None and self.values == "keep":
             raise ValueError("recipe: pruning needs other values than 'keep'")
         check_choice(self.values, VALUES, "recipe values")
+        self._check_merged()
         self._check_channels()
         self._check_types()
         if not self.name:
@@ -198,6 +204,17 @@ class Recipe:
             raise ValueError(f"recipe: samples must be an integer >= 1, got {self.samples!r}")
         self._check_rate()
         self._check_meaning()
+
+    def _check_merged(self) -> None:
+        names = self.merged
+        if isinstance(names, str) or not isinstance(names, Sequence):
+            raise TypeError(f"recipe: merged must be a list of names, got {names!r}")
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"recipe: merged must be a list of names, got {name!r} among them")
+        if names and self.values == "keep":
+            raise ValueError("recipe: merged needs other values than 'keep'")
+        object.__setattr__(self, "merged", tuple(dict.fromkeys(names)))
 
     def _check_channels(self) -> None:
         text = self.channels
@@ -356,6 +373,8 @@ class Recipe:
                 document[key] = value
         if "layers" in document:
             document["layers"] = {p: layer.to_plain() for p, layer in self.layers.items()}
+        if "merged" in document:
+            document["merged"] = list(self.merged)
         for key in ("activations", "weights", "pruning"):
             if key in document:
                 document[key] = document[key].to_dict()

@@ -1,8 +1,8 @@
-"""A network with fewer channels, fitted layer by layer to what the whole one gave."""
+"""A smaller network, fitted layer by layer to what the whole one gave."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..graph import Graph
 from ..runtime import Session
 from .calibrate import Progress
 from .one_layer import own_parameters
-from .prune_layer import Cut, LayerSamples, prune_layer
+from .prune_layer import Cut, LayerSamples, prune_layer, value_of, what_follows
 from .walk import Walk
 
 _PASSES = 3  # refits after the first that take into account what a ReLU cuts off
@@ -27,11 +27,11 @@ class ShrunkSamples(LayerSamples):
     Parameters
     ----------
     whole, small : Graph
-        With the same nodes.
-    index : int
-        Of the layer's node.
+    places : (int, int)
+        Of the layer's node in both: a convolution that stands for a block gives what the block's
+        last one does.
     kept : mapping of str to (axis, places)
-        By edge of `whole` that shrank.
+        By edge that shrank.
     exact, changed : Walk
         Of `whole` and of `small`, in front of the layer.
     threads : int
@@ -41,24 +41,28 @@ class ShrunkSamples(LayerSamples):
         self,
         whole: Graph,
         small: Graph,
-        index: int,
+        places: tuple[int, int],
         kept: Kept,
         exact: Walk,
         changed: Walk,
         threads: int,
     ) -> None:
-        super().__init__(whole, index, exact, changed, threads)
-        self.node = small.nodes[index]
+        super().__init__(whole, places[0], exact, changed, threads)
+        self.node = small.nodes[places[1]]
         self.weight, self.bias = own_parameters(small, self.node)
         self._graph = small
-        self._places = kept.get(whole.edges[whole.nodes[index].outputs[0]].name)
+        self._read = small.edges[self.node.inputs[0]].name
+        self._added, _ = what_follows(small, places[1])
+        self._places = kept.get(small.edges[self.node.outputs[0]].name)
 
     def _compute(self) -> Iterator[Any]:
-        for x, wanted, beside in super()._compute():
+        for right, got in zip(self._exact.values, self._changed.values, strict=True):
+            wanted = self.wanted(right)
             if self._places is not None:
                 axis, places = self._places
                 wanted = np.ascontiguousarray(np.take(wanted, places, axis))
-            yield x, wanted, beside
+            beside = 0.0 if self._added is None else value_of(self._changed, got, self._added)
+            yield got[self._read], wanted, beside
 
 
 def refit_network(
@@ -69,32 +73,40 @@ def refit_network(
     *,
     threads: int = 0,
     progress: Progress | None = None,
+    only: Container[str] | None = None,
 ) -> None:
-    """Fit every layer of a network that lost channels to the outputs of the one that has them.
+    """Fit every layer of a network that lost channels or blocks to the outputs of the whole one.
 
     Parameters
     ----------
     whole, small : Graph
-        `small` is `whole` without some channels; its weights are changed.
+        `small` is `whole` without some channels, with one convolution in the place of some blocks,
+        or both; layers go by their names. Its weights are changed.
     kept : mapping of str to (axis, places)
-        By edge of `whole` that shrank.
+        By edge that shrank.
     batches : iterable of lists of ndarray
     threads : int, default 0
         0 follows :func:`tersor.set_threads`.
     progress : callable, optional
         Called as ``progress("refit", layers done, layers)``.
+    only : container of str, optional
+        Names of the layers that are fitted; by default all behind the first change.
     """
     todo = [i for i in range(len(small.nodes)) if _fits(small, i)]
-    first = next((i for i in todo if _shrank(whole, small, i)), None)
+    origin = {node.name: i for i, node in enumerate(whole.nodes)}
+    first = next((i for i in todo if _changed(whole, origin, small, i)), None)
     todo = [] if first is None else [i for i in todo if i >= first]
+    if only is not None:
+        todo = [i for i in todo if small.nodes[i].name in only]
     batches = list(batches)
     exact, changed = Walk(whole, batches, threads), Walk(small, batches, threads)
     for count, index in enumerate(todo):
         if progress is not None:
             progress("refit", count, len(todo))
-        exact.advance(index)
+        before = origin[small.nodes[index].name]
+        exact.advance(before)
         changed.advance(index)
-        samples = ShrunkSamples(whole, small, index, kept, exact, changed, threads)
+        samples = ShrunkSamples(whole, small, (before, index), kept, exact, changed, threads)
         layer = prune_layer(samples, Cut(0.0), passes=_PASSES, threads=threads)
         _update(small, changed.session, samples.weight, layer.values)
         if samples.bias is not None and layer.bias is not None:
@@ -118,11 +130,14 @@ def _fits(graph: Graph, index: int) -> bool:
     return sum(node.inputs[1] in other.inputs for other in graph.nodes) == 1
 
 
-def _shrank(whole: Graph, small: Graph, index: int) -> bool:
-    """Whether a layer lost inputs: what stands before the first such layer is as it was."""
-    before, after = (g.edges[g.nodes[index].inputs[1]].shape for g in (whole, small))
-    transposed = small.nodes[index].op == "conv_transpose"
-    return bool(before[0 if transposed else 1] != after[0 if transposed else 1])
+def _changed(whole: Graph, origin: Mapping[str, int], small: Graph, index: int) -> bool:
+    """Whether a layer lost inputs or stands for a block; before the first, all is as it was."""
+    node = small.nodes[index]
+    twin = whole.nodes[origin[node.name]]
+    before, after = (g.edges[n.inputs[1]].shape for g, n in ((whole, twin), (small, node)))
+    dim = 0 if node.op == "conv_transpose" else 1
+    read = [g.edges[n.inputs[0]].name for g, n in ((whole, twin), (small, node))]
+    return bool(before[dim] != after[dim] or read[0] != read[1])
 
 
 __all__ = ["ShrunkSamples", "refit_network"]

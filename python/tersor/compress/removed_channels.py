@@ -73,6 +73,7 @@ def without_units(
     preprocess: Preprocess | None,
     seed: int,
     report: Progress,
+    origin: Graph | None = None,
 ) -> Graph:
     """Remove channels and refit what is left.
 
@@ -87,6 +88,8 @@ def without_units(
     preprocess : Preprocess or None
     seed : int
     report : callable
+    origin : Graph, optional
+        The network that `graph` was before blocks were merged: what is left is fitted to it.
 
     Returns
     -------
@@ -99,7 +102,8 @@ def without_units(
     if data is not None:
         batches = list(network_batches(whole, data, preprocess, limit=_SAMPLES, seed=seed))
         places = kept_places(whole, channels, mask)
-        refit_network(whole, small, places, batches, threads=get_threads(), progress=report)
+        wanted = whole if origin is None else float_twin(origin)
+        refit_network(wanted, small, places, batches, threads=get_threads(), progress=report)
     small.preprocess = dict(graph.preprocess)
     return small
 

@@ -245,9 +245,14 @@ class Miss:
     actual: float
     source: str
 
+    @property
+    def excess(self) -> float:
+        """What is too much, in base units."""
+        return self.actual - self.limit
+
     def __str__(self) -> str:
         show = _FORMAT[self.line]
-        over = show(self.actual - self.limit)
+        over = show(self.excess)
         if self.line == "accuracy_drop":
             over = over.replace("%", "points")
         elif self.limit > 0:

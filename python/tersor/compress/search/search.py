@@ -19,7 +19,8 @@ from .costs import layer_seconds
 from .database import LayerEntry, measure_layers
 from .explain import explain
 from .fit import Allocator, Column, fit, fit_accuracy, float_file
-from .shrink import Shrinker
+from .merge import Merger
+from .shrink import Shrinker, excess_of, quick_int8, sample_batches
 from .task import SearchTask, Trial, Verifier
 
 _SAMPLES = 512
@@ -28,9 +29,8 @@ _BATCH = 64
 _LINE_BYTES = 40
 # Lines that bits of weights change; others need fewer channels or other activations.
 _BY_BITS = {"size", "flash", "accuracy_drop"}
-# Vector kernels like whole vectors.
-_MULTIPLES = (8, 4)
 _TIGHTER = (1.0, 0.93, 0.86)
+_BY_BLOCKS = (1.0, 0.6)
 
 
 class Search:
@@ -131,7 +131,7 @@ class Search:
             fit_accuracy(self.task, allocator, self._verifier, self.trials, base)
 
     def _fit_codes(
-        self, usual: Trial, only_int8: bool, channels: str | None = None, graph: Graph | None = None
+        self, usual: Trial, only_int8: bool, base: Recipe | None = None, graph: Graph | None = None
     ) -> None:
         """Int8 activations with fewer bits, beside layers that stay in float where that is kept."""
         task, plain = self.task, self._plain if graph is None else graph
@@ -156,8 +156,7 @@ class Search:
         if not columns:
             return
         self._allocator = allocator = Allocator(coded, candidates)
-        base = replace(Recipe(), channels=channels)
-        fit(task, allocator, self._verifier, columns, self.trials, base)
+        fit(task, allocator, self._verifier, columns, self.trials, base or Recipe())
 
     def _with_float(
         self, usual: Trial, plain: Graph, candidates: dict[str, list[Candidate]]
@@ -175,33 +174,72 @@ class Search:
         return Column("seconds", max(0.0, (usual.figures["latency"] or 0.0) - known))
 
     def _shrink(self, usual: Trial) -> None:
-        """Fewer channels, then int8; fewer bits where the file is still too large."""
-        shrinker = Shrinker(self.task)
-        fewest = shrinker.fewest()
-        if shrinker.excess(fewest) > 1:
-            self._try(replace(Recipe(name="searched"), channels=units_text(fewest)))
+        """Fewer layers, fewer channels, then int8; fewer bits where the file is still too large."""
+        batches = sample_batches(self.task)
+        timed = [miss for miss in usual.misses if miss.line in ("latency", "energy")]
+        merger = Merger(self.task, batches) if timed else None
+        if not self._can_shrink(merger, batches):
             return
+        kept = False
+        for share in _BY_BLOCKS if merger else ():
+            # Of what is too much, merged blocks take this share away, and channels the rest.
+            names = merger.choose(timed[0].line, timed[0].actual - share * timed[0].excess)
+            if names and share == 1:
+                kept |= self._try_small(names, None)
+            elif names:
+                kept |= self._try_channels(names, merger.merged(names), batches)
+            if self.task.late and kept:
+                return
+        if not kept:
+            self._try_channels((), self._plain, batches)
+
+    def _can_shrink(self, merger: Merger | None, batches: Any) -> bool:
+        """Whether the smallest network keeps what bits do not change; else it is a trial."""
+        names = tuple(merger.names) if merger else ()
+        graph = merger.merged(names) if merger else self._plain
+        text, excess = None, 0.0
+        try:
+            shrinker = Shrinker(self.task, graph, batches)
+        except ValueError:  # no channel can go
+            excess = excess_of(quick_int8(graph, batches), self.task)
+        else:
+            fewest = shrinker.fewest()
+            text, excess = units_text(fewest), shrinker.excess(fewest)
+        if excess > 1 and (names or text):
+            self._try(replace(Recipe(name="searched"), merged=names, channels=text))
+        return excess <= 1
+
+    def _try_channels(self, merged: tuple[str, ...], graph: Graph, batches: Any) -> bool:
+        """Whether a network with fewer channels was found."""
+        try:
+            shrinker = Shrinker(self.task, graph, batches)
+        except ValueError:  # no channel can go
+            return False
         tried = set[str]()
         for tighter in _TIGHTER:
-            for multiple in _MULTIPLES:
+            kept = False
+            for multiple in shrinker.multiples():
                 mask = shrinker.keep(multiple, tighter)
                 text = None if mask is None else units_text(mask)
                 if text is None or text in tried:
                     continue
                 tried.add(text)
-                trial = self._try(replace(Recipe(name="searched"), channels=text))
-                if trial.misses and {miss.line for miss in trial.misses} <= _BY_BITS:
-                    small = self._shrunk(text)
-                    self._fit_codes(trial, True, text, small)
+                kept |= self._try_small(merged, text)
                 if self.task.late and self.best is not None:
-                    return
-            if self.best is not None:
-                return
+                    return True
+            if kept:
+                return True
+        return False
 
-    def _shrunk(self, text: str) -> Graph:
-        """The float network of a recipe with fewer channels."""
-        model = self.task.apply(Recipe("fp32", channels=text))
-        return float_twin(model.graph)
+    def _try_small(self, merged: tuple[str, ...], channels: str | None) -> bool:
+        """Whether a smaller network keeps the budget, with fewer bits where it has to."""
+        before = len(self.trials)
+        smaller = {"merged": merged, "channels": channels}
+        trial = self._try(replace(Recipe(name="searched"), **smaller))
+        if trial.misses and {miss.line for miss in trial.misses} <= _BY_BITS:
+            small = float_twin(self.task.apply(Recipe("fp32", **smaller)).graph)
+            self._fit_codes(trial, True, replace(Recipe(), **smaller), small)
+        return any(not found.misses for found in self.trials[before:])
 
     def _measured(self, kind: str, graph: Graph | None = None) -> list[LayerEntry]:
         """What layers may become, measured at the first call."""

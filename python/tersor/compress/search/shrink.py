@@ -25,11 +25,14 @@ from ..channels import least_seconds
 from ..float_twin import float_twin
 from ..post_training import quantize_post_training
 from ..recipe import Recipe
+from ..repair import most_samples
 from .costs import layer_seconds
 from .task import SearchTask
 
 _SAMPLES = 1024
 _FEW = 32
+# Vector kernels like whole vectors.
+_MULTIPLES = (16, 8, 4)
 # Of a latency: the next session may lie elsewhere in memory, which costs up to some percent.
 _AIM = 0.95
 # Without what does not change how long int8 takes.
@@ -42,18 +45,23 @@ class Shrinker:
     Parameters
     ----------
     task : SearchTask
+    graph : Graph
+        Whose channels go.
+    batches : sequence of lists of ndarray
+        Unlabeled samples.
+
+    Raises
+    ------
+    ValueError
+        If no channel can go.
     """
 
-    def __init__(self, task: SearchTask) -> None:
+    def __init__(self, task: SearchTask, graph: Graph, batches: Any) -> None:
         self._task = task
-        self._graph = float_twin(task.graph)
+        self._graph = float_twin(graph)
         self._channels = find_units(self._graph, ())
-        batches = network_batches(
-            self._graph, task.calibration, task.preprocess, limit=_SAMPLES, seed=task.seed
-        )
-        self._batches = list(batches)
-        self._few = [x[:_FEW] for x in self._batches[0]]
-        self._seconds = layer_seconds(self._int8(self._graph), task.target)
+        self._batches = batches
+        self._seconds = layer_seconds(quick_int8(self._graph, batches), task.target)
         self._orders: list[Any] | None = None
 
     def _rank(self, criterion: str) -> list[Any]:
@@ -98,19 +106,69 @@ class Shrinker:
 
     def excess(self, mask: NDArray[np.bool_]) -> float:
         """Return the largest share of its limit that a figure of the int8 network takes."""
-        figures = self.figures(mask)
-        limits = self._task.limits.to_dict()
-        return max(figures[line] / limits[line] for line in figures)
-
-    def figures(self, mask: NDArray[np.bool_]) -> dict[str, float]:
-        """Return the figures of the int8 network that limits ask for, but its file's size."""
         native: Any = remove_channels(self._graph, self._channels, mask)
-        return figures_of(self._int8(native), self._task)
+        return excess_of(quick_int8(native, self._batches), self._task)
 
-    def _int8(self, graph: Any) -> Graph:
-        names = [edge.name for edge in graph.inputs]
-        few = dict(zip(names, self._few, strict=True)) if len(names) > 1 else self._few[0]
-        return quantize_post_training(Graph(graph), few, _QUICK).graph
+    def multiples(self) -> tuple[int, ...]:
+        """Return multiples of which widths may be kept: the largest two that leave a choice."""
+        if self._orders is None:
+            self._orders = self._rank("activation")
+        most = max(len(order.units) for order in self._orders)
+        return tuple(m for m in _MULTIPLES if m < most)[:2] or (1,)
+
+
+def sample_batches(task: SearchTask) -> list[list[NDArray[Any]]]:
+    """Return the samples by which channels and blocks are chosen.
+
+    Parameters
+    ----------
+    task : SearchTask
+
+    Returns
+    -------
+    list of lists of ndarray
+    """
+    limit = min(_SAMPLES, most_samples(task.graph))
+    batches = network_batches(
+        task.graph, task.calibration, task.preprocess, limit=limit, seed=task.seed
+    )
+    return list(batches)
+
+
+def quick_int8(graph: Any, batches: Any) -> Graph:
+    """Return the int8 form of a network, without what does not change how long it takes.
+
+    Parameters
+    ----------
+    graph : Graph
+        Float.
+    batches : sequence of lists of ndarray
+        The first samples give the ranges.
+
+    Returns
+    -------
+    Graph
+    """
+    few = [x[:_FEW] for x in batches[0]]
+    names = [edge.name for edge in graph.inputs]
+    data = dict(zip(names, few, strict=True)) if len(names) > 1 else few[0]
+    return quantize_post_training(Graph(graph), data, _QUICK).graph
+
+
+def excess_of(graph: Graph, task: SearchTask) -> float:
+    """Return the largest share of its limit that a figure of an int8 network takes.
+
+    Parameters
+    ----------
+    graph : Graph
+    task : SearchTask
+
+    Returns
+    -------
+    float
+    """
+    figures, limits = figures_of(graph, task), task.limits.to_dict()
+    return max((figures[line] / limits[line] for line in figures), default=0.0)
 
 
 def figures_of(graph: Graph, task: SearchTask) -> dict[str, float]:
@@ -173,4 +231,4 @@ def _memory(graph: Graph, target: Target | None) -> dict[str, float]:
     return {"ram": ram}
 
 
-__all__ = ["Shrinker", "figures_of"]
+__all__ = ["Shrinker", "excess_of", "figures_of", "quick_int8", "sample_batches"]

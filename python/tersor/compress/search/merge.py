@@ -1,0 +1,155 @@
+"""Residual blocks that become one convolution each until int8 is fast enough."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...base.threads import get_threads
+from ...graph import Graph
+from ...runtime import Session
+from ..float_twin import float_twin
+from ..merged_blocks import find_blocks, merge_blocks
+from ..one_layer import own_parameters
+from ..rate_distortion import output_divergence
+from ..refit import refit_network
+from .costs import layer_seconds
+from .knapsack import allocate_budgets
+from .shrink import figures_of, quick_int8
+from .task import SearchTask
+
+_SAMPLES = 256
+_MOST_LOOKS = 8
+
+
+class Merger:
+    """Sets of blocks whose merging keeps limits, least harm first.
+
+    Parameters
+    ----------
+    task : SearchTask
+    batches : sequence of lists of ndarray
+        Unlabeled samples.
+    """
+
+    def __init__(self, task: SearchTask, batches: Any) -> None:
+        self._task = task
+        self._graph = float_twin(task.graph)
+        self._blocks = find_blocks(self._graph)
+        self._batches = _head(batches)
+        self._weights: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+        self._harm: dict[str, float] = {}
+        self._seconds: dict[str, tuple[float, float]] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Of all blocks."""
+        return list(self._blocks)
+
+    def merged(self, names: Any) -> Graph:
+        """Return the network with blocks merged, each fitted by itself.
+
+        Parameters
+        ----------
+        names : iterable of str
+
+        Returns
+        -------
+        Graph
+        """
+        return merge_blocks(self._graph, names, self._weights)
+
+    def choose(self, line: str, limit: float) -> tuple[str, ...] | None:
+        """Choose the blocks that harm least and bring a figure of the int8 network to a limit.
+
+        Parameters
+        ----------
+        line : {"latency", "energy"}
+        limit : float
+            In its unit.
+
+        Returns
+        -------
+        tuple of str or None
+            Names, in the order of execution; None where merging all of them is not enough.
+        """
+        if not self._blocks:
+            return None
+        self._measure()
+        plain = self._figure(line, ())
+        if plain <= limit:
+            return ()
+        scale = plain / max(1e-30, sum(self._whole.values()))
+        fixed = plain - scale * sum(before for before, _ in self._seconds.values())
+        names = list(self._blocks)
+        losses = [[0.0, self._harm[name]] for name in names]
+        costs = [[[scale * seconds] for seconds in self._seconds[name]] for name in names]
+        room = limit - fixed
+        for _ in range(_MOST_LOOKS):
+            found = allocate_budgets(losses, costs, [room])
+            picked = range(len(names)) if found is None else np.flatnonzero(found.choices)
+            chosen = tuple(names[i] for i in picked)
+            actual = self._figure(line, chosen)
+            if actual <= limit:
+                return chosen
+            if len(chosen) == len(names):
+                return None
+            planned = sum(c[int(i in set(picked))][0] for i, c in enumerate(costs))
+            # The next set is another one: below what this one was thought to take.
+            room = planned - max(actual - limit, 1e-6 * plain)
+        return None
+
+    def _figure(self, line: str, names: Any) -> float:
+        graph = self.merged(names)
+        return figures_of(quick_int8(graph, self._batches), self._task)[line]
+
+    def _measure(self) -> None:
+        """What every block harms and saves."""
+        if self._harm:
+            return
+        threads = get_threads()
+        session = Session(self._graph, threads)
+        wanted = _outputs(session, self._batches)
+        for count, (name, block) in enumerate(self._blocks.items()):
+            self._task.report("blocks", count, len(self._blocks))
+            last = self._graph.nodes[block.chain[-1]].name
+            small = merge_blocks(self._graph, [name])
+            refit_network(self._graph, small, {}, self._batches, threads=threads, only={last})
+            node = next(node for node in small.nodes if node.name == last)
+            weight, bias = own_parameters(small, node)
+            self._weights[name] = (np.array(weight.constant), np.array(bias.constant))
+            got = _outputs(Session(small, threads), self._batches)
+            self._harm[name] = float(output_divergence(wanted, got))
+        self._task.report("blocks", len(self._blocks), len(self._blocks))
+        target = self._task.target
+        self._whole = layer_seconds(quick_int8(self._graph, self._batches), target)
+        after = layer_seconds(quick_int8(self.merged(self._blocks), self._batches), target)
+        for name, block in self._blocks.items():
+            nodes = [self._graph.nodes[i].name for i in (*block.chain, *block.shortcut)]
+            before = sum(self._whole.get(node, 0.0) for node in (*nodes, name))
+            self._seconds[name] = (before, after.get(nodes[len(block.chain) - 1], 0.0))
+
+
+def _head(batches: Any) -> list[list[NDArray[Any]]]:
+    """The first samples."""
+    found: list[list[NDArray[Any]]] = []
+    left = _SAMPLES
+    for batch in batches:
+        if left <= 0:
+            break
+        found.append([x[:left] for x in batch])
+        left -= len(batch[0])
+    return found
+
+
+def _outputs(session: Session, batches: Any) -> NDArray[Any]:
+    parts = []
+    for batch in batches:
+        output = session(*batch)
+        parts.append(np.asarray(output[0] if isinstance(output, tuple) else output))
+    return np.concatenate(parts)
+
+
+__all__ = ["Merger"]
