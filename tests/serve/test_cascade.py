@@ -79,6 +79,25 @@ def test_arguments_are_checked(networks, arguments, message):
         Cascade(networks[0], networks[1], **arguments)
 
 
+@pytest.mark.parametrize("name", ["blend", "temperature", "threshold"])
+def test_numbers_are_numbers(networks, name):
+    with pytest.raises(TypeError, match=f"Cascade: {name} must be a number, got 'x'"):
+        Cascade(networks[0], networks[1], **{name: "x"})
+
+
+def test_ties_and_nan_go_to_the_large_network():
+    rng = np.random.default_rng(0)
+    weight, x = rng.normal(size=(4, 8)), rng.normal(size=(60, 8)).astype(np.float32)
+    y = (x @ weight.T).argmax(axis=1)
+    tied = Cascade(linear(np.ones((4, 8))), linear(weight))
+    figures = tied.choose_threshold((x, y))
+    assert (figures.escalation, figures.accuracy) == (1, 1)
+    x[::3] = np.nan
+    cascade = Cascade(linear(weight), linear(weight))
+    assert cascade.choose_threshold((x, y), accuracy_drop="5 %").escalation == pytest.approx(1 / 3)
+    assert cascade.run(x).escalated[::3].all()
+
+
 def test_classes_must_agree(networks):
     other = linear(np.ones((3, 8)))
     with pytest.raises(ValueError, match="same classes, got 3 and 4"):

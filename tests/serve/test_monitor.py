@@ -241,6 +241,22 @@ def test_samples_of_another_shape_are_refused():
         monitor.observe(np.zeros((1, 8, 8, 3), np.uint8))
     with pytest.raises(TypeError, match="network or callable"):
         Monitor(3, np.zeros((64, 4, 4, 3)))
+    with pytest.raises(TypeError, match="alpha must be a number, got 'x'"):
+        Monitor(scores_of, np.zeros((64, 4, 4, 3)), alpha="x")
+    for seconds in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="seconds must be at least 0 and finite"):
+            monitor.observe(np.zeros((1, 4, 4, 3), np.uint8), seconds=seconds)
+
+
+def test_inputs_that_never_change():
+    """A constant is the calibration's, or drift: once a window, and every figure is JSON."""
+    ones = np.ones((64, 4, 4, 3), np.uint8)
+    monitor = Monitor(scores_of, ones, window=32)
+    monitor(ones)
+    assert (monitor.windows, monitor.alarms) == (2, [])
+    monitor(2 * ones)
+    assert [alarm.kind for alarm in monitor.alarms] == ["drift", "drift"]
+    assert json.loads(monitor.to_json())["windows"] == 4
 
 
 def test_features_see_through_layouts():

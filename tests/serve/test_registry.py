@@ -108,3 +108,20 @@ def test_a_changed_file_is_refused(registry, folder):
         registry.load("digits", 1)
     path.write_bytes(content)
     registry.load("digits", 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["o'brien", 'a "b"', "both ' and \"", "größe 1%", "a' or name like '%"]
+)
+def test_names_are_taken_as_they_are(registry, models, name):
+    made = registry.register(models["int8"], name, alias="production")
+    assert (made.name, made.version) == (name, 1)
+    assert [one.name for one in registry.versions(name)] == [name]
+    assert registry.load(name).content_hash == models["int8"].content_hash
+    assert len(registry.versions("digits")) >= 3
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "a:b"])
+def test_names_that_mlflow_refuses_are_one_sentence(registry, models, name):
+    with pytest.raises(ValueError, match="Registry: "):
+        registry.register(models["int8"], name)

@@ -16,7 +16,7 @@ from .calibrate import Progress, network_batches
 from .float_twin import float_twin
 from .refit import refit_network
 
-_SAMPLES = 1024
+_SAMPLES = 512
 
 
 @dataclass(frozen=True)
@@ -231,9 +231,9 @@ def _identity(graph: Any, block: Block) -> tuple[NDArray[np.float32], NDArray[np
     high = graph.edges[last.outputs[0]].shape[1]
     kernel = graph.edges[graph.nodes[block.like].inputs[1]].shape[2:]
     weight = np.zeros((high, wide, *kernel), np.float32)
-    centre = tuple(k // 2 for k in kernel)
+    middle = int(np.ravel_multi_index([k // 2 for k in kernel], kernel))
     for c in range(min(high, wide)):
-        weight[(c, c, *centre)] = 1.0
+        weight[c, c].flat[middle] = 1.0
     return weight, np.zeros(high, np.float32)
 
 
@@ -266,13 +266,8 @@ def without_blocks(
     Raises
     ------
     ValueError
-        If a name is no block's, or there are no samples.
+        If a name is no block's.
     """
-    if data is None:
-        raise ValueError(
-            "compress: calibration must be given for merged blocks, which are fitted to samples: "
-            "an array of about 1,000 unlabeled samples, got None"
-        )
     whole = float_twin(graph)
     small = merge_blocks(whole, names)
     batches = list(network_batches(whole, data, preprocess, limit=_SAMPLES, seed=seed))

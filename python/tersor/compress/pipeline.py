@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core, artifact
+from ..base.schema import check_path
 from ..data.dataset import Dataset
 from ..data.preprocess import Preprocess
 from ..graph import Graph
@@ -129,6 +130,7 @@ def compress(
     """
     started = time.perf_counter()
     _check_arguments(graph, seed, time_budget)
+    folder = None if cache is None else Path(check_path(cache, what="compress: cache"))
     chosen = Recipe.parse(recipe)
     limits = Budget.parse(budget)
     device = None if target is None else Target.load(target)
@@ -149,10 +151,8 @@ def compress(
         memo: dict[str, Any] = {}
 
         def finished(wanted: Recipe) -> CompressedModel:
-            # Every trial of a search is another network; what blocks and channels leave is shared.
-            known = memo
-            if searched:
-                known = {key: memo.setdefault(key, {}) for key in ("merged", "channels")}
+            # Every trial of a search is another network; what channels and blocks leave is shared.
+            known = {"smaller": memo.setdefault("smaller", {})} if searched else memo
             done = apply_recipe(
                 graph, wanted, calibration, prepare, seed, report, known, time_budget
             )
@@ -169,7 +169,7 @@ def compress(
                 seed,
                 report,
                 finished,
-                cache=None if cache is None else Path(cache),
+                cache=folder,
                 deadline=math.inf if time_budget is None else time.monotonic() + time_budget,
             )
             model = search(task)
@@ -218,20 +218,10 @@ def apply_recipe(
     CompressedModel
     """
     plain, dropped = graph, dict[str, Any]()
-    if recipe.merged:
-        known = memo.setdefault("merged", {})
-        if recipe.merged not in known:
-            known[recipe.merged] = without_blocks(
-                graph, recipe.merged, calibration, preprocess, seed, report
-            )
-        plain = known[recipe.merged]
-    if recipe.channels is not None:
-        known, place = memo.setdefault("channels", {}), (recipe.merged, recipe.channels)
+    if recipe.merged or recipe.channels is not None:
+        known, place = memo.setdefault("smaller", {}), (recipe.merged, recipe.channels)
         if place not in known:
-            origin = graph if recipe.merged else None
-            known[place] = without_units(
-                plain, recipe.channels, calibration, preprocess, seed, report, origin
-            )
+            known[place] = _smaller(graph, recipe, calibration, preprocess, seed, report)
         plain = known[place]
     if recipe.pruning is not None:
         if "pruned" not in memo:
@@ -248,6 +238,27 @@ def apply_recipe(
     if preprocess is not None:
         model.graph.preprocess = preprocess.to_dict()
     return model
+
+
+def _smaller(
+    graph: Graph,
+    recipe: Recipe,
+    calibration: Any,
+    preprocess: Preprocess | None,
+    seed: int,
+    report: Progress,
+) -> Graph:
+    """The float network with fewer layers and channels, fitted to the whole one."""
+    if recipe.merged and calibration is None:
+        raise ValueError(
+            "compress: calibration must be given for merged blocks, which are fitted to samples: "
+            "an array of about 1,000 unlabeled samples, got None"
+        )
+    if recipe.channels is None:
+        return without_blocks(graph, recipe.merged, calibration, preprocess, seed, report)
+    return without_units(
+        graph, recipe.channels, calibration, preprocess, seed, report, recipe.merged
+    )
 
 
 def _pruned(

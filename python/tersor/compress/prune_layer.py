@@ -299,7 +299,7 @@ class _ReluFit:
     def kept(self, target: NDArray[np.float64]) -> NDArray[np.float32]:
         """Weights that are kept, refitted."""
         if self.mask.all():
-            return np.float32(target)
+            return np.asarray(target, np.float32)
         done = prune_matrix(
             target, self.hessian, mask=self.mask, damping=_RIDGE, threads=self.threads
         )

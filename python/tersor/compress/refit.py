@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ def refit_network(
     *,
     threads: int = 0,
     progress: Progress | None = None,
-    only: Container[str] | None = None,
+    passes: int = _PASSES,
 ) -> None:
     """Fit every layer of a network that lost channels or blocks to the outputs of the whole one.
 
@@ -89,15 +89,13 @@ def refit_network(
         0 follows :func:`tersor.set_threads`.
     progress : callable, optional
         Called as ``progress("refit", layers done, layers)``.
-    only : container of str, optional
-        Names of the layers that are fitted; by default all behind the first change.
+    passes : int
+        Refits of a layer after the first, by what its ReLU cuts off.
     """
     todo = [i for i in range(len(small.nodes)) if _fits(small, i)]
     origin = {node.name: i for i, node in enumerate(whole.nodes)}
     first = next((i for i in todo if _changed(whole, origin, small, i)), None)
     todo = [] if first is None else [i for i in todo if i >= first]
-    if only is not None:
-        todo = [i for i in todo if small.nodes[i].name in only]
     batches = list(batches)
     exact, changed = Walk(whole, batches, threads), Walk(small, batches, threads)
     for count, index in enumerate(todo):
@@ -107,7 +105,7 @@ def refit_network(
         exact.advance(before)
         changed.advance(index)
         samples = ShrunkSamples(whole, small, (before, index), kept, exact, changed, threads)
-        layer = prune_layer(samples, Cut(0.0), passes=_PASSES, threads=threads)
+        layer = prune_layer(samples, Cut(0.0), passes=passes, threads=threads)
         _update(small, changed.session, samples.weight, layer.values)
         if samples.bias is not None and layer.bias is not None:
             _update(small, changed.session, samples.bias, layer.bias)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from .calibrate import Progress, network_batches
 from .channel_criteria import find_units
 from .channels import kept_places
 from .float_twin import float_twin
+from .merged_blocks import merge_blocks
 from .refit import refit_network
 
-_SAMPLES = 1024
+_SAMPLES = 512
 
 
 def units_text(kept: NDArray[np.bool_]) -> str:
@@ -73,7 +75,7 @@ def without_units(
     preprocess: Preprocess | None,
     seed: int,
     report: Progress,
-    origin: Graph | None = None,
+    merged: Sequence[str] = (),
 ) -> Graph:
     """Remove channels and refit what is left.
 
@@ -82,28 +84,28 @@ def without_units(
     graph : Graph
         Float. Not changed.
     text : str
-        From `units_text`, of the units of the network with BatchNorm folded.
+        From `units_text`, of the units of the network with BatchNorm folded and blocks merged.
     data : object
         Unlabeled samples; None leaves the weights as they are.
     preprocess : Preprocess or None
     seed : int
     report : callable
-    origin : Graph, optional
-        The network that `graph` was before blocks were merged: what is left is fitted to it.
+    merged : sequence of str
+        Blocks that become one convolution first (:mod:`tersor.compress.merged_blocks`).
 
     Returns
     -------
     Graph
     """
     whole = float_twin(graph)
-    channels = find_units(whole, ())
+    deep = merge_blocks(whole, merged) if merged else whole
+    channels = find_units(deep, ())
     mask = units_mask(text, len(channels.units))
-    small = Graph(remove_channels(whole, channels, mask))
+    small = Graph(remove_channels(deep, channels, mask))
     if data is not None:
         batches = list(network_batches(whole, data, preprocess, limit=_SAMPLES, seed=seed))
-        places = kept_places(whole, channels, mask)
-        wanted = whole if origin is None else float_twin(origin)
-        refit_network(wanted, small, places, batches, threads=get_threads(), progress=report)
+        places = kept_places(deep, channels, mask)
+        refit_network(whole, small, places, batches, threads=get_threads(), progress=report)
     small.preprocess = dict(graph.preprocess)
     return small
 

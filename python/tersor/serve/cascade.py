@@ -102,12 +102,13 @@ class Cascade:
         threads: int = 1,
     ) -> None:
         check_integer(threads, least=0, what="Cascade: threads")
+        temperature, blend = _number(temperature, "temperature"), _number(blend, "blend")
         confidence(np.zeros((1, 2)), measure, temperature=temperature)
-        if not 0 <= blend < math.inf:
+        if blend < 0:
             raise ValueError(f"Cascade: blend must be at least 0, got {blend!r}")
         self._small, self._large = _open(small, threads), _open(large, threads)
         self.small_macs, self.large_macs = _macs(self._small), _macs(self._large)
-        self.measure, self.temperature, self.blend = measure, float(temperature), float(blend)
+        self.measure, self.temperature, self.blend = measure, temperature, blend
         classes = [_classes(session) for session in (self._small, self._large)]
         if classes[0] != classes[1]:
             raise ValueError(

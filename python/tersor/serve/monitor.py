@@ -9,6 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -119,6 +120,8 @@ class Monitor:
         seed: int = 0,
     ) -> None:
         self.window = check_integer(window, least=32, what="Monitor: window")
+        if isinstance(alpha, bool) or not isinstance(alpha, Real):
+            raise TypeError(f"Monitor: alpha must be a number, got {alpha!r}")
         if not 0 < alpha < 0.5:
             raise ValueError(f"Monitor: alpha must be in (0, 0.5), got {alpha!r}")
         self.alpha = float(alpha)
@@ -172,8 +175,11 @@ class Monitor:
         Raises
         ------
         ValueError
-            If samples have another shape than the calibration data.
+            If samples have another shape than the calibration data, or the time is negative or not
+            finite.
         """
+        if seconds is not None and not 0 <= float(seconds) < math.inf:
+            raise ValueError(f"Monitor: seconds must be at least 0 and finite, got {seconds!r}")
         rows = np.asarray(to_numpy(x))
         scores = _first(self._run(rows) if outputs is None else outputs)
         found = self._measure(rows, scores)

@@ -183,7 +183,7 @@ class Registry:
         with tempfile.TemporaryDirectory() as folder, _as_value_error():
             source = self._client.get_model_version_download_uri(name, str(found.version))
             path = Path(download_artifacts(artifact_uri=source, dst_path=folder))
-            if hashlib.sha256(path.read_bytes()).hexdigest() != found.lineage["file_hash"]:
+            if hashlib.sha256(path.read_bytes()).hexdigest() != found.lineage.get("file_hash"):
                 raise ArtifactError(
                     f"Registry: the file of {name} {found.version} is not the one that was "
                     "registered"
@@ -229,10 +229,22 @@ class Registry:
             From the first to the last.
         """
         with _as_value_error():
-            found = self._client.search_model_versions(f"name = '{name}'")
             # The search does not tell aliases.
-            numbers = sorted(int(one.version) for one in found)
+            numbers = sorted(int(one.version) for one in self._found(name))
             return [_version(self._client.get_model_version(name, str(n))) for n in numbers]
+
+    def _found(self, name: str) -> Iterator[Any]:
+        """What MLflow's search finds, page by page."""
+        quote = '"' if "'" in name else "'"
+        # MLflow cannot escape a quote: a name with both kinds is looked for here.
+        wanted = "" if quote in name else f"name = {quote}{name}{quote}"
+        token = None
+        while True:
+            page = self._client.search_model_versions(wanted, page_token=token)
+            yield from (one for one in page if one.name == name)
+            token = page.token
+            if not token:
+                return
 
     def promote(self, name: str, version: int | str, alias: str = "production") -> None:
         """Point an alias to a version, and remember where it pointed.

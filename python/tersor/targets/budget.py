@@ -250,13 +250,18 @@ class Miss:
         """What is too much, in base units."""
         return self.actual - self.limit
 
+    @property
+    def ratio(self) -> float:
+        """The actual figure as a share of the limit; infinite where that is 0."""
+        return self.actual / self.limit if self.limit > 0 else math.inf
+
     def __str__(self) -> str:
         show = _FORMAT[self.line]
         over = show(self.excess)
         if self.line == "accuracy_drop":
             over = over.replace("%", "points")
         elif self.limit > 0:
-            over = f"{over} or {100 * (self.actual / self.limit - 1):.1f} %"
+            over = f"{over} or {100 * (self.ratio - 1):.1f} %"
         actual = f"{self.line} is {show(self.actual)} ({self.source})"
         return f"{actual}, limit {show(self.limit)}: {over} too much"
 

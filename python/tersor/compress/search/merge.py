@@ -20,7 +20,8 @@ from .knapsack import allocate_budgets
 from .shrink import figures_of, quick_int8
 from .task import SearchTask
 
-_SAMPLES = 256
+# Samples by which a network without a block is fitted, and as many others that say what it harms.
+_SAMPLES = 192
 _MOST_LOOKS = 8
 
 
@@ -38,7 +39,8 @@ class Merger:
         self._task = task
         self._graph = float_twin(task.graph)
         self._blocks = find_blocks(self._graph)
-        self._batches = _head(batches)
+        self._batches, rest = _parts(batches)
+        self._others = rest or self._batches
         self._weights: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
         self._harm: dict[str, float] = {}
         self._seconds: dict[str, tuple[float, float]] = {}
@@ -110,17 +112,17 @@ class Merger:
         if self._harm:
             return
         threads = get_threads()
-        session = Session(self._graph, threads)
-        wanted = _outputs(session, self._batches)
+        wanted = _outputs(Session(self._graph, threads), self._others)
         for count, (name, block) in enumerate(self._blocks.items()):
             self._task.report("blocks", count, len(self._blocks))
             last = self._graph.nodes[block.chain[-1]].name
             small = merge_blocks(self._graph, [name])
-            refit_network(self._graph, small, {}, self._batches, threads=threads, only={last})
+            # The layers behind it are fitted too: they make good what an early block leaves.
+            refit_network(self._graph, small, {}, self._batches, threads=threads, passes=0)
             node = next(node for node in small.nodes if node.name == last)
             weight, bias = own_parameters(small, node)
             self._weights[name] = (np.array(weight.constant), np.array(bias.constant))
-            got = _outputs(Session(small, threads), self._batches)
+            got = _outputs(Session(small, threads), self._others)
             self._harm[name] = float(output_divergence(wanted, got))
         self._task.report("blocks", len(self._blocks), len(self._blocks))
         target = self._task.target
@@ -132,16 +134,17 @@ class Merger:
             self._seconds[name] = (before, after.get(nodes[len(block.chain) - 1], 0.0))
 
 
-def _head(batches: Any) -> list[list[NDArray[Any]]]:
-    """The first samples."""
-    found: list[list[NDArray[Any]]] = []
-    left = _SAMPLES
+def _parts(batches: Any) -> tuple[list[list[NDArray[Any]]], list[list[NDArray[Any]]]]:
+    """The first samples, and as many others."""
+    parts: list[list[list[NDArray[Any]]]] = [[], []]
+    counts = [0, 0]
     for batch in batches:
-        if left <= 0:
+        part = 0 if counts[0] < _SAMPLES else 1
+        parts[part].append([x[: _SAMPLES - counts[part]] for x in batch])
+        counts[part] += len(parts[part][-1][0])
+        if counts[1] >= _SAMPLES:
             break
-        found.append([x[:left] for x in batch])
-        left -= len(batch[0])
-    return found
+    return parts[0], parts[1]
 
 
 def _outputs(session: Session, batches: Any) -> NDArray[Any]:

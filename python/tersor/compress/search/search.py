@@ -8,6 +8,7 @@ from typing import Any
 
 from ...base.threads import get_threads
 from ...graph import Graph
+from ...targets.budget import Miss
 from ..calibrate import network_batches
 from ..float_twin import float_twin
 from ..model import CompressedModel
@@ -31,6 +32,7 @@ _LINE_BYTES = 40
 _BY_BITS = {"size", "flash", "accuracy_drop"}
 _TIGHTER = (1.0, 0.93, 0.86)
 _BY_BLOCKS = (1.0, 0.6)
+_WIDTHS = 2  # multiples of which widths are kept that are tried, the largest that do
 
 
 class Search:
@@ -178,36 +180,40 @@ class Search:
         batches = sample_batches(self.task)
         timed = [miss for miss in usual.misses if miss.line in ("latency", "energy")]
         merger = Merger(self.task, batches) if timed else None
-        if not self._can_shrink(merger, batches):
-            return
+        smallest, excess = self._smallest(merger, batches)
         kept = False
-        for share in _BY_BLOCKS if merger else ():
+        if excess <= 1:
+            kept = self._try_merged(merger, timed, batches) if merger else False
+            kept = kept or self._try_channels((), self._plain, batches)
+        if not kept and (smallest.merged or smallest.channels):
+            self._try(smallest)
+
+    def _smallest(self, merger: Merger | None, batches: Any) -> tuple[Recipe, float]:
+        """The network with the fewest blocks and channels, and how far it is beyond the limits."""
+        names = tuple(merger.names) if merger else ()
+        graph = merger.merged(names) if merger else self._plain
+        recipe = replace(Recipe(name="searched"), merged=names)
+        try:
+            shrinker = Shrinker(self.task, graph, batches)
+        except ValueError:  # no channel can go
+            return recipe, excess_of(quick_int8(graph, batches), self.task)
+        fewest = shrinker.fewest()
+        return replace(recipe, channels=units_text(fewest)), shrinker.excess(fewest)
+
+    def _try_merged(self, merger: Merger, timed: list[Miss], batches: Any) -> bool:
+        """Whether a network with fewer blocks, and then fewer channels, was found."""
+        worst = max(timed, key=lambda miss: miss.ratio)
+        kept = False
+        for share in _BY_BLOCKS:
             # Of what is too much, merged blocks take this share away, and channels the rest.
-            names = merger.choose(timed[0].line, timed[0].actual - share * timed[0].excess)
+            names = merger.choose(worst.line, worst.actual - share * worst.excess)
             if names and share == 1:
                 kept |= self._try_small(names, None)
             elif names:
                 kept |= self._try_channels(names, merger.merged(names), batches)
             if self.task.late and kept:
-                return
-        if not kept:
-            self._try_channels((), self._plain, batches)
-
-    def _can_shrink(self, merger: Merger | None, batches: Any) -> bool:
-        """Whether the smallest network keeps what bits do not change; else it is a trial."""
-        names = tuple(merger.names) if merger else ()
-        graph = merger.merged(names) if merger else self._plain
-        text, excess = None, 0.0
-        try:
-            shrinker = Shrinker(self.task, graph, batches)
-        except ValueError:  # no channel can go
-            excess = excess_of(quick_int8(graph, batches), self.task)
-        else:
-            fewest = shrinker.fewest()
-            text, excess = units_text(fewest), shrinker.excess(fewest)
-        if excess > 1 and (names or text):
-            self._try(replace(Recipe(name="searched"), merged=names, channels=text))
-        return excess <= 1
+                break
+        return kept
 
     def _try_channels(self, merged: tuple[str, ...], graph: Graph, batches: Any) -> bool:
         """Whether a network with fewer channels was found."""
@@ -217,16 +223,18 @@ class Search:
             return False
         tried = set[str]()
         for tighter in _TIGHTER:
-            kept = False
+            kept, looks = False, 0
             for multiple in shrinker.multiples():
                 mask = shrinker.keep(multiple, tighter)
-                text = None if mask is None else units_text(mask)
-                if text is None or text in tried:
+                if mask is None:
                     continue
-                tried.add(text)
-                kept |= self._try_small(merged, text)
-                if self.task.late and self.best is not None:
-                    return True
+                looks += 1
+                text = units_text(mask)
+                if text not in tried:
+                    tried.add(text)
+                    kept |= self._try_small(merged, text)
+                if looks == _WIDTHS or (self.task.late and self.best is not None):
+                    break
             if kept:
                 return True
         return False
@@ -234,11 +242,11 @@ class Search:
     def _try_small(self, merged: tuple[str, ...], channels: str | None) -> bool:
         """Whether a smaller network keeps the budget, with fewer bits where it has to."""
         before = len(self.trials)
-        smaller = {"merged": merged, "channels": channels}
-        trial = self._try(replace(Recipe(name="searched"), **smaller))
+        trial = self._try(Recipe(name="searched", merged=merged, channels=channels))
         if trial.misses and {miss.line for miss in trial.misses} <= _BY_BITS:
-            small = float_twin(self.task.apply(Recipe("fp32", **smaller)).graph)
-            self._fit_codes(trial, True, replace(Recipe(), **smaller), small)
+            model = self.task.apply(Recipe("fp32", merged=merged, channels=channels))
+            base = Recipe(merged=merged, channels=channels)
+            self._fit_codes(trial, True, base, float_twin(model.graph))
         return any(not found.misses for found in self.trials[before:])
 
     def _measured(self, kind: str, graph: Graph | None = None) -> list[LayerEntry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -29,12 +30,12 @@ from ..repair import most_samples
 from .costs import layer_seconds
 from .task import SearchTask
 
-_SAMPLES = 1024
+_SAMPLES = 512
 _FEW = 32
 # Vector kernels like whole vectors.
-_MULTIPLES = (16, 8, 4)
-# Of a latency: the next session may lie elsewhere in memory, which costs up to some percent.
-_AIM = 0.95
+_MULTIPLES = (16, 8, 4, 2, 1)
+# Of a latency: the next session may lie elsewhere in memory, which costs some percent.
+_AIM = 0.98
 # Without what does not change how long int8 takes.
 _QUICK = Recipe(equalize=False, correct_bias=False, samples=_FEW)
 
@@ -110,11 +111,11 @@ class Shrinker:
         return excess_of(quick_int8(native, self._batches), self._task)
 
     def multiples(self) -> tuple[int, ...]:
-        """Return multiples of which widths may be kept: the largest two that leave a choice."""
+        """Return multiples of which widths may be kept and that leave a choice, largest first."""
         if self._orders is None:
             self._orders = self._rank("activation")
         most = max(len(order.units) for order in self._orders)
-        return tuple(m for m in _MULTIPLES if m < most)[:2] or (1,)
+        return tuple(m for m in _MULTIPLES if m < most)
 
 
 def sample_batches(task: SearchTask) -> list[list[NDArray[Any]]]:
@@ -168,7 +169,8 @@ def excess_of(graph: Graph, task: SearchTask) -> float:
     float
     """
     figures, limits = figures_of(graph, task), task.limits.to_dict()
-    return max((figures[line] / limits[line] for line in figures), default=0.0)
+    shares = (figures[line] / limits[line] if limits[line] else math.inf for line in figures)
+    return max(shares, default=0.0)
 
 
 def figures_of(graph: Graph, task: SearchTask) -> dict[str, float]:
