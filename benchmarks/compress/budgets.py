@@ -33,7 +33,7 @@ KB = 1024
 UNIFORM = {
     "nearest": {"values": "w3a32", "group_size": 0, "rounding": "nearest"},
     "second order": {"values": "w3a32", "group_size": 0},
-    "k-means": {"values": "codebook4"},
+    "k-means alone": {"values": "codebook4"},
     "k-means, second order": {"values": "codebook4"},
 }
 BITS = (3, 2)

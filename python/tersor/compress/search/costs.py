@@ -1,7 +1,9 @@
-"""Time of every layer with float and with int8 activations: measured here, else modelled."""
+"""Time of layers and of networks: measured here, else modelled."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 from ...graph import Graph
@@ -10,6 +12,7 @@ from ...report.layers import layer_costs
 from ...runtime import Session
 from ...targets.cost_model import model_latency
 from ...targets.target import Target
+from ..channels import least_seconds
 
 _REPEATS = 30
 
@@ -42,4 +45,39 @@ def layer_seconds(graph: Graph, target: Target | None) -> dict[str, float]:
     return seconds
 
 
-__all__ = ["layer_seconds"]
+class LatencyMeter:
+    """Measures networks in turn with one that does not change: a machine is not always as fast.
+
+    Parameters
+    ----------
+    reference : Graph
+    """
+
+    def __init__(self, reference: Graph) -> None:
+        self._call = _call(reference)
+        self._least = math.inf
+
+    def seconds(self, graph: Graph) -> float:
+        """Return the seconds of one sample.
+
+        Parameters
+        ----------
+        graph : Graph
+
+        Returns
+        -------
+        float
+            Of the slower of two sessions, the least of many calls of each, times what the
+            reference took at its best as a share of what it takes now.
+        """
+        *found, now = least_seconds([_call(graph), _call(graph), self._call])
+        self._least = min(self._least, now)
+        return max(found) * self._least / now
+
+
+def _call(graph: Graph) -> Callable[[], Any]:
+    session, x = Session(graph), random_inputs(graph, 1)
+    return lambda: session(*x)
+
+
+__all__ = ["LatencyMeter", "layer_seconds"]

@@ -15,7 +15,7 @@ from ..merged_blocks import find_blocks, merge_blocks
 from ..one_layer import own_parameters
 from ..rate_distortion import output_divergence
 from ..refit import refit_network
-from .costs import layer_seconds
+from .costs import LatencyMeter, layer_seconds
 from .knapsack import allocate_budgets
 from .shrink import figures_of, quick_int8
 from .task import SearchTask
@@ -33,10 +33,11 @@ class Merger:
     task : SearchTask
     batches : sequence of lists of ndarray
         Unlabeled samples.
+    meter : LatencyMeter
     """
 
-    def __init__(self, task: SearchTask, batches: Any) -> None:
-        self._task = task
+    def __init__(self, task: SearchTask, batches: Any, meter: LatencyMeter) -> None:
+        self._task, self._meter = task, meter
         self._graph = float_twin(task.graph)
         self._blocks = find_blocks(self._graph)
         self._batches, rest = _parts(batches)
@@ -105,7 +106,7 @@ class Merger:
 
     def _figure(self, line: str, names: Any) -> float:
         graph = self.merged(names)
-        return figures_of(quick_int8(graph, self._batches), self._task)[line]
+        return figures_of(quick_int8(graph, self._batches), self._task, self._meter)[line]
 
     def _measure(self) -> None:
         """What every block harms and saves."""

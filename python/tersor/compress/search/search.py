@@ -16,7 +16,7 @@ from ..recipe import Recipe
 from ..removed_channels import units_text
 from ..repair import most_samples
 from .candidates import Candidate
-from .costs import layer_seconds
+from .costs import LatencyMeter, layer_seconds
 from .database import LayerEntry, measure_layers
 from .explain import explain
 from .fit import Allocator, Column, fit, fit_accuracy, float_file
@@ -178,8 +178,9 @@ class Search:
     def _shrink(self, usual: Trial) -> None:
         """Fewer layers, fewer channels, then int8; fewer bits where the file is still too large."""
         batches = sample_batches(self.task)
+        self._meter = LatencyMeter(usual.model.graph)
         timed = [miss for miss in usual.misses if miss.line in ("latency", "energy")]
-        merger = Merger(self.task, batches) if timed else None
+        merger = Merger(self.task, batches, self._meter) if timed else None
         smallest, excess = self._smallest(merger, batches)
         kept = False
         if excess <= 1:
@@ -194,9 +195,9 @@ class Search:
         graph = merger.merged(names) if merger else self._plain
         recipe = replace(Recipe(name="searched"), merged=names)
         try:
-            shrinker = Shrinker(self.task, graph, batches)
+            shrinker = Shrinker(self.task, graph, batches, self._meter)
         except ValueError:  # no channel can go
-            return recipe, excess_of(quick_int8(graph, batches), self.task)
+            return recipe, excess_of(quick_int8(graph, batches), self.task, self._meter)
         fewest = shrinker.fewest()
         return replace(recipe, channels=units_text(fewest)), shrinker.excess(fewest)
 
@@ -218,7 +219,7 @@ class Search:
     def _try_channels(self, merged: tuple[str, ...], graph: Graph, batches: Any) -> bool:
         """Whether a network with fewer channels was found."""
         try:
-            shrinker = Shrinker(self.task, graph, batches)
+            shrinker = Shrinker(self.task, graph, batches, self._meter)
         except ValueError:  # no channel can go
             return False
         tried = set[str]()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,12 +21,11 @@ from ...targets.target import Target
 from ..calibrate import network_batches
 from ..channel_budget import RemovalPlan
 from ..channel_criteria import find_units, rank_units
-from ..channels import least_seconds
 from ..float_twin import float_twin
 from ..post_training import quantize_post_training
 from ..recipe import Recipe
 from ..repair import most_samples
-from .costs import layer_seconds
+from .costs import LatencyMeter, layer_seconds
 from .task import SearchTask
 
 _SAMPLES = 512
@@ -50,6 +48,7 @@ class Shrinker:
         Whose channels go.
     batches : sequence of lists of ndarray
         Unlabeled samples.
+    meter : LatencyMeter
 
     Raises
     ------
@@ -57,8 +56,8 @@ class Shrinker:
         If no channel can go.
     """
 
-    def __init__(self, task: SearchTask, graph: Graph, batches: Any) -> None:
-        self._task = task
+    def __init__(self, task: SearchTask, graph: Graph, batches: Any, meter: LatencyMeter) -> None:
+        self._task, self._meter = task, meter
         self._graph = float_twin(graph)
         self._channels = find_units(self._graph, ())
         self._batches = batches
@@ -108,7 +107,7 @@ class Shrinker:
     def excess(self, mask: NDArray[np.bool_]) -> float:
         """Return the largest share of its limit that a figure of the int8 network takes."""
         native: Any = remove_channels(self._graph, self._channels, mask)
-        return excess_of(quick_int8(native, self._batches), self._task)
+        return excess_of(quick_int8(native, self._batches), self._task, self._meter)
 
     def multiples(self) -> tuple[int, ...]:
         """Return multiples of which widths may be kept and that leave a choice, largest first."""
@@ -156,30 +155,32 @@ def quick_int8(graph: Any, batches: Any) -> Graph:
     return quantize_post_training(Graph(graph), data, _QUICK).graph
 
 
-def excess_of(graph: Graph, task: SearchTask) -> float:
+def excess_of(graph: Graph, task: SearchTask, meter: LatencyMeter) -> float:
     """Return the largest share of its limit that a figure of an int8 network takes.
 
     Parameters
     ----------
     graph : Graph
     task : SearchTask
+    meter : LatencyMeter
 
     Returns
     -------
     float
     """
-    figures, limits = figures_of(graph, task), task.limits.to_dict()
+    figures, limits = figures_of(graph, task, meter), task.limits.to_dict()
     shares = (figures[line] / limits[line] if limits[line] else math.inf for line in figures)
     return max(shares, default=0.0)
 
 
-def figures_of(graph: Graph, task: SearchTask) -> dict[str, float]:
+def figures_of(graph: Graph, task: SearchTask, meter: LatencyMeter) -> dict[str, float]:
     """Return the figures of an int8 network that limits ask for, but its file's size.
 
     Parameters
     ----------
     graph : Graph
     task : SearchTask
+    meter : LatencyMeter
 
     Returns
     -------
@@ -190,7 +191,7 @@ def figures_of(graph: Graph, task: SearchTask) -> dict[str, float]:
     found: dict[str, float] = {}
     here = target is None or target.runs_here()
     if "latency" in wanted or "energy" in wanted:
-        seconds = _measured(graph) / _AIM if here else _modelled(graph, target)
+        seconds = meter.seconds(graph) / _AIM if here else _modelled(graph, target)
         found["latency"] = seconds
         if target is not None:
             found["energy"] = model_energy(target, seconds).value
@@ -202,17 +203,6 @@ def figures_of(graph: Graph, task: SearchTask) -> dict[str, float]:
         else:
             found |= _memory(graph, target)
     return {line: value for line, value in found.items() if line in wanted}
-
-
-def _measured(graph: Graph) -> float:
-    """Seconds of one sample: the slower of two sessions, the least of many calls of each."""
-    x = random_inputs(graph, 1)
-
-    def call() -> Callable[[], Any]:
-        session = Session(graph)
-        return lambda: session(*x)
-
-    return max(least_seconds([call(), call()]))
 
 
 def _modelled(graph: Graph, target: Any) -> float:
