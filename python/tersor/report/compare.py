@@ -17,6 +17,7 @@ from ..data.load import as_dataset
 from ..data.preprocess import Preprocess
 from ..runtime import Session
 from ..targets.budget import Budget
+from ..targets.cost_model import has_figures
 from ..targets.energy_meter import EnergyMeter, open_energy_meter
 from ..targets.target import Target
 from .environment import describe_environment
@@ -24,6 +25,7 @@ from .evaluate import accuracy, prepare_dataset, run_batches, signal_to_noise_db
 from .file_parts import file_parts
 from .inputs import random_inputs
 from .intervals import bootstrap_accuracy, bootstrap_change
+from .layers import layer_costs
 from .losses import losses_of
 from .measure import COUNTED_RUNS, WARMUP_RUNS, measure_latency
 from .model import (
@@ -31,6 +33,7 @@ from .model import (
     graph_of,
     open_session,
     parameters_of,
+    precision_of,
     recipe_name,
     sparsity_of,
 )
@@ -142,8 +145,8 @@ def compare(
         if quality is not None:
             variant = replace(variant, **quality.of(session, model))
         chosen = target.get(name) if isinstance(target, Mapping) else target
-        if chosen is not None:
-            profile = Target.load(chosen)
+        profile = None if chosen is None else Target.load(chosen)
+        if profile is not None and (not is_baseline or _runs_on(profile, model)):
             figures = target_figures(
                 model,
                 profile,
@@ -167,6 +170,13 @@ def compare(
         environment=describe_environment(),
         sensitivity=sensitivity,
     )
+
+
+def _runs_on(target: Target, model: Any) -> bool:
+    """Whether a target takes a network as it is: small devices take no floats."""
+    if target.runs_here():
+        return True
+    return has_figures(target, layer_costs(graph_of(model), precision=precision_of(model)))
 
 
 def _open(name: str, model: Any, threads: int) -> Session:

@@ -9,7 +9,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -120,7 +119,7 @@ class Monitor:
         seed: int = 0,
     ) -> None:
         self.window = check_integer(window, least=32, what="Monitor: window")
-        if isinstance(alpha, bool) or not isinstance(alpha, Real):
+        if isinstance(alpha, bool) or not isinstance(alpha, (int, float, np.floating)):
             raise TypeError(f"Monitor: alpha must be a number, got {alpha!r}")
         if not 0 < alpha < 0.5:
             raise ValueError(f"Monitor: alpha must be in (0, 0.5), got {alpha!r}")

@@ -225,4 +225,20 @@ def model_energy(target: Target, latency_s: float, *, threads: int = 1) -> Estim
     return Estimate(power.active_w * cores * latency_s, formula, power.source)
 
 
-__all__ = ["Estimate", "LayerCost", "layer_kind", "model_energy", "model_latency"]
+def has_figures(target: Target, layers: Iterable[LayerCost]) -> bool:
+    """Return whether `model_latency` knows how fast a device is in the formats of all layers.
+
+    Parameters
+    ----------
+    target : Target
+    layers : iterable of LayerCost
+
+    Returns
+    -------
+    bool
+    """
+    model = target.latency_model
+    return all(not layer.macs or _macs_per_cycle(model, layer) is not None for layer in layers)
+
+
+__all__ = ["Estimate", "LayerCost", "has_figures", "layer_kind", "model_energy", "model_latency"]
