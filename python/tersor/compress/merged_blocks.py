@@ -16,7 +16,7 @@ from .calibrate import Progress, network_batches
 from .float_twin import float_twin
 from .refit import refit_network
 
-_SAMPLES = 512
+_SAMPLES = 1024
 
 
 @dataclass(frozen=True)
