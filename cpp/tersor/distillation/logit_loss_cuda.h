@@ -42,12 +42,12 @@ struct RowSums {
 
 // A block's part of a row: vectors of eight classes, and which of them this thread has.
 struct Part {
-  std::size_t begin, end;  // vectors
-  uint4* cache;            // or null: [student, then teacher][halves][cached]
+  unsigned begin, end;  // vectors
+  uint4* cache;         // or null: [student, then teacher][halves][cached]
   unsigned cached;
 };
 
-__device__ inline void keep_logits(uint4* cache, unsigned cached, std::size_t j, bool bfloat16,
+__device__ inline void keep_logits(uint4* cache, unsigned cached, unsigned j, bool bfloat16,
                                    const LogitRow& r, std::size_t first, float (&x)[8]) {
   if (bfloat16) {
     const uint4 raw =
@@ -64,8 +64,8 @@ __device__ inline void keep_logits(uint4* cache, unsigned cached, std::size_t j,
     for (int k = 0; k < 8; ++k) x[k] = __uint_as_float(bits[k]);
   }
 }
-__device__ inline void kept_logits(const uint4* cache, unsigned cached, std::size_t j,
-                                   bool bfloat16, float (&x)[8]) {
+__device__ inline void kept_logits(const uint4* cache, unsigned cached, unsigned j, bool bfloat16,
+                                   float (&x)[8]) {
   const uint4 low = cache[j];
   if (bfloat16) return cuda::widen8(low, x);
   const uint4 high = cache[cached + j];
@@ -81,8 +81,9 @@ __device__ void for_part(const RowsInput& in, const RowTeam<kWarpRow>& team, con
                          const LogitRow& student, const LogitRow& teacher, F&& f) {
   const bool dense = in.indices == nullptr;
   uint4* const teacher_cache = part.cache + part.cached * (in.student_bfloat16 ? 1u : 2u);
-  for (std::size_t v = part.begin + team.rank; v < part.end; v += team.size) {
-    const std::size_t first = 8 * v, j = v - part.begin;
+  for (unsigned v = part.begin + team.rank; v < part.end; v += team.size) {
+    const unsigned j = v - part.begin;
+    const std::size_t first = std::size_t{8} * v;
     const auto count =
         static_cast<unsigned>(in.classes - first < 8 ? in.classes - first : std::size_t{8});
     float z[8], t[8];
@@ -243,8 +244,10 @@ __device__ RowSums sums_of_row(const RowsInput& in, const RowOptions& o,
 //         void finish(in, team, part, rows, sums, label): its scalars; float loss() const;
 //         float gradient(z, t, weight) const; float label_gradient() const;
 //         float top_gradient(t) const: what a top class of the teacher adds.
+// Two blocks of a row on a multiprocessor: one writes its gradient while the other reads. That
+// leaves 64 registers, and what does not fit is spilled once a row, not in the loops over classes.
 template <class Policy, bool kWarpRow>
-__global__ void __launch_bounds__(kWarpRow ? kWarpThreads : kRowThreads)
+__global__ void __launch_bounds__(kWarpRow ? kWarpThreads : kRowThreads, 2)
     logit_loss_kernel(RowsInput in, Policy policy) {
   TERSOR_SHARED(float, fields, (kRowThreads / cuda::kWarp) * RowState::kFields);
   TERSOR_DYNAMIC_SHARED(memory);
@@ -260,8 +263,8 @@ __global__ void __launch_bounds__(kWarpRow ? kWarpThreads : kRowThreads)
   team.cluster_size = kWarpRow ? 1 : in.cluster;
   team.shared = fields;
   team.partial = in.partial + team_index * in.cluster * RowState::kFields;
-  const std::size_t vectors = (in.classes + 7) / 8;
-  const std::size_t share = (vectors + team.cluster_size - 1) / team.cluster_size;
+  const auto vectors = static_cast<unsigned>((in.classes + 7) / 8);
+  const unsigned share = (vectors + team.cluster_size - 1) / team.cluster_size;
   Part part;
   part.begin = team.cluster_rank * share;
   part.end = part.begin + share < vectors ? part.begin + share : vectors;
@@ -284,9 +287,9 @@ __global__ void __launch_bounds__(kWarpRow ? kWarpThreads : kRowThreads)
     if (!counts || !valid) {
       if (first_thread) in.losses[row] = counts ? NAN : 0.0f;
       const float nothing[8] = {};
-      for (std::size_t v = part.begin + team.rank; in.gradient && v < part.end; v += team.size) {
-        const std::size_t left = in.classes - 8 * v;
-        store(8 * v, static_cast<unsigned>(left < 8 ? left : std::size_t{8}), nothing);
+      for (unsigned v = part.begin + team.rank; in.gradient && v < part.end; v += team.size) {
+        const std::size_t left = in.classes - std::size_t{8} * v;
+        store(std::size_t{8} * v, static_cast<unsigned>(left < 8 ? left : std::size_t{8}), nothing);
       }
       continue;
     }
@@ -348,6 +351,8 @@ void run_logit_loss(const char* op, const Logits& a, const std::int64_t* labels,
                     std::int64_t ignore_index, const float* class_weights, const Policy& policy,
                     float* loss, void* gradient, cuda::Stream stream) {
   if (a.rows == 0) return cuda::fill_bytes(loss, 0, sizeof(float), stream);
+  TERSOR_CHECK(a.classes < std::size_t{1} << 34, op, ": student must have fewer classes, got ",
+               a.classes);
   const cuda::DeviceInfo& device = cuda::device_info(cuda::current_device());
   RowsInput in = {};
   in.student = a.student;
