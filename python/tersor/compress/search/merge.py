@@ -23,6 +23,8 @@ from .task import SearchTask
 # Samples by which a network without a block is fitted, and as many others that say what it harms.
 _SAMPLES = 192
 _MOST_LOOKS = 8
+# Sets of blocks that are fitted and compared where the knapsack has named the first.
+_MOST_SETS = 5
 
 
 class Merger:
@@ -45,6 +47,7 @@ class Merger:
         self._weights: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
         self._harm: dict[str, float] = {}
         self._seconds: dict[str, tuple[float, float]] = {}
+        self._joint: dict[tuple[str, ...], float] = {}
 
     @property
     def names(self) -> list[str]:
@@ -64,7 +67,7 @@ class Merger:
         """
         return merge_blocks(self._graph, names, self._weights)
 
-    def choose(self, line: str, limit: float) -> tuple[str, ...] | None:
+    def choose(self, line: str, limit: float, usual: float) -> tuple[str, ...] | None:
         """Choose the blocks that harm least and bring a figure of the int8 network to a limit.
 
         Parameters
@@ -72,6 +75,9 @@ class Merger:
         line : {"latency", "energy"}
         limit : float
             In its unit.
+        usual : float
+            The figure of the whole int8 network, as it counts: those of others are taken as shares
+            of what it takes here.
 
         Returns
         -------
@@ -81,28 +87,55 @@ class Merger:
         if not self._blocks:
             return None
         self._measure()
-        plain = self._figure(line, ())
-        if plain <= limit:
+        if usual <= limit:
             return ()
-        scale = plain / max(1e-30, sum(self._whole.values()))
-        fixed = plain - scale * sum(before for before, _ in self._seconds.values())
+        unit = usual / self._figure(line, ())
+        scale = usual / max(1e-30, sum(self._whole.values()))
+        fixed = usual - scale * sum(before for before, _ in self._seconds.values())
         names = list(self._blocks)
         losses = [[0.0, self._harm[name]] for name in names]
         costs = [[[scale * seconds] for seconds in self._seconds[name]] for name in names]
         room = limit - fixed
         for _ in range(_MOST_LOOKS):
-            found = allocate_budgets(losses, costs, [room])
-            picked = range(len(names)) if found is None else np.flatnonzero(found.choices)
-            chosen = tuple(names[i] for i in picked)
-            actual = self._figure(line, chosen)
+            chosen, planned = self._least_harm(losses, costs, room)
+            actual = unit * self._figure(line, chosen)
             if actual <= limit:
                 return chosen
             if len(chosen) == len(names):
                 return None
-            planned = sum(c[int(i in set(picked))][0] for i, c in enumerate(costs))
             # The next set is another one: below what this one was thought to take.
-            room = planned - max(actual - limit, 1e-6 * plain)
+            room = planned - max(actual - limit, 1e-6 * usual)
         return None
+
+    def _least_harm(
+        self, losses: list[list[float]], costs: list[list[list[float]]], room: float
+    ) -> tuple[tuple[str, ...], float]:
+        """The set that harms least of those within a time; what harms together is measured."""
+        names = list(self._blocks)
+        found: dict[tuple[str, ...], float] = {}
+        table = [list(row) for row in losses]
+        for _ in range(_MOST_SETS):
+            best = allocate_budgets(table, costs, [room])
+            picked = set(range(len(names)) if best is None else np.flatnonzero(best.choices))
+            chosen = tuple(names[i] for i in sorted(picked))
+            found[chosen] = sum(costs[i][int(i in picked)][0] for i in range(len(names)))
+            if best is None or not picked:
+                break
+            # Without one of them next time: that which harms most and is not ruled out yet.
+            worst = max(picked, key=lambda i: losses[i][1] if table[i][1] == losses[i][1] else -1)
+            table[worst][1] = losses[worst][1] + sum(row[1] for row in losses)
+        chosen = min(found, key=self._together) if len(found) > 1 else next(iter(found))
+        return chosen, found[chosen]
+
+    def _together(self, names: tuple[str, ...]) -> float:
+        """What the absence of several blocks does to the network's output."""
+        if names not in self._joint:
+            small = merge_blocks(self._graph, names, self._weights)
+            threads = get_threads()
+            refit_network(self._graph, small, {}, self._batches, threads=threads, passes=0)
+            got = _outputs(Session(small, threads), self._others)
+            self._joint[names] = float(output_divergence(self._wanted, got))
+        return self._joint[names]
 
     def _figure(self, line: str, names: Any) -> float:
         graph = self.merged(names)
@@ -113,7 +146,7 @@ class Merger:
         if self._harm:
             return
         threads = get_threads()
-        wanted = _outputs(Session(self._graph, threads), self._others)
+        self._wanted = wanted = _outputs(Session(self._graph, threads), self._others)
         for count, (name, block) in enumerate(self._blocks.items()):
             self._task.report("blocks", count, len(self._blocks))
             last = self._graph.nodes[block.chain[-1]].name

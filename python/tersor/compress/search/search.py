@@ -30,7 +30,7 @@ _BATCH = 64
 _LINE_BYTES = 40
 # Lines that bits of weights change; others need fewer channels or other activations.
 _BY_BITS = {"size", "flash", "accuracy_drop"}
-_TIGHTER = (1.0, 0.93, 0.86)
+_TIGHTER = (1.0, 0.95, 0.9)
 _BY_BLOCKS = (1.0, 0.6)
 _WIDTHS = 2  # multiples of which widths are kept that are tried, the largest that do
 
@@ -207,10 +207,16 @@ class Search:
         kept = False
         for share in _BY_BLOCKS:
             # Of what is too much, merged blocks take this share away, and channels the rest.
-            names = merger.choose(worst.line, worst.actual - share * worst.excess)
-            if names and share == 1:
-                kept |= self._try_small(names, None)
-            elif names:
+            for tighter in _TIGHTER if share == 1 else ():
+                alone = merger.choose(worst.line, tighter * worst.limit, worst.actual)
+                if not alone or self._try_small(alone, None):
+                    kept |= bool(alone)
+                    break
+            if share == 1:
+                continue
+            limit = worst.actual - share * worst.excess
+            names = merger.choose(worst.line, limit, worst.actual)
+            if names:
                 kept |= self._try_channels(names, merger.merged(names), batches)
             if self.task.late and kept:
                 break
