@@ -116,7 +116,8 @@ class Merger:
         table = [list(row) for row in losses]
         for _ in range(_MOST_SETS):
             best = allocate_budgets(table, costs, [room])
-            picked = set(range(len(names)) if best is None else np.flatnonzero(best.choices))
+            choices = [1] * len(names) if best is None else best.choices
+            picked = {i for i, choice in enumerate(choices) if choice}
             chosen = tuple(names[i] for i in sorted(picked))
             found[chosen] = sum(costs[i][int(i in picked)][0] for i in range(len(names)))
             if best is None or not picked:
