@@ -33,7 +33,7 @@ from tests import datasets
 
 SETTINGS = {
     "epochs": 3,
-    "learning_rate": 0.01,
+    "learning_rate": 0.002,  # 0.01 diverges: BatchNorm is folded
     "batch_size": 128,
     "weight_decay": 1e-4,
     "temperature": 4.0,
