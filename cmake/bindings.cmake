@@ -32,5 +32,7 @@ target_include_directories(_core PRIVATE cpp/bindings)
 target_link_libraries(_core PRIVATE tersor tersor_flags)
 # Bindings only convert and call: optimising their templates further doubles the time of the build.
 target_compile_options(_core PRIVATE -O1)
+# Most of the time of a file was reading these.
+target_precompile_headers(_core PRIVATE <pybind11/functional.h> <pybind11/numpy.h> <pybind11/pybind11.h> <pybind11/stl.h>)
 set_target_properties(_core PROPERTIES INSTALL_RPATH "$ORIGIN")
 install(TARGETS _core LIBRARY DESTINATION tersor)
