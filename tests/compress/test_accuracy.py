@@ -202,11 +202,8 @@ def coded_bytes(model):
     return total
 
 
-@pytest.mark.parametrize(
-    ("most_bytes", "least"),
-    [(97_900, 86.6), pytest.param(77_000, 85.5, marks=pytest.mark.extended)],
-)
-@pytest.mark.slow
+@pytest.mark.parametrize(("most_bytes", "least"), [(97_900, 86.6), (77_000, 85.5)])
+@pytest.mark.extended
 def test_resnet20_at_a_rate(resnet20, cifar10_test, most_bytes, least):
     recipe = {"values": "rate-distortion", "bits_per_weight": 8 * most_bytes / 268_336}
     model = tersor.compress(resnet20, recipe=recipe, calibration=unlabeled(512))
