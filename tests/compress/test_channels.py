@@ -203,7 +203,7 @@ def test_missing_data_is_refused():
         tersor.compress.prune_channels(residual_network(), keep=0.5)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_resnet20_without_half_of_its_inner_channels():
     graph = tersor.load(str(datasets.find("models/resnet20-cifar10.onnx")))
     graph.preprocess = {
