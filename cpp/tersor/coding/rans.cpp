@@ -21,6 +21,8 @@ constexpr double kStateBits = 16, kStateShare = 448, kHeadShare = 80;
 
 // A slot of the decoder's table costs time, as if it were so many bits.
 constexpr double kSlotBits = 1.0 / 64;
+// Curves need a finer grid than tables.
+constexpr int kLeastSmooth = 11;
 // A table that takes less of the block is not worth a search for a smaller one.
 constexpr double kLargeHead = 0.001;
 
@@ -30,6 +32,23 @@ struct Plan {
   int log_states = 0;
   Frequencies frequencies{};
 };
+
+// A curve in place of the table, where that is smaller.
+void use_smooth(const Histogram& counts, size_t low, size_t high, Plan& plan, double& least,
+                double& head) {
+  const int p = std::max(plan.precision, kLeastSmooth);
+  SmoothTable smooth = smooth_table(counts, low, high, p);
+  if (smooth.levels.empty()) return;
+  const Frequencies f = smooth_frequencies(smooth, low, high, p);
+  BitWriter table;
+  put_smooth(smooth, table);
+  const double bits = coded_bits(counts, f, p) + static_cast<double>(table.bits());
+  const double slots = kSlotBits * ((1 << p) - (1 << plan.precision));
+  if (bits + slots >= least) return;
+  least = bits;
+  head = static_cast<double>(table.bits());
+  plan = {p, std::move(smooth), 0, f};
+}
 
 Plan plan_of(const Histogram& counts, size_t low, size_t high) {
   Plan best;
@@ -45,21 +64,7 @@ Plan plan_of(const Histogram& counts, size_t low, size_t high) {
     best.precision = p;
     best.frequencies = f;
   }
-  for (int p = 10; head > kLargeHead * least && p <= kMostPrecision; ++p) {
-    SmoothTable smooth = smooth_table(counts, low, high, p);
-    if (smooth.levels.empty()) continue;
-    const Frequencies f = smooth_frequencies(smooth, low, high, p);
-    BitWriter table;
-    put_smooth(smooth, table);
-    const double bits = coded_bits(counts, f, p) + static_cast<double>(table.bits());
-    const double slots = kSlotBits * ((1 << p) - (1 << best.precision));
-    if (bits + slots >= least) continue;
-    least = bits;
-    head = static_cast<double>(table.bits());
-    best.precision = p;
-    best.frequencies = f;
-    best.smooth = std::move(smooth);
-  }
+  if (head > kLargeHead * least) use_smooth(counts, low, high, best, least, head);
   const auto fits = [&](double states) {
     return states * kStateBits * kStateShare <= least &&
            (head + states * kStateBits) * kHeadShare <= least;

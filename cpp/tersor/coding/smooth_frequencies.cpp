@@ -7,7 +7,7 @@
 namespace tersor::coding {
 namespace {
 
-constexpr int kMostLogStep = 5, kMostLogLevels = 3, kOrders = 4;
+constexpr int kMostLogStep = 5, kMostLogLevels = 3, kUsualLogLevels = 2, kOrders = 4;
 constexpr size_t kMostKnots = 33;  // more are slow to fit and cost what frequencies do
 constexpr int kSweeps = 12;
 constexpr double kNoFrequency = 1e4;  // bits of a symbol that cannot be coded: none is as bad
@@ -195,19 +195,24 @@ SmoothTable smooth_table(const Histogram& counts, size_t low, size_t high, int p
   double least = INFINITY;
   const auto rest =
       static_cast<size_t>(std::max_element(counts.begin(), counts.end()) - counts.begin());
+  const auto consider = [&](int log_step, int log_levels) {
+    const Fit fit(counts, low, high, rest, precision, {log_step, log_levels});
+    if (!fit.possible()) return;
+    SmoothTable table{rest, log_step, log_levels, fit.levels()};
+    BitWriter trial;
+    put_smooth(table, trial);
+    const double bits = fit.bits() + static_cast<double>(trial.bits());
+    if (bits >= least) return;
+    least = bits;
+    best = std::move(table);
+  };
+  // The knots first, then how fine their levels are: the choices hardly depend on each other.
   for (int log_step = 0; log_step <= kMostLogStep; ++log_step) {
-    if (knots_of(low, high, log_step) > kMostKnots) continue;
-    for (int r = 1; r <= kMostLogLevels; ++r) {
-      const Fit fit(counts, low, high, rest, precision, {log_step, r});
-      if (!fit.possible()) continue;
-      SmoothTable table{rest, log_step, r, fit.levels()};
-      BitWriter trial;
-      put_smooth(table, trial);
-      const double bits = fit.bits() + static_cast<double>(trial.bits());
-      if (bits >= least) continue;
-      least = bits;
-      best = std::move(table);
-    }
+    if (knots_of(low, high, log_step) <= kMostKnots) consider(log_step, kUsualLogLevels);
+  }
+  if (best.levels.empty()) return best;
+  for (int r = 1, log_step = best.log_step; r <= kMostLogLevels; ++r) {
+    if (r != kUsualLogLevels) consider(log_step, r);
   }
   return best;
 }
