@@ -36,18 +36,19 @@ struct Plan {
 // A curve in place of the table, where that is smaller.
 void use_smooth(const Histogram& counts, size_t low, size_t high, Plan& plan, double& least,
                 double& head) {
-  const int p = std::max(plan.precision, kLeastSmooth);
-  SmoothTable smooth = smooth_table(counts, low, high, p);
-  if (smooth.levels.empty()) return;
-  const Frequencies f = smooth_frequencies(smooth, low, high, p);
-  BitWriter table;
-  put_smooth(smooth, table);
-  const double bits = coded_bits(counts, f, p) + static_cast<double>(table.bits());
-  const double slots = kSlotBits * ((1 << p) - (1 << plan.precision));
-  if (bits + slots >= least) return;
-  least = bits;
-  head = static_cast<double>(table.bits());
-  plan = {p, std::move(smooth), 0, f};
+  for (int p = std::max(plan.precision, kLeastSmooth); p <= kMostPrecision; ++p) {
+    SmoothTable smooth = smooth_table(counts, low, high, p);
+    if (smooth.levels.empty()) continue;
+    const Frequencies f = smooth_frequencies(smooth, low, high, p);
+    BitWriter table;
+    put_smooth(smooth, table);
+    const double bits = coded_bits(counts, f, p) + static_cast<double>(table.bits());
+    const double slots = kSlotBits * ((1 << p) - (1 << plan.precision));
+    if (bits + slots >= least) continue;
+    least = bits;
+    head = static_cast<double>(table.bits());
+    plan = {p, std::move(smooth), 0, f};
+  }
 }
 
 Plan plan_of(const Histogram& counts, size_t low, size_t high) {
