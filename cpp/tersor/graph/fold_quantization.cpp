@@ -81,6 +81,7 @@ class Folder {
       graph_.replace_uses(out, codes);
     } else {
       node.op = Op::requantize;
+      node.attributes = {};  // how a quantize breaks ties
       node.inputs[0] = codes;
     }
     return true;

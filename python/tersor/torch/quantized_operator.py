@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .._core.codegen import unary_table
+from .._core.graph import Graph
+from .._core.quantization import QParams
 from . import int8_arithmetic as int8
 from .fake_quantize import ActivationQuantizer
 
@@ -169,13 +172,31 @@ class QuantizedOperator(nn.Module):
         return int8.add(x, codes[1], scales[0], scales[1], output, sign)
 
     def _look_up(self, x: torch.Tensor, scale: torch.Tensor, output: int8.Codes) -> torch.Tensor:
-        """Read the table of the function, computed in double precision as the session's."""
-        source = self._sources[0]
+        """Read the table of the function, which is the session's."""
+        source, target = self._sources[0], self._target
         zero = source.parameters_of_codes()[1].to(x.device)
-        every = torch.arange(source.low, source.high + 1, device=x.device) - zero.double()
-        y = UNARY[self.kind](self.attributes, scale.double() * every) / output.scale.double()
-        table = torch.round(y).clamp(output.low.double(), output.high.double()).float()
+        if (source.low, source.high, target.low, target.high) == (-128, 127, -128, 127):
+            table = self._native_table(scale, zero, output).to(x.device)
+        else:
+            every = torch.arange(source.low, source.high + 1, device=x.device) - zero.double()
+            y = UNARY[self.kind](self.attributes, scale.double() * every) / output.scale.double()
+            table = torch.round(y).clamp(output.low.double(), output.high.double()).float()
         return table[(x + (zero - source.low)).long()]
+
+    def _native_table(
+        self, scale: torch.Tensor, zero: torch.Tensor, output: int8.Codes
+    ) -> torch.Tensor:
+        """Outputs for the codes -128 to 127, less the output's zero point."""
+        graph = Graph()
+        x = graph.add_input("x", "float32", (1,))
+        qparams = [
+            QParams(scale=[float(s)], zero_point=[int(z)])
+            for s, z in ((scale, zero), (output.scale, output.zero_point))
+        ]
+        codes = graph.add_node("quantize", [x], {}, "codes", qparams=qparams[0])
+        graph.add_node(self.kind, [codes], self.attributes, "y", qparams=qparams[1])
+        table = torch.tensor(unary_table(graph, 1), dtype=torch.float32)
+        return table - qparams[1].zero_point[0]
 
     def _axes(self, x: torch.Tensor) -> list[int]:
         return [int(axis) % x.dim() for axis in self.attributes["axes"]]
