@@ -50,8 +50,32 @@ UNARY: dict[str, Callable[[Attributes, torch.Tensor], torch.Tensor]] = {
     "abs": lambda a, x: torch.abs(x),
     "softplus": lambda a, x: F.softplus(x),
 }
+_INTEGERS = ("relu", "leaky_relu", "hard_swish")  # the session's tables hold TFLite Micro's
 OPERATORS = frozenset({*UNARY, "add", "sub", "mul", "matmul", "reduce_mean", "avg_pool", "softmax"})
 _POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+@torch.library.custom_op("tersor::unary_table", mutates_args=())
+def _native_table(parameters: torch.Tensor, kind: str, alpha: float) -> torch.Tensor:
+    """Outputs for the codes -128 to 127, less their zero point, as the session has them.
+
+    `parameters` are scale and zero point of the input, then of the output.
+    """
+    scale, zero, scale_out, zero_out = parameters.tolist()
+    graph = Graph()
+    x = graph.add_input("x", "float32", (1,))
+    q = QParams(scale=[scale], zero_point=[int(zero)])
+    codes = graph.add_node("quantize", [x], {}, "codes", qparams=q)
+    q = QParams(scale=[scale_out], zero_point=[int(zero_out)])
+    attributes = {"alpha": alpha} if kind == "leaky_relu" else {}
+    graph.add_node(kind, [codes], attributes, "y", qparams=q)
+    table = torch.tensor(unary_table(graph, 1), dtype=torch.float32, device=parameters.device)
+    return table - zero_out
+
+
+@_native_table.register_fake
+def _(parameters: torch.Tensor, *_: object) -> torch.Tensor:
+    return parameters.new_empty(256)
 
 
 class QuantizedOperator(nn.Module):
@@ -175,28 +199,16 @@ class QuantizedOperator(nn.Module):
         """Read the table of the function, which is the session's."""
         source, target = self._sources[0], self._target
         zero = source.parameters_of_codes()[1].to(x.device)
-        if (source.low, source.high, target.low, target.high) == (-128, 127, -128, 127):
-            table = self._native_table(scale, zero, output).to(x.device)
+        limits = (source.low, source.high, target.low, target.high)
+        if self.kind in _INTEGERS and limits == (-128, 127, -128, 127):
+            numbers = (scale, zero, output.scale, output.zero_point)
+            parameters = torch.stack([v.float() for v in numbers])
+            table = _native_table(parameters, self.kind, float(self.attributes.get("alpha", 0)))
         else:
             every = torch.arange(source.low, source.high + 1, device=x.device) - zero.double()
             y = UNARY[self.kind](self.attributes, scale.double() * every) / output.scale.double()
             table = torch.round(y).clamp(output.low.double(), output.high.double()).float()
         return table[(x + (zero - source.low)).long()]
-
-    def _native_table(
-        self, scale: torch.Tensor, zero: torch.Tensor, output: int8.Codes
-    ) -> torch.Tensor:
-        """Outputs for the codes -128 to 127, less the output's zero point."""
-        graph = Graph()
-        x = graph.add_input("x", "float32", (1,))
-        qparams = [
-            QParams(scale=[float(s)], zero_point=[int(z)])
-            for s, z in ((scale, zero), (output.scale, output.zero_point))
-        ]
-        codes = graph.add_node("quantize", [x], {}, "codes", qparams=qparams[0])
-        graph.add_node(self.kind, [codes], self.attributes, "y", qparams=qparams[1])
-        table = torch.tensor(unary_table(graph, 1), dtype=torch.float32)
-        return table - qparams[1].zero_point[0]
 
     def _axes(self, x: torch.Tensor) -> list[int]:
         return [int(axis) % x.dim() for axis in self.attributes["axes"]]
