@@ -69,8 +69,8 @@ def _native_table(parameters: torch.Tensor, kind: str, alpha: float) -> torch.Te
     q = QParams(scale=[scale_out], zero_point=[int(zero_out)])
     attributes = {"alpha": alpha} if kind == "leaky_relu" else {}
     graph.add_node(kind, [codes], attributes, "y", qparams=q)
-    table = torch.tensor(unary_table(graph, 1), dtype=torch.float32, device=parameters.device)
-    return table - zero_out
+    codes_out = [code - zero_out for code in unary_table(graph, 1)]
+    return torch.tensor(codes_out, dtype=torch.float32, device=parameters.device)
 
 
 @_native_table.register_fake
@@ -208,7 +208,8 @@ class QuantizedOperator(nn.Module):
             every = torch.arange(source.low, source.high + 1, device=x.device) - zero.double()
             y = UNARY[self.kind](self.attributes, scale.double() * every) / output.scale.double()
             table = torch.round(y).clamp(output.low.double(), output.high.double()).float()
-        return table[(x + (zero - source.low)).long()]
+        found: torch.Tensor = table[(x + (zero - source.low)).long()]
+        return found
 
     def _axes(self, x: torch.Tensor) -> list[int]:
         return [int(axis) % x.dim() for axis in self.attributes["axes"]]
