@@ -4,35 +4,23 @@
 #include <stdint.h>
 
 #include "tersor/codebook/kernels.h"
+#include "tersor/codebook/vector_lanes.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
-#pragma GCC diagnostic ignored "-Wpsabi"
 #if defined(__AVX512F__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC bug 105593: its own headers
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 
-#if defined(__AVX512F__)
-#define TERSOR_BYTES 64
-#elif defined(__AVX2__)
-#define TERSOR_BYTES 32
-#else
-#define TERSOR_BYTES 16
-#endif
-
 namespace tersor::codebook {
 namespace {
 
-constexpr size_t kLanes = TERSOR_BYTES / 4;
 constexpr size_t kTogether = 4;  // vectors that share a broadcast threshold
 constexpr size_t kBlock = 256;   // values; their codes and centroids stay in L1
 constexpr int kFewCentroids = 16;
-
-typedef float F32 __attribute__((vector_size(TERSOR_BYTES)));
-typedef int32_t I32 __attribute__((vector_size(TERSOR_BYTES)));
 
 #define TERSOR_INLINE static inline __attribute__((always_inline))
 

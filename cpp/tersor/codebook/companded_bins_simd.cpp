@@ -4,23 +4,12 @@
 #include <stdint.h>
 
 #include "tersor/codebook/kernels.h"
-
-#if defined(__AVX512F__)
-#define TERSOR_BYTES 64
-#elif defined(__AVX2__)
-#define TERSOR_BYTES 32
-#else
-#define TERSOR_BYTES 16
-#endif
+#include "tersor/codebook/vector_lanes.h"
 
 namespace tersor::codebook {
 namespace {
 
-constexpr size_t kLanes = TERSOR_BYTES / 4;
 constexpr size_t kBlock = 256;
-
-typedef float F32 __attribute__((vector_size(TERSOR_BYTES)));
-typedef int32_t I32 __attribute__((vector_size(TERSOR_BYTES)));
 
 }  // namespace
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "tersor/coding/frequencies.h"
@@ -28,47 +29,42 @@ constexpr double kLargeHead = 0.001;
 
 struct Plan {
   int precision = kMostPrecision;
-  SmoothTable smooth;  // levels: the frequencies come from it
-  int log_states = 0;
   Frequencies frequencies{};
+  SmoothTable smooth;                     // levels: the frequencies come from it
+  double bits = INFINITY, head_bits = 0;  // of the block, and of its frequencies
+  int log_states = 0;
 };
 
-// A curve in place of the table, where that is smaller.
-void use_smooth(const Histogram& counts, size_t low, size_t high, Plan& plan, double& least,
-                double& head) {
-  for (int p = std::max(plan.precision, kLeastSmooth); p <= kMostPrecision; ++p) {
-    SmoothTable smooth = smooth_table(counts, low, high, p);
-    if (smooth.levels.empty()) continue;
-    const Frequencies f = smooth_frequencies(smooth, low, high, p);
-    BitWriter table;
-    put_smooth(smooth, table);
-    const double bits = coded_bits(counts, f, p) + static_cast<double>(table.bits());
-    const double slots = kSlotBits * ((1 << p) - (1 << plan.precision));
-    if (bits + slots >= least) continue;
-    least = bits;
-    head = static_cast<double>(table.bits());
-    plan = {p, std::move(smooth), 0, f};
-  }
+Plan plan_with(const Histogram& counts, int precision, const Frequencies& f, const BitWriter& table,
+               SmoothTable smooth = {}) {
+  const auto head = static_cast<double>(table.bits());
+  return {precision, f, std::move(smooth), coded_bits(counts, f, precision) + head, head};
 }
 
 Plan plan_of(const Histogram& counts, size_t low, size_t high) {
   Plan best;
-  double least = 0, head = 0;
   for (int p = kLeastPrecision; p <= kMostPrecision; ++p) {
     const Frequencies f = scaled_frequencies(counts, p);
     BitWriter table;
     put_frequencies(f, low, high, table);
-    const double bits = coded_bits(counts, f, p) + static_cast<double>(table.bits());
-    if (p > kLeastPrecision && bits >= least) continue;
-    least = bits;
-    head = static_cast<double>(table.bits());
-    best.precision = p;
-    best.frequencies = f;
+    Plan plan = plan_with(counts, p, f, table);
+    if (plan.bits < best.bits) best = std::move(plan);
   }
-  if (head > kLargeHead * least) use_smooth(counts, low, high, best, least, head);
+  // A curve in place of the table, where that is smaller.
+  const bool large = best.head_bits > kLargeHead * best.bits;
+  for (int p = std::max(best.precision, kLeastSmooth); large && p <= kMostPrecision; ++p) {
+    SmoothTable smooth = smooth_table(counts, low, high, p);
+    if (smooth.levels.empty()) continue;
+    BitWriter table;
+    put_smooth(smooth, table);
+    const Frequencies f = smooth_frequencies(smooth, low, high, p);
+    Plan plan = plan_with(counts, p, f, table, std::move(smooth));
+    const double slots = kSlotBits * ((1 << p) - (1 << best.precision));
+    if (plan.bits + slots < best.bits) best = std::move(plan);
+  }
   const auto fits = [&](double states) {
-    return states * kStateBits * kStateShare <= least &&
-           (head + states * kStateBits) * kHeadShare <= least;
+    return states * kStateBits * kStateShare <= best.bits &&
+           (best.head_bits + states * kStateBits) * kHeadShare <= best.bits;
   };
   while (best.log_states < kMostLogStates && fits(2 << best.log_states)) ++best.log_states;
   return best;
