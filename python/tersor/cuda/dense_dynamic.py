@@ -5,6 +5,7 @@ Native half: ``cpp/tersor/quantization/cuda.h`` and ``cpp/tersor/cuda/product.h`
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import ml_dtypes
@@ -19,7 +20,7 @@ from .product import multiply, result_type, rounded_up
 _MOST_INPUTS = 65793  # beyond, 255 * 128 * inputs could leave int32
 
 
-class _DenseProduct:
+class _DenseProduct(ABC):
     """Weights as codes, with scales, bias and bounds, padded to what products take."""
 
     _name: str
@@ -56,6 +57,33 @@ class _DenseProduct:
         self._scale = array(scales)
         self._bias = None if offsets is None else array(offsets)
         self._sums_of_weights: Array | None = None
+
+    def __call__(self, x: Any) -> Any:
+        """Apply the layer.
+
+        Parameters
+        ----------
+        x : device array of float32 or bfloat16, shape (rows, inputs)
+            A row with NaN or an infinity gives NaN.
+
+        Returns
+        -------
+        device array, shape (rows, outputs)
+        """
+        a = rows_operand(f"{self._name}: x", x, self.inputs)
+        rows = a.shape[0]
+        with on_device(a.device):
+            keeper, codes = a.empty((rows, self._pitch), np.uint8)
+            scales, scale = a.empty((rows,), np.float32)
+            zeros, zero = self._quantize(a, codes, scale)
+            sums, at = self._product(a, codes)
+            y = self._finish(a, at, scale, zero, False)
+            del keeper, scales, zeros, sums  # until here the stream's work was enqueued
+        return y
+
+    @abstractmethod
+    def _quantize(self, x: Operand, codes: int, scale: int) -> tuple[Any, int]:
+        """Enqueue codes [rows, pitch] and scales of rows; returns keeper and address of zeros."""
 
     def _weights(self, x: Operand) -> Operand:
         w = operand(f"{self._name}: weights", self._codes)
@@ -137,32 +165,13 @@ class DenseDynamic(_DenseProduct):
         super().__init__(codes, scale, bias, (float(low), float(high)), dtype, tune)
         self._sums_of_weights = array(codes.sum(axis=1, dtype=np.int32))
 
-    def __call__(self, x: Any) -> Any:
-        """Apply the layer.
-
-        Parameters
-        ----------
-        x : device array of float32 or bfloat16, shape (rows, inputs)
-            A row with NaN or an infinity gives NaN.
-
-        Returns
-        -------
-        device array, shape (rows, outputs)
-        """
-        a = rows_operand("DenseDynamic: x", x, self.inputs)
-        rows = a.shape[0]
-        with on_device(a.device):
-            keeper, codes = a.empty((rows, self._pitch), np.int8)
-            scales, scale = a.empty((rows,), np.float32)
-            zeros, zero = a.empty((rows,), np.int32)
-            native().quantize_rows(
-                a.address, a.is_bfloat16, (rows, self.inputs, self._pitch), codes, scale, zero,
-                a.stream,
-            )  # fmt: skip
-            sums, at = self._product(a, codes)
-            y = self._finish(a, at, scale, zero, False)
-            del keeper, scales, zeros, sums  # until here the stream's work was enqueued
-        return y
+    def _quantize(self, x: Operand, codes: int, scale: int) -> tuple[Any, int]:
+        zeros, zero = x.empty((x.shape[0],), np.int32)
+        native().quantize_rows(
+            x.address, x.is_bfloat16, (x.shape[0], self.inputs, self._pitch), codes, scale, zero,
+            x.stream,
+        )  # fmt: skip
+        return zeros, zero
 
     def apply_codes(self, xq: Any, q: QParams) -> Any:
         """Apply the layer to an input that is quantized already.
@@ -256,30 +265,11 @@ class DenseFp8(_DenseProduct):
             codes, 1.0 if scale is None else scale, bias, (float(low), float(high)), dtype, tune
         )
 
-    def __call__(self, x: Any) -> Any:
-        """Apply the layer.
-
-        Parameters
-        ----------
-        x : device array of float32 or bfloat16, shape (rows, inputs)
-            A row with NaN or an infinity gives NaN.
-
-        Returns
-        -------
-        device array, shape (rows, outputs)
-        """
-        a = rows_operand("DenseFp8: x", x, self.inputs)
-        rows = a.shape[0]
-        with on_device(a.device):
-            keeper, codes = a.empty((rows, self._pitch), np.uint8)
-            scales, scale = a.empty((rows,), np.float32)
-            native().quantize_rows_float8(
-                a.address, a.is_bfloat16, (rows, self.inputs, self._pitch), codes, scale, a.stream
-            )
-            sums, at = self._product(a, codes)
-            y = self._finish(a, at, scale, 0, False)
-            del keeper, scales, sums
-        return y
+    def _quantize(self, x: Operand, codes: int, scale: int) -> tuple[Any, int]:
+        native().quantize_rows_float8(
+            x.address, x.is_bfloat16, (x.shape[0], self.inputs, self._pitch), codes, scale, x.stream
+        )
+        return None, 0
 
 
 def dequantize_sums(
